@@ -1,0 +1,100 @@
+"""The surface that other people's scripts and configurations rest on: a change here must be meant."""
+
+from pathlib import Path
+
+from tumorprog import cli, run, tables
+from tumorprog.settings import Settings, dotted
+
+SETTINGS = [
+    "seed",
+    "protocol",
+    "archive.grading",
+    "archive.grades",
+    "archive.progression",
+    "cohort.patient_column",
+    "cohort.grade_column",
+    "cohort.gbm_is_grade_4",
+    "cohort.min_gap_days",
+    "slices.scaling",
+    "slices.sequences",
+    "grader.weights",
+    "grader.epochs",
+    "grader.batch_size",
+    "grader.learning_rate",
+    "grader.weight_decay",
+    "grader.step_epochs",
+    "grader.step_factor",
+    "grader.split",
+    "grader.workers",
+    "grader.gpu",
+    "features.wavelet",
+    "progression.hidden",
+    "progression.epochs",
+    "progression.patience",
+    "progression.min_improvement",
+    "progression.learning_rate",
+    "progression.batch_size",
+    "tune.sweep",
+    "tune.concurrent",
+    "report.bootstrap",
+    "cluster.address",
+    "cluster.cores",
+    "synthetic.graded_patients",
+    "synthetic.ungraded_patients",
+    "synthetic.progression_patients",
+    "synthetic.series_slices",
+    "synthetic.size",
+]
+
+
+def test_the_dotted_names_of_the_settings_are_these():
+    assert list(dotted(Settings())) == SETTINGS
+
+
+def test_the_settings_stay_few():
+    assert len(SETTINGS) < 60
+
+
+def test_no_setting_has_a_name_that_yaml_reads_as_a_boolean():
+    assert not {name.rpartition(".")[2] for name in SETTINGS} & {"on", "off", "yes", "no", "y", "n", "true", "false"}
+
+
+def test_the_commands_are_these():
+    stages = ["catalogue", "slices", "train-grader", "grade", "features", "train-progression", "report"]
+    assert [stage.command for stage in run.STAGES] == stages
+    assert set(cli.COMMANDS) == {*stages, "run", "demo", "synthesize", "predict", "tune"}
+
+
+def test_every_stage_has_a_command_a_module_and_a_job_of_one_name():
+    root = Path(cli.__file__).parent
+    for stage in (*run.STAGES, run.TUNE):
+        assert stage.command in cli.COMMANDS
+        assert (root / "stages" / f"{stage.name}.py").is_file()
+        assert (root.parent / "jobs" / f"{stage.name}.py").is_file()
+
+
+def test_the_columns_of_the_tables_are_these():
+    assert {
+        "path",
+        "frame",
+        "PatientID",
+        "StudyDate",
+        "StudyInstanceUID",
+        "SeriesInstanceUID",
+        "SOPInstanceUID",
+    } <= set(tables.CATALOGUE.names)
+    assert {"SeriesDescription", "sequence", "plane", "Rows", "Columns", "order"} <= set(tables.CATALOGUE.names)
+    assert tables.QUARANTINE == ("path", "reason", "detail")
+    assert (
+        *("PatientID", "date", "Type", "PredictedGrade", "Slices", "Votes2", "Votes3", "Votes4", "Confidence"),
+    ) == tables.SERIES_GRADES
+    assert tables.REFERENCE_SHEET[:5] == ("PatientID", "date", "Type", "PredictedGrade", "MonthDif")
+    assert tables.PROGRESSION_PREDICTIONS[:11] == (
+        *("PatientID", "date", "Type", "PredictedGrade", "MonthDif", "Predicted_Progression_Timeline"),
+        *("Fold", "Protocol", "Cohort", "Lower", "Upper"),
+    )
+    assert {"PatientID", "date", "Type", "SeriesInstanceUID", "order", "vector"} <= set(tables.FEATURES.names)
+    assert (
+        *("Epoch", "Train Loss", "Training Acc (%)", "Validation Loss", "Validation Acc (%)", "Test Loss"),
+        *("Test Acc (%)", "Best Model Saved"),
+    ) == tables.HISTORY

@@ -1,0 +1,111 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import Ridge
+
+from tumorprog.evaluation import baselines
+from tumorprog.evaluation.metrics import concordance, grader_levels, progression_metrics
+
+BTP_DAYS = np.array([135, 157, 202, 204, 308, 63, 415, 436, 966, 29, 56, 55, 57, 58, 75, 58, 27, 56, 90, 119])
+"""From the first to the second date of PGBM-001 to -020, as in the archive."""
+
+
+def slices(rows, probabilities=(0.2, 0.3, 0.5)):
+    """Rows of (patient, institution, grade, number of slices)."""
+    frame = pd.DataFrame(
+        [(patient, institution, grade) for patient, institution, grade, count in rows for _ in range(count)],
+        columns=["PatientID", "Institution", "grade"],
+    )
+    low, middle, high = probabilities
+    return frame.assign(SeriesInstanceUID="1", Manufacturer="GE", side="test", p2=low, p3=middle, p4=high)
+
+
+def test_leaving_one_of_the_20_patients_out_the_median_is_off_by_4_35_months():
+    months = BTP_DAYS / 30.4375
+    predicted = [baselines.median_months(np.delete(months, k), 1)[0] for k in range(20)]
+    rows = pd.DataFrame(
+        {
+            "PatientID": [f"PGBM-{k + 1:03}" for k in range(20)],
+            "date": "1990-01-01",
+            "days": BTP_DAYS,
+            "Predicted_Progression_Timeline": predicted,
+            "Lower": np.nan,
+            "Upper": np.nan,
+        }
+    )
+    metrics = progression_metrics(rows, resamples=20, seed=0)["patient"]
+    assert metrics["mae"]["value"] == pytest.approx(4.35, abs=0.005)
+    assert metrics["median_ae"]["value"] == pytest.approx(1.71, abs=0.005)
+
+
+def test_the_majority_counts_patients_and_not_slices():
+    train = slices([("A", "x", 2, 1), ("B", "x", 2, 1), ("C", "x", 4, 100)])
+    predicted = grader_levels(baselines.majority(train, slices([("T", "x", 3, 2)])))["slice"]
+    assert predicted["predicted"].tolist() == [2, 2]
+    assert predicted[["p2", "p3", "p4"]].iloc[0].tolist() == pytest.approx([2 / 3, 0, 1 / 3])
+
+
+def test_the_institution_decides_and_an_unknown_one_gets_everyones_frequencies():
+    train = slices([("A", "x", 2, 3), ("B", "x", 2, 3), ("C", "y", 4, 3)])
+    test = slices([("T", "y", 2, 1), ("U", "x", 2, 1), ("V", "z", 4, 1)])
+    predicted = baselines.institution(train, test)[["p2", "p3", "p4"]].to_numpy()
+    assert predicted == pytest.approx(np.array([[0, 0, 1], [1, 0, 0], [2 / 3, 0, 1 / 3]]))
+
+
+@pytest.mark.parametrize("baseline", [baselines.majority, baselines.institution])
+def test_a_grader_baseline_does_not_see_the_truth_of_the_test_part(baseline):
+    train = slices([("A", "x", 2, 1), ("B", "y", 4, 2)])
+    test = slices([("T", "x", 3, 2), ("U", "y", 2, 1)])
+    blind = test.assign(grade=4)
+    assert baseline(train, test).drop(columns="grade").equals(baseline(train, blind).drop(columns="grade"))
+    assert baseline(train, test).drop(columns=["p2", "p3", "p4"]).equals(test.drop(columns=["p2", "p3", "p4"]))
+
+
+@pytest.mark.parametrize("baseline", [baselines.majority, baselines.institution])
+def test_an_empty_test_part_gives_no_rows(baseline):
+    train = slices([("A", "x", 2, 1)])
+    assert len(baseline(train, train.iloc[:0])) == 0
+
+
+def test_constants_are_the_mean_and_the_median_of_the_training_months():
+    train = np.array([1.0, 2.0, 9.0])
+    assert baselines.mean_months(train, 2).tolist() == [4.0, 4.0]
+    assert baselines.median_months(train, 3).tolist() == [2.0, 2.0, 2.0]
+
+
+def test_ridge_is_the_closed_form_on_standardised_features():
+    generator = np.random.default_rng(0)
+    x, y, new = generator.normal(3, 5, (30, 4)), generator.uniform(20, 30, 30), generator.normal(3, 5, (6, 4))
+    z, z_new = (x - x.mean(0)) / x.std(0), (new - x.mean(0)) / x.std(0)
+    weights = np.linalg.solve(z.T @ z + baselines.RIDGE_PENALTY * np.eye(4), z.T @ (y - y.mean()))
+    assert baselines.ridge_on_mean_features(x, y, new) == pytest.approx(y.mean() + z_new @ weights)
+
+
+def test_ridge_is_scaled_by_the_training_part_alone():
+    generator = np.random.default_rng(0)
+    x, y, new = generator.normal(size=(30, 4)), generator.uniform(20, 30, 30), generator.normal(size=(6, 4))
+    alone = baselines.ridge_on_mean_features(x, y, new[:1])
+    beside = baselines.ridge_on_mean_features(x, y, np.vstack([new[:1], 1000 * new[1:]]))
+    assert beside[0] == pytest.approx(alone[0])
+
+
+def test_ridge_takes_the_scale_of_no_feature_and_copes_with_constant_ones():
+    generator = np.random.default_rng(0)
+    x, y, new = generator.normal(size=(30, 4)), generator.uniform(20, 30, 30), generator.normal(size=(6, 4))
+    scaled = baselines.ridge_on_mean_features(x * [1, 10, 1e4, 1e-3], y, new * [1, 10, 1e4, 1e-3])
+    assert scaled == pytest.approx(baselines.ridge_on_mean_features(x, y, new))
+    raw = Ridge(alpha=baselines.RIDGE_PENALTY).fit(x, y).predict(new)
+    assert scaled != pytest.approx(raw)
+    x[:, 0] = 7.0
+    assert np.isfinite(baselines.ridge_on_mean_features(x, y, new)).all()
+
+
+def test_ridge_never_predicts_less_than_zero_months():
+    x = np.arange(300.0)[:, None]
+    assert baselines.ridge_on_mean_features(x, x[:, 0], np.array([[-500.0]])).tolist() == [0.0]
+
+
+def test_leaving_one_out_the_mean_orders_all_patients_wrongly_as_its_docstring_warns():
+    months = np.unique(BTP_DAYS) / 30.4375
+    predicted = np.array([baselines.mean_months(np.delete(months, k), 1)[0] for k in range(len(months))])
+    assert concordance(months, predicted) == 0.0

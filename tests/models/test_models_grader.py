@@ -1,0 +1,167 @@
+import urllib.request
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision.models import resnet18
+from torchvision.transforms import Normalize
+
+from tumorprog.errors import SettingsError
+from tumorprog.models.grader import build, normalise, probabilities
+
+
+@pytest.fixture(scope="module")
+def pretrained():
+    """A ResNet-18 of 1000 classes that is no one's: stands for ImageNet's."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(99)
+        return resnet18(weights=None)
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Read-only, as views of Parquet columns are."""
+    stored = np.random.default_rng(0).integers(0, 256, (5, 224, 224), dtype=np.uint8)
+    stored.setflags(write=False)
+    return stored
+
+
+def test_the_seed_decides_the_weights_and_the_global_state_is_left_alone():
+    before = torch.get_rng_state()
+    first, again, other = (build("none", seed=seed).state_dict() for seed in (3, 3, 4))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["conv1.weight"], other["conv1.weight"])
+    assert not torch.equal(first["fc.weight"], other["fc.weight"])
+
+
+def test_there_is_one_output_per_grade():
+    assert build("none", seed=0).fc.out_features == 3
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+@pytest.mark.parametrize("last_layer", ["of ImageNet", "missing", "of the grades"])
+def test_weights_of_a_file_fill_all_but_a_foreign_last_layer(tmp_path, pretrained, suffix, last_layer):
+    state = dict(pretrained.state_dict())
+    if last_layer != "of ImageNet":
+        del state["fc.weight"], state["fc.bias"]
+    if last_layer == "of the grades":
+        state |= {"fc.weight": torch.full((3, 512), 0.5), "fc.bias": torch.ones(3)}
+    path = tmp_path / f"weights.{suffix}"
+    save_file(state, path) if suffix == "safetensors" else torch.save(state, path)
+    random, built = build("none", seed=1).state_dict(), build(str(path), seed=1).state_dict()
+    assert all(torch.equal(built[name], state[name]) for name in built if not name.startswith("fc."))
+    source = state if last_layer == "of the grades" else random
+    assert torch.equal(built["fc.weight"], source["fc.weight"])
+    assert torch.equal(built["fc.bias"], source["fc.bias"])
+
+
+def test_files_without_the_counters_of_batch_norm_are_read(tmp_path, pretrained):
+    state = {name: tensor for name, tensor in pretrained.state_dict().items() if "num_batches" not in name}
+    save_file(state, tmp_path / "old.safetensors")
+    assert torch.equal(build(str(tmp_path / "old.safetensors"), seed=0).conv1.weight, pretrained.conv1.weight)
+
+
+def test_imagenet_weights_come_from_the_cache_of_torch(tmp_path, monkeypatch, pretrained):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    cache = tmp_path / "hub" / "checkpoints"
+    cache.mkdir(parents=True)
+    torch.save(pretrained.state_dict(), cache / "resnet18-f37072fd.pth")
+    built = build("imagenet", seed=0)
+    assert torch.equal(built.layer4[1].conv2.weight, pretrained.layer4[1].conv2.weight)
+    (cache / "resnet18-f37072fd.pth").write_bytes(b"cut short")
+    with pytest.raises(SettingsError, match=r"damaged .*delete them there"):
+        build("imagenet", seed=0)
+
+
+def test_without_a_network_the_message_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it remembers the proxies of an earlier test
+    with pytest.raises(SettingsError, match=r"no network\?.*--grader\.weights FILE.*--grader\.weights none"):
+        build("imagenet", seed=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"fc.weight": torch.zeros(10, 512)}, r"fc\.weight has shape \(10, 512\), expected \(3, 512\)"),
+        ({"conv1.weight": torch.zeros(64, 1, 7, 7)}, r"conv1\.weight has shape"),
+        ({"layer9.weight": torch.zeros(1)}, r"layer9\.weight is unknown"),
+        ({"conv1.weight": None}, r"conv1\.weight is missing"),
+    ],
+)
+def test_another_network_is_refused_with_file_and_keys(tmp_path, pretrained, change, said):
+    state = {name: tensor for name, tensor in (dict(pretrained.state_dict()) | change).items() if tensor is not None}
+    torch.save(state, tmp_path / "other.pth")
+    with pytest.raises(SettingsError, match=r"grader\.weights.*other\.pth.*" + said):
+        build(str(tmp_path / "other.pth"), seed=0)
+
+
+def test_what_is_no_state_dict_is_refused(tmp_path, pretrained):
+    path = tmp_path / "whole.pth"
+    torch.save(pretrained, path)  # code and all, as torch.save(model) leaves it
+    with pytest.raises(SettingsError, match=r"whole\.pth.*state_dict"):
+        build(str(path), seed=0)
+    torch.save({"epoch": 3, "state_dict": dict(pretrained.state_dict())}, path)
+    with pytest.raises(SettingsError, match=r"whole\.pth holds more or other than a state dict"):
+        build(str(path), seed=0)
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+@pytest.mark.parametrize("kept", [0, 7, 0.01, 0.5, 0.999])
+def test_damaged_files_are_named(tmp_path, pretrained, suffix, kept):
+    whole, cut = tmp_path / "whole", tmp_path / f"cut.{suffix}"
+    (save_file if suffix == "safetensors" else torch.save)(dict(pretrained.state_dict()), whole)
+    content = whole.read_bytes()
+    cut.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
+    with pytest.raises(SettingsError, match=rf"cut\.{suffix} cannot be read"):
+        build(str(cut), seed=0)
+
+
+@pytest.mark.parametrize("weights", ["imagnet", "/no/such/file.pth", "."])
+def test_what_is_neither_a_name_nor_a_file_is_refused(weights):
+    with pytest.raises(SettingsError, match="which is no file; give imagenet, none or"):
+        build(weights, seed=0)
+
+
+def test_other_suffixes_are_refused(tmp_path):
+    (tmp_path / "weights.h5").write_bytes(b"")
+    with pytest.raises(SettingsError, match=r"weights\.h5 is neither"):
+        build(str(tmp_path / "weights.h5"), seed=0)
+
+
+def test_normalise_is_torchvisions_of_three_equal_channels(images):
+    tensor = torch.from_numpy(images.copy())
+    expected = Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])(tensor.unsqueeze(1).expand(-1, 3, -1, -1) / 255)
+    result = normalise(tensor)
+    assert result.dtype == torch.float32
+    assert result.shape == (5, 3, 224, 224)
+    torch.testing.assert_close(result, expected, rtol=0, atol=1e-6)
+
+
+def test_normalise_refuses_images_already_scaled(images):
+    with pytest.raises(TypeError, match=r"float32.*uint8"):
+        normalise(torch.from_numpy(images / np.float32(255)))
+
+
+def test_probabilities_are_the_networks_whatever_the_batch(images):
+    model = build("none", seed=0).train()
+    together = probabilities(model, images, device="cpu")
+    assert together.dtype == np.float32
+    assert together.shape == (5, 3)
+    np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-6)
+    with torch.no_grad():
+        logits = model.eval()(normalise(torch.from_numpy(images.copy())))
+    np.testing.assert_allclose(together, logits.softmax(1).numpy(), atol=1e-6)
+    np.testing.assert_allclose(probabilities(model, images, device="cpu", batch_size=2), together, atol=1e-5)
+
+
+def test_probabilities_change_nothing_in_the_model_and_take_no_images_too(images):
+    model = build("none", seed=0).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    probabilities(model, images, device="cpu")
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert probabilities(model, images[:0], device="cpu").shape == (0, 3)

@@ -1,0 +1,200 @@
+import io
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from PIL import Image
+
+from tumorprog.report import figures
+from tumorprog.tables import HISTORY, PROGRESSION_HISTORY
+
+
+def metric(value, lower=None, upper=None, count=5):
+    return {"value": value, "lower": lower, "upper": upper, "n": count}
+
+
+def history(saved=("Yes", "No", "Yes", "No")):
+    numbers = [np.linspace(1.2, 0.4, 4), np.linspace(40, 80, 4)] * 3
+    return pd.DataFrame(dict(zip(HISTORY, [np.arange(1, 5), *numbers, list(saved)], strict=True)))
+
+
+def level():
+    return pd.DataFrame({"grade": [2, 2, 3, 4, 4, 4], "predicted": [2, 3, 3, 4, 4, 2]})
+
+
+def bins():
+    return pd.DataFrame(
+        {"lower": [0.4, 0.6], "upper": [0.5, 0.7], "count": [3, 4], "confidence": [0.45, 0.66], "accuracy": [0.3, 0.7]}
+    )
+
+
+def months(protocols=("patient", "paper"), cohorts=("all", "grade_rise"), shift=0.0):
+    rows = [
+        (f"P{patient}", "1990-01-01", 40 * (patient + 1), 2.0 * patient + series + shift, protocol, cohort)
+        for protocol in protocols
+        for cohort in cohorts
+        for patient in range(5)
+        for series in range(3)
+    ]
+    names = ["PatientID", "date", "days", "Predicted_Progression_Timeline", "Protocol", "Cohort"]
+    frame = pd.DataFrame(rows, columns=names)
+    predicted = frame["Predicted_Progression_Timeline"]
+    return frame.assign(Fold=0, Lower=(predicted - 3).clip(lower=0), Upper=(predicted + 40).clip(lower=0))
+
+
+def losses():
+    rows = [
+        (protocol, "all", fold, epoch, 1 / epoch + fold, 2 / epoch + fold)
+        for protocol in ("patient", "paper")
+        for fold in range(2)
+        for epoch in range(1, 4 + 3 * fold)
+    ]
+    return pd.DataFrame(rows, columns=list(PROGRESSION_HISTORY))
+
+
+def progression():
+    patient = {"mae": metric(4.0, 2.0, 30.0), "baselines": {"median": {"mae": metric(4.35, 2.1, 7.0)}}}
+    leaking = {"mae": metric(0.02, 0.01, 0.03), "baselines": {"median": {"mae": metric(None)}}}
+    return {"paper": {"all": {"patient": leaking}}, "patient": {"all": {"patient": patient}}}
+
+
+def grader():
+    one = {"balanced_accuracy": metric(0.5, 0.4, 0.6), "baselines": {"majority": {"balanced_accuracy": metric(1 / 3)}}}
+    return {"patient": {"patient": one}}
+
+
+def groups():
+    return {
+        name: {"accuracy": metric(0.9, 0.7, 1.0), "balanced_accuracy": metric(None)}
+        for name in ("Henry Ford", "Jefferson")
+    }
+
+
+def example(mask):
+    return {"title": "P1 FLAIR", "image": np.linspace(0, 1, 64).reshape(8, 8), "mask": mask}
+
+
+def square():
+    return np.pad(np.ones((3, 3), bool), ((2, 3), (2, 3)))
+
+
+DRAWN = {
+    "learning_curves": lambda: figures.learning_curves(history()),
+    "learning_curves_nothing_saved": lambda: figures.learning_curves(history(saved=[False] * 4)),
+    "confusion": lambda: figures.confusion(level(), "Test"),
+    "confusion_of_nobody": lambda: figures.confusion(level().iloc[:0], "Test"),
+    "reliability": lambda: figures.reliability(bins(), "Test"),
+    "reliability_of_nobody": lambda: figures.reliability(bins().iloc[:0], "Test"),
+    "progression_curves": lambda: figures.progression_curves(losses()),
+    "progression_curves_of_nobody": lambda: figures.progression_curves(losses().iloc[:0]),
+    "months_scatter": lambda: figures.months_scatter(months()),
+    "months_scatter_without_intervals": lambda: figures.months_scatter(months().assign(Lower=np.nan, Upper=np.nan)),
+    "months_scatter_of_nobody": lambda: figures.months_scatter(months().iloc[:0]),
+    "errors_beside_baselines": lambda: figures.errors_beside_baselines(progression()),
+    "errors_of_nobody": lambda: figures.errors_beside_baselines({}),
+    "grader_beside_baselines": lambda: figures.grader_beside_baselines(grader()),
+    "group_bars": lambda: figures.group_bars(groups(), "By institution"),
+    "group_bars_of_nobody": lambda: figures.group_bars({}, "By institution"),
+    "cohort_overview": lambda: figures.cohort_overview(pd.DataFrame({"grading": [5, 0]}, index=["FLAIR", "T2"])),
+    "cohort_overview_of_nobody": lambda: figures.cohort_overview(pd.DataFrame()),
+    "roi_panel": lambda: figures.roi_panel([example(square())] * 3),
+    "roi_panel_empty_and_full": lambda: figures.roi_panel([example(square() & False), example(square() | True)]),
+    "roi_panel_of_nobody": lambda: figures.roi_panel([]),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_each_figure_is_drawn_wide_enough_without_a_warning(name):
+    picture = Image.open(io.BytesIO(figures.png(DRAWN[name]())))
+    assert picture.width in (1120, 1800)
+    assert picture.height < 4000
+    assert name == "roi_panel_of_nobody" or len(picture.convert("RGB").getcolors(1 << 20)) > 3
+
+
+def test_the_same_figure_is_the_same_bytes():
+    assert figures.png(DRAWN["group_bars"]()) == figures.png(DRAWN["group_bars"]())
+
+
+def test_drawing_leaves_matplotlibs_global_state_alone():
+    before = dict(mpl.rcParams)
+    figures.png(figures.confusion(level(), "Test"))
+    figures.months_scatter(months())
+    assert dict(mpl.rcParams) == before
+
+
+def texts(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+def test_the_confusion_matrix_shows_the_counts_of_each_true_grade_in_its_row():
+    (axes,) = figures.confusion(level(), "Test").axes
+    counts = [text.split("\n")[0] for text in texts(axes)]
+    assert counts == ["1", "1", "0", "0", "1", "0", "1", "0", "2"]
+    assert "67%" in texts(axes)[-1]
+
+
+def test_a_leaking_protocol_is_marked_in_every_figure_that_can_hold_one():
+    for figure in (figures.months_scatter(months()), figures.errors_beside_baselines(progression())):
+        marked = [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="right") == "leaks"]
+        assert marked == [title for axes in figure.axes if "paper" in (title := axes.get_title(loc="left"))]
+        assert marked
+    for figure in (
+        figures.learning_curves(history(), leaks=True),
+        figures.confusion(level(), "Test", leaks=True),
+        figures.reliability(bins(), "Test", leaks=True),
+        figures.group_bars(groups(), "By institution", leaks=True),
+    ):
+        assert "leaks" in figure.get_suptitle()
+
+
+def test_an_empty_cohort_has_no_panel():
+    with_empty = {protocol: {**cohorts, "grade_rise": {}} for protocol, cohorts in progression().items()}
+    titles = [axes.get_title(loc="left") for axes in figures.errors_beside_baselines(with_empty).axes]
+    assert titles == ["protocol: patient, cohort: all", "protocol: paper, cohort: all"]
+
+
+def test_bars_of_the_leaking_protocol_are_hatched_and_grey_and_come_last():
+    first, second = figures.errors_beside_baselines(progression()).axes
+    assert "patient" in first.get_title(loc="left")
+    assert not first.patches[0].get_hatch()
+    assert second.patches[0].get_hatch()
+    assert to_hex(second.patches[0].get_facecolor()).upper() == figures.GREY
+
+
+def test_every_interval_lies_inside_its_axes():
+    for figure in (figures.errors_beside_baselines(progression()), figures.group_bars(groups(), "By vendor")):
+        for axes in figure.axes:
+            ends = [path.vertices[:, 0].max() for lines in axes.collections for path in lines.get_paths()]
+            assert max(ends, default=0) <= axes.get_xlim()[1]
+    first, second = figures.errors_beside_baselines(progression()).axes
+    assert first.get_xlim() == second.get_xlim()
+
+
+def test_predictions_below_zero_months_stay_in_sight():
+    rows = months(shift=-9.0)
+    lowest = rows["Predicted_Progression_Timeline"].min()
+    assert lowest < 0
+    for axes in figures.months_scatter(rows).axes:
+        assert axes.get_ylim()[0] <= lowest
+        assert axes.get_ylim()[1] >= rows["Upper"].max()
+
+
+def test_what_is_not_defined_is_said_and_not_drawn_as_zero():
+    _, leaking = figures.errors_beside_baselines(progression()).axes
+    assert " not defined" in texts(leaking)
+    assert len(leaking.patches) == 1
+
+
+def test_the_epoch_that_is_marked_is_the_last_one_saved():
+    for axes in figures.learning_curves(history()).axes:
+        (kept,) = [line for line in axes.lines if line.get_linestyle() == ":"]
+        assert kept.get_xdata()[0] == 3
+
+
+def test_the_mean_over_folds_counts_a_stopped_fold_with_its_last_loss():
+    axes = figures.progression_curves(losses()).axes[0]
+    mean = next(line for line in axes.lines if line.get_label() == "Training")
+    # fold 0 stops after epoch 3 at 1/3; fold 1 ends at epoch 6 with 1/6 + 1
+    assert mean.get_ydata()[-1] == pytest.approx((1 / 3 + 1 / 6 + 1) / 2)

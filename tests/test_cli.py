@@ -1,0 +1,112 @@
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from tumorprog import cli
+from tumorprog.settings import Settings, with_values
+
+
+@pytest.fixture
+def parsed(monkeypatch):
+    """What a command would get, without doing it."""
+    got = []
+
+    def keep(words, settings):
+        got.append((words, settings))
+        return ""
+
+    for name, command in list(cli.COMMANDS.items()):
+        monkeypatch.setitem(cli.COMMANDS, name, replace(command, act=keep))
+    return got
+
+
+def test_help_is_there_for_every_command_with_examples(capsys):
+    for name in cli.COMMANDS:
+        with pytest.raises(SystemExit) as ended:
+            cli.main([name, "--help"])
+        assert ended.value.code == 0
+        assert f"examples:\n  tumorprog {name}" in capsys.readouterr().out
+
+
+def test_help_does_not_import_what_is_slow():
+    told = "import sys; from tumorprog.cli import main; main(['--help']); print([m for m in sys.modules if m in %r])"
+    slow = ["ray", "torch", "torchvision", "matplotlib", "pandas", "pyarrow"]
+    done = subprocess.run([sys.executable, "-c", told % slow], capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("[]")
+
+
+def test_the_three_inputs_need_no_group(parsed):
+    words = [
+        "run",
+        "--grading",
+        "G",
+        "--grades=T.xlsx",
+        "--progression",
+        "P",
+        "--progression.hidden",
+        "8",
+        "--out",
+        "O",
+    ]
+    assert cli.main(words) == 0
+    settings = parsed[0][1]
+    assert (settings.archive.grading, settings.archive.grades, settings.archive.progression) == ("G", "T.xlsx", "P")
+    assert settings.progression.hidden == 8
+
+
+def test_a_file_overrides_defaults_and_options_override_the_file(parsed, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("seed: 3\ngrader: {epochs: 4, batch_size: 8}\n")
+    cli.main(["run", "--out", "O", "--config", str(file), "--grader.epochs", "5"])
+    settings = parsed[0][1]
+    assert (settings.seed, settings.grader.epochs, settings.grader.batch_size) == (3, 5, 8)
+
+
+def test_a_run_directory_remembers_its_settings(parsed, tmp_path):
+    made_with = with_values(Settings(), {"grader.epochs": 4, "slices.sequences": ("T2", "ADC")})
+    cli._save_config(tmp_path, made_with)
+    cli.main(["report", "--out", str(tmp_path)])
+    cli.main(["report", "--out", str(tmp_path), "--grader.epochs", "6"])
+    assert parsed[0][1] == made_with
+    assert parsed[1][1] == with_values(made_with, {"grader.epochs": 6})
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["run", "--out", "O", "--grader.epoch", "2"], "did you mean grader.epochs?"),
+        (["run", "--out", "O", "--grader.epochs", "two"], "grader.epochs"),
+        (["run", "--out", "O", "--grader.epochs", "0"], "grader.epochs is 0; it must be 1 or more"),
+        (["run", "--out", "O", "--protocol", "none"], "protocol"),
+        (["run"], "out"),
+        (["train"], "no command 'train'"),
+        (["run", "--out", "O", "--config", "/no/such.yaml"], "/no/such.yaml"),
+        (["catalogue", "--out", "O"], "--grading DIR"),
+        (["tune", "grader", "x.yaml", "--out", "O"], "model"),
+    ],
+)
+def test_a_mistake_gets_one_line_and_exit_code_2(words, told, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.startswith("tumorprog: error: ")
+    assert told in complaint
+    assert complaint.count("\n") == 1
+
+
+def test_a_wrong_name_in_a_file_gets_the_nearest_right_one(capsys, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("progression: {hiden: 4}\n")
+    assert cli.main(["run", "--out", "O", "--config", str(file)]) == 2
+    assert "did you mean progression.hidden?" in capsys.readouterr().err
+
+
+def test_ctrl_c_says_how_to_go_on(parsed, monkeypatch, capsys):
+    def interrupted(words, settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.COMMANDS, "run", replace(cli.COMMANDS["run"], act=interrupted))
+    assert cli.main(["run", "--out", "O"]) == 130
+    assert "the same command goes on" in capsys.readouterr().err

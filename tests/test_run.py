@@ -1,0 +1,147 @@
+"""Skip, resume and fingerprint, with stages that only write files."""
+
+import sys
+import types
+
+import pytest
+
+from tumorprog import run
+from tumorprog.errors import InputError
+from tumorprog.settings import Settings, with_values
+
+FIRST = run.Stage(name="first", settings=("seed",), files=("archive.grades",), leaves=("one",))
+SECOND = run.Stage(name="second", reads=("one",), settings=("features",), leaves=("two.txt",))
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Two stages in place of the real ones; what they did."""
+    done = []
+
+    def first(folder, out, settings):
+        done.append("first")
+        (out / "one").mkdir()
+        (out / "one" / "part").write_text(str(settings.seed))
+        return "did it"
+
+    def second(folder, out, settings):
+        done.append("second")
+        (out / "two.txt").write_text((folder / "one" / "part").read_text() + settings.features.wavelet)
+        return "did it"
+
+    for name, function in (("first", first), ("second", second)):
+        module = types.ModuleType(f"tumorprog.stages.{name}")
+        module.run = function
+        monkeypatch.setitem(sys.modules, f"tumorprog.stages.{name}", module)
+    monkeypatch.setattr(run, "STAGES", (FIRST, SECOND))
+    return done
+
+
+def work(folder, **values):
+    return run.run_stages(folder, with_values(Settings(), values), (FIRST, SECOND))
+
+
+def test_a_second_run_with_nothing_changed_does_nothing(tmp_path, calls):
+    assert work(tmp_path) == 2
+    assert work(tmp_path) == 0
+    assert calls == ["first", "second"]
+
+
+def test_a_changed_setting_redoes_what_depends_on_it_and_no_more(tmp_path, calls):
+    work(tmp_path)
+    work(tmp_path, **{"features.wavelet": "db2"})
+    assert calls == ["first", "second", "second"]
+    assert (tmp_path / "two.txt").read_text() == "0db2"
+    work(tmp_path, **{"features.wavelet": "db2", "seed": 5})
+    assert calls[3:] == ["first", "second"]
+    assert (tmp_path / "two.txt").read_text() == "5db2"
+
+
+def test_a_setting_that_no_stage_names_redoes_nothing(tmp_path, calls):
+    work(tmp_path)
+    assert work(tmp_path, **{"cluster.cores": 3}) == 0
+
+
+def test_a_changed_file_from_outside_redoes_its_reader(tmp_path, calls):
+    table = tmp_path / "grades.csv"
+    table.write_text("a")
+    work(tmp_path / "run", **{"archive.grades": str(table)})
+    table.write_text("ab")
+    assert work(tmp_path / "run", **{"archive.grades": str(table)}) == 2
+
+
+def test_a_deleted_or_cut_result_is_made_again(tmp_path, calls):
+    work(tmp_path)
+    (tmp_path / "one" / "part").unlink()
+    assert work(tmp_path) == 2
+    (tmp_path / "two.txt").write_text("")
+    assert work(tmp_path) == 1
+
+
+def test_what_is_in_place_stays_whole_when_its_next_version_fails(tmp_path, calls, monkeypatch):
+    work(tmp_path)
+
+    def dies(folder, out, settings):
+        (out / "two.txt").write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["tumorprog.stages.second"], "run", dies)
+    with pytest.raises(KeyboardInterrupt):
+        work(tmp_path, **{"features.wavelet": "db2"})
+    assert (tmp_path / "two.txt").read_text() == "0haar"
+    assert "second" in run.read_record(tmp_path)["stages"]
+
+
+def test_an_interrupted_stage_finds_its_finished_work_again_if_the_settings_are_the_same(tmp_path, calls, monkeypatch):
+    work(tmp_path)
+    found = []
+
+    def goes_on(folder, out, settings):
+        found.append(sorted(path.name for path in out.iterdir()))
+        (out / "shard").write_text("")
+        if len(found) < 3:
+            raise KeyboardInterrupt
+        (out / "two.txt").write_text("")
+        return "did it"
+
+    monkeypatch.setattr(sys.modules["tumorprog.stages.second"], "run", goes_on)
+    for wavelet in ("db2", "db3"):
+        with pytest.raises(KeyboardInterrupt):
+            work(tmp_path, **{"features.wavelet": wavelet})
+    work(tmp_path, **{"features.wavelet": "db2"})
+    assert found == [[], [], ["shard"]]
+    assert not list((tmp_path / ".partial").glob("second-*"))
+
+
+def test_a_stage_without_what_it_reads_says_which_command_makes_it(tmp_path, calls):
+    with pytest.raises(InputError, match="run `tumorprog first` first"):
+        run.run_stages(tmp_path, Settings(), [SECOND])
+
+
+def test_two_commands_on_one_run_directory_are_refused(tmp_path, calls):
+    with run._locked(tmp_path), pytest.raises(InputError, match="another tumorprog command"):
+        work(tmp_path)
+
+
+def test_a_record_that_is_not_ours_is_refused(tmp_path, calls):
+    (tmp_path / "run.json").write_text("[]")
+    with pytest.raises(InputError, match="not a record of a run"):
+        work(tmp_path)
+
+
+def test_stages_without_their_input_are_left_out():
+    only_images = with_values(Settings(), {"archive.progression": "somewhere"})
+    assert [stage.name for stage in run.with_what_they_need(only_images)] == ["catalogue", "features", "report"]
+
+
+def test_what_a_stage_reads_is_left_by_an_earlier_one():
+    left = set()
+    for stage in run.STAGES:
+        assert set(stage.reads) <= left, stage.name
+        left |= set(stage.leaves)
+
+
+def test_every_setting_and_group_that_a_stage_names_exists():
+    for stage in (*run.STAGES, *run.PREDICT, run.TUNE):
+        for name in (*stage.settings, *stage.files, *stage.needs):
+            run.lookup(Settings(), name)

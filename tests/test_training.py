@@ -1,0 +1,366 @@
+import math
+import multiprocessing
+from dataclasses import asdict
+from datetime import timedelta
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.utils.class_weight import compute_class_weight
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from tumorprog.errors import TumorprogError
+from tumorprog.models.grader import normalise
+from tumorprog.models.progression import predict_months
+from tumorprog.settings import Progression
+from tumorprog.training import (
+    EarlyStopping,
+    SeriesPart,
+    Tally,
+    class_weights,
+    evaluate,
+    fit_progression,
+    train_epoch,
+)
+
+WEIGHTS = torch.tensor([0.5, 1.0, 2.0])
+
+
+def small_net(*, norm=False, seed=0):
+    """Three classes from 8 x 8 images: quick, and of the same kinds of layers as the grader."""
+    torch.default_generator.manual_seed(seed)
+    layers = [nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4)] if norm else [nn.Conv2d(3, 4, 3, stride=2)]
+    return nn.Sequential(*layers, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+
+
+def separable(count, seed=0):
+    """Dark, middling and bright images: the class is the brightness."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 3, (count,), generator=generator)
+    noise = torch.randint(0, 30, (count, 8, 8), generator=generator)
+    return (noise + 90 * labels[:, None, None]).to(torch.uint8), labels
+
+
+def batches_of(size, images, labels):
+    return list(zip(images.split(size), labels.split(size), strict=True))
+
+
+def train(model, batches, *, lr=0.1, weights=WEIGHTS, epoch=1):
+    optimiser = torch.optim.SGD(model.parameters(), lr=lr)
+    return train_epoch(model, batches, optimiser=optimiser, class_weights=weights, device="cpu", epoch=epoch)
+
+
+# ---- Tally
+
+
+@given(st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 50), st.integers(1, 50)), min_size=1))
+def test_shards_add_up_to_the_whole(shards):
+    whole = Tally()
+    for loss_sum, correct, count in shards:
+        whole.add(loss_sum, correct, count)
+    losses, corrects, counts = zip(*shards, strict=True)
+    assert (whole.loss_sum, whole.correct, whole.count) == (sum(losses), sum(corrects), sum(counts))
+    assert whole.mean_loss == sum(losses) / sum(counts)
+    assert whole.accuracy == pytest.approx(100 * sum(corrects) / sum(counts))
+
+
+def test_a_tally_of_nothing_has_no_means():
+    assert math.isnan(Tally().mean_loss)
+    assert math.isnan(Tally().accuracy)
+
+
+def test_outside_distributed_training_a_tally_is_its_own_sum():
+    assert Tally(2.5, 3, 4).all_reduce() == Tally(2.5, 3, 4)
+
+
+# ---- class weights
+
+
+def test_class_weights_are_scikit_learns_balanced():
+    labels = np.repeat([0, 1, 2], [41, 25, 23])
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    np.testing.assert_allclose(class_weights([41, 25, 23]), expected, rtol=1e-6)
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=3, max_size=3).filter(any))
+def test_class_weights_average_to_one_and_absent_classes_weigh_nothing(counts):
+    weights = class_weights(counts).double()
+    assert float(weights @ torch.tensor(counts, dtype=torch.float64)) == pytest.approx(sum(counts), rel=1e-5)
+    assert [float(weight) > 0 for weight in weights] == [count > 0 for count in counts]
+
+
+def test_class_weights_of_nothing_are_refused():
+    with pytest.raises(ValueError, match="no class"):
+        class_weights([0, 0, 0])
+
+
+# ---- evaluate
+
+
+def test_evaluation_is_torchs_cross_entropy_whatever_the_batches():
+    model, (images, labels) = small_net(norm=True), separable(50)
+    weights = class_weights(labels.bincount(minlength=3).tolist())
+    results = [
+        evaluate(model, batches_of(size, images, labels), class_weights=weights, device="cpu") for size in (50, 7)
+    ]
+    with torch.no_grad():
+        logits = model.eval()(normalise(images))
+    for result in results:
+        # With weights of these very labels the mean over samples is torch's mean over weights.
+        assert result.mean_loss == pytest.approx(nn.CrossEntropyLoss(weight=weights)(logits, labels).item(), rel=1e-5)
+        assert result.accuracy == pytest.approx(100 * (logits.argmax(1) == labels).float().mean().item())
+        assert result.count == 50
+
+
+def test_evaluation_changes_nothing_and_takes_labels_of_any_integer_type():
+    model, (images, labels) = small_net(norm=True), separable(9)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    results = [
+        evaluate(model, [(images, labels.to(kind))], class_weights=WEIGHTS, device="cpu")
+        for kind in (torch.int64, torch.int32, torch.uint8)
+    ]
+    assert results[0] == results[1] == results[2]
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+# ---- train_epoch
+
+
+def test_a_step_is_that_of_torchs_weighted_sum_over_the_samples():
+    ours, theirs, (images, labels) = small_net(), small_net(), separable(12)
+    tally = train(ours, [(images, labels)])
+    optimiser = torch.optim.SGD(theirs.parameters(), lr=0.1)
+    loss = nn.CrossEntropyLoss(weight=WEIGHTS, reduction="sum")(theirs(normalise(images)), labels)
+    (loss / 12).backward()
+    optimiser.step()
+    assert tally.loss_sum == pytest.approx(loss.item(), rel=1e-6)
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+def test_separable_images_are_learned():
+    model, (images, labels) = small_net(norm=True), separable(96)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.03)
+    settings = {"class_weights": torch.ones(3), "device": "cpu"}
+    tallies = [
+        train_epoch(model, batches_of(16, images, labels), optimiser=optimiser, epoch=epoch, **settings)
+        for epoch in range(1, 9)
+    ]
+    assert tallies[-1].mean_loss < 0.5 * tallies[0].mean_loss
+    assert evaluate(model, [separable(60, seed=1)], **settings).accuracy > 95
+
+
+def test_renaming_the_classes_changes_no_loss():
+    """Outputs and weights permuted as the labels are."""
+    images, labels = separable(20)
+    order = torch.tensor([2, 0, 1])
+    model, renamed = small_net(), small_net()
+    with torch.no_grad():
+        renamed[-1].weight[order] = model[-1].weight
+        renamed[-1].bias[order] = model[-1].bias
+    weights = torch.empty(3)
+    weights[order] = WEIGHTS
+    tally = train(model, batches_of(5, images, labels))
+    other = train(renamed, batches_of(5, images, order[labels]), weights=weights)
+    assert other.loss_sum == pytest.approx(tally.loss_sum, rel=1e-5)
+    assert other.correct == tally.correct
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step():
+    model, (images, labels) = small_net(), separable(12)
+    seen = []
+
+    def poisoned():
+        yield images[:6], labels[:6]
+        seen.append([parameter.clone() for parameter in model.parameters()])
+        with torch.no_grad():
+            model[-1].bias.fill_(torch.inf)
+        yield images[6:], labels[6:]
+
+    with pytest.raises(TumorprogError, match=r"epoch 4, batch 2: the loss is nan.*--grader\.learning_rate"):
+        train(model, poisoned(), epoch=4)
+    assert all(torch.equal(*pair) for pair in zip(seen[0][:-1], list(model.parameters())[:-1], strict=True))
+
+
+def test_a_last_batch_of_one_sample_is_learned_from_by_the_running_statistics():
+    images, labels = separable(9)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+    whole = batches_of(8, images, labels)
+    train(model, whole[:1])
+    statistics, bias = model[2].running_mean.clone(), model[3].bias.clone()
+    tally = train(model, whole[1:])
+    assert tally.count == 1
+    assert torch.equal(model[2].running_mean, statistics)
+    assert not torch.equal(model[3].bias, bias)
+    train(model, whole[:1])
+    assert not torch.equal(model[2].running_mean, statistics)
+
+
+def test_an_epoch_without_batches_is_a_tally_of_nothing():
+    assert train(small_net(), []) == Tally()
+
+
+# ---- distributed
+
+
+def _worker(rank, folder):
+    """One of two: the even or the odd samples; the first has three batches to evaluate and the second one."""
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2, timeout=timedelta(seconds=120)
+    )
+    images, labels = separable(32)
+    plain = DistributedDataParallel(small_net())
+    tally = train(plain, batches_of(4, images[rank::2], labels[rank::2])).all_reduce()
+    normed = DistributedDataParallel(small_net(norm=True))
+    train(normed, batches_of(4, images[rank::2], labels[rank::2]))
+    mine = batches_of(8, images[:24], labels[:24]) if rank == 0 else batches_of(8, images[24:], labels[24:])
+    judged = evaluate(normed, mine, class_weights=WEIGHTS, device="cpu").all_reduce()
+    states = {"plain": plain.module.state_dict(), "normed": normed.module.state_dict()}
+    torch.save({"tally": asdict(tally), "judged": asdict(judged), **states}, folder / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory):
+    """This process and another, by gloo: what each of them left."""
+    folder = tmp_path_factory.mktemp("workers")
+    other = multiprocessing.get_context("spawn").Process(target=_worker, args=(1, folder))
+    other.start()
+    _worker(0, folder)
+    other.join(120)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+@pytest.mark.slow  # the other process imports torch
+def test_two_workers_take_the_steps_of_one_with_batches_twice_as_large(two_workers):
+    images, labels = separable(32)
+    alone = small_net()
+    expected = train(alone, batches_of(8, images, labels))
+    for worker in two_workers:
+        assert worker["tally"] == pytest.approx(asdict(expected), rel=1e-5)
+        for name, tensor in alone.state_dict().items():
+            torch.testing.assert_close(worker["plain"][name], tensor, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_workers_with_different_numbers_of_batches_judge_one_model_exactly(two_workers):
+    images, labels = separable(32)
+    for worker in two_workers:
+        model = small_net(norm=True)
+        model.load_state_dict(worker["normed"])
+        expected = evaluate(model, [(images, labels)], class_weights=WEIGHTS, device="cpu")
+        assert worker["judged"] == pytest.approx(asdict(expected), rel=1e-5)
+        assert expected.count == 32
+
+
+# ---- early stopping
+
+
+@pytest.mark.parametrize(
+    ("losses", "stops_after", "best"),
+    [
+        ([1.0, 0.75, 0.5, 0.25], None, 4),  # always better
+        ([1.0, 0.5, 0.625, 0.625, 0.625], 5, 2),  # three without improvement
+        ([1.0, 0.5, 0.625, 0.625, 0.375, 0.375, 0.375], None, 5),  # saved in the last moment
+        ([1.0, 0.9375, 0.92, 0.91, 0.0], 4, 4),  # too little better: it stops, and keeps the lowest
+        ([1.0, 0.9375, 0.875, 0.875, 0.875], None, 3),  # little by little adds up to an improvement
+        ([1.0, 1.0, 1.0, 1.0], 4, 1),
+        ([math.nan, math.nan, math.nan], 3, 0),
+    ],
+)
+def test_early_stopping_by_hand(losses, stops_after, best):
+    stopping = EarlyStopping(patience=3, min_improvement=0.125)  # exact in binary, as the losses are
+    stopped = next((epoch for epoch, loss in enumerate(losses, start=1) if stopping.update(loss)), None)
+    assert stopped == stops_after
+    assert stopping.best_epoch == best
+
+
+def test_without_a_least_improvement_a_plateau_still_stops():
+    stopping = EarlyStopping(patience=2, min_improvement=0.0)
+    assert [stopping.update(loss) for loss in (1.0, 0.999, 0.999, 0.999)] == [False, False, False, True]
+
+
+# ---- progression
+
+
+def cohort(count, seed=0, shift=0.0):
+    """Series with noise around their months in the first twenty features."""
+    generator = np.random.default_rng(seed)
+    months = generator.uniform(1, 12, count)
+    vectors = [generator.normal(0, 1, (generator.integers(3, 8), 100)).astype(np.float32) for _ in range(count)]
+    for series, value in zip(vectors, months, strict=True):
+        series[:, :20] += value + shift
+    return SeriesPart(vectors, months)
+
+
+QUICK = Progression(hidden=16, epochs=12, learning_rate=0.01, batch_size=8)
+
+
+def test_months_that_are_in_the_features_are_learned():
+    model, history = fit_progression(cohort(48), cohort(12, seed=1), settings=QUICK, seed=0)
+    unseen = cohort(20, seed=2)
+    error = np.abs(predict_months(model, unseen.vectors) - unseen.months).mean()
+    assert error < 0.5 * np.abs(np.median(unseen.months) - unseen.months).mean()
+    assert history[-1]["Train Loss"] < 0.3 * history[0]["Train Loss"]
+    assert [row["Epoch"] for row in history] == list(range(1, len(history) + 1))
+
+
+def test_the_seed_decides_the_result_and_the_global_state_is_left_alone():
+    before = torch.get_rng_state()
+    (first, history), (again, same), (other, _) = (
+        fit_progression(cohort(16), cohort(4, seed=1), settings=QUICK, seed=seed) for seed in (5, 5, 6)
+    )
+    assert torch.equal(torch.get_rng_state(), before)
+    assert history == same
+    assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in first.state_dict().items())
+    assert not torch.equal(first.head.weight, other.head.weight)
+
+
+def test_only_the_training_part_sets_the_scales():
+    training = cohort(10)
+    near, _ = fit_progression(training, cohort(4, seed=1), settings=QUICK, seed=0)
+    far, _ = fit_progression(training, cohort(4, seed=1, shift=1000), settings=QUICK, seed=0)
+    for name in ("vector_mean", "vector_std", "months_mean", "months_std"):
+        assert torch.equal(near.get_buffer(name), far.get_buffer(name))
+    np.testing.assert_allclose(near.vector_mean, np.concatenate(training.vectors).mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(near.months_mean, training.months.mean(), rtol=1e-6)
+
+
+def test_the_best_epoch_is_kept_and_its_loss_is_the_models():
+    settings = Progression(hidden=16, epochs=25, patience=4, learning_rate=0.05, batch_size=4)
+    validation = SeriesPart(cohort(6, seed=1).vectors, np.random.default_rng(3).uniform(1, 12, 6))
+    training = cohort(12)
+    model, history = fit_progression(training, validation, settings=settings, seed=0)
+    losses = [row["Validation Loss"] for row in history]
+    assert len(history) < 25
+    assert losses.index(min(losses)) < len(losses) - 1
+    scaled = (predict_months(model, validation.vectors) - validation.months) / training.months.std()
+    assert np.mean(scaled**2) == pytest.approx(min(losses), rel=1e-4)
+    assert not model.training
+
+
+def test_without_a_validation_part_the_training_loss_decides():
+    model, history = fit_progression(cohort(8), SeriesPart([], np.empty(0)), settings=QUICK, seed=0)
+    assert all(math.isnan(row["Validation Loss"]) for row in history)
+    assert np.isfinite(predict_months(model, cohort(3).vectors)).all()
+
+
+def test_one_series_of_one_slice_is_enough():
+    training = SeriesPart([np.ones((1, 100), np.float32)], np.array([7.0]))
+    model, _ = fit_progression(training, training, settings=QUICK, seed=0)
+    assert predict_months(model, training.vectors) == pytest.approx([7.0], abs=1.0)
+
+
+def test_features_that_are_not_finite_are_refused():
+    training = cohort(6)
+    training.vectors[2][1, 5] = np.nan
+    with pytest.raises(TumorprogError, match=r"progression, epoch 1: the loss is nan.*features/"):
+        fit_progression(training, cohort(3, seed=1), settings=QUICK, seed=0)
+
+
+def test_series_and_months_must_match():
+    with pytest.raises(ValueError, match="2 series but 3 months"):
+        SeriesPart(cohort(2).vectors, np.ones(3))

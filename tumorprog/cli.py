@@ -1,0 +1,424 @@
+"""The command `tumorprog`: words in, one exit code out. It alone talks to the terminal.
+
+What a command needs is imported when it runs: pandas alone would make `--help` three times as slow.
+"""
+
+import argparse
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from tumorprog import __version__
+from tumorprog.errors import InputError, SettingsError, TumorprogError
+from tumorprog.settings import Settings, check_name, with_values
+
+if TYPE_CHECKING:
+    from tumorprog.run import Stage
+
+log = logging.getLogger("tumorprog")
+
+ALIASES = {
+    "--grading": "--archive.grading",
+    "--grades": "--archive.grades",
+    "--progression": "--archive.progression",
+}
+"""The three things a user always names, without their group."""
+
+_UNKNOWN = (
+    r"unrecognized arguments: --([\w.]+)",
+    r"Option '([\w.]+)' is not accepted",
+    r"Group '([\w.]+)' does not accept option '([\w.]+)'",
+)
+"""How the parser says that there is no such setting."""
+
+DEMO = {
+    "grader.weights": "none",
+    "grader.epochs": 5,
+    "grader.batch_size": 32,
+    "grader.workers": 0,
+    "protocol": "both",
+}
+"""What makes the demonstration small; everything else is as always."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One command of the table below.
+
+    Attributes:
+        does: a line for `tumorprog --help`.
+        act: gets the parsed words and the resolved settings; returns the last lines to print.
+        shows: groups of settings that `--help` lists; all can be given.
+        examples: for `--help`.
+        words: options of its own, each with its help.
+    """
+
+    does: str
+    act: Callable[[argparse.Namespace, Settings], str]
+    shows: tuple[str, ...]
+    examples: tuple[str, ...]
+    words: tuple[tuple[str, dict[str, Any]], ...] = ()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: the words after `tumorprog`; those of the process if None.
+
+    Returns:
+        0 if it did what it was asked, 2 for a mistake that the user can mend, 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in {"-h", "--help"}:
+        _say(_overview())
+        return 0 if words else 2
+    if words[0] == "--version":
+        _say(f"tumorprog {__version__}")
+        return 0
+    _listen()
+    try:
+        return _command(words[0], words[1:])
+    except TumorprogError as error:
+        sys.stderr.write(f"tumorprog: error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("tumorprog: stopped; what was finished is kept, the same command goes on from there\n")
+        return 130
+
+
+def entry() -> NoReturn:
+    """The console script."""
+    sys.exit(main())
+
+
+def _command(name: str, words: list[str]) -> int:
+    command = COMMANDS.get(name)
+    if command is None:
+        raise SettingsError(f"there is no command {name!r}; choose from {', '.join(COMMANDS)}")
+    small = [f"--{setting}={value}" for setting, value in DEMO.items()] if name == "demo" else []
+    parsed, settings = _parse(name, command, small + words)
+    _say(command.act(parsed, settings))
+    return 0
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _listen() -> None:
+    """Log lines to stderr; SIGTERM (`ray job stop`) ends as Ctrl-C does, with its own exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("tumorprog").setLevel(logging.INFO)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # Before ray is imported, which reads it: short trainings end sooner.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters arrives as an exception
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.does}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: tumorprog COMMAND [options]",
+            "",
+            "Brain-tumour grading and months to progression, from DICOM archives of MRI, on Ray.",
+            "For research; not a medical device.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "`tumorprog COMMAND --help` shows a command's settings and examples; `tumorprog --version` the version.",
+        ]
+    )
+
+
+def _parse(name: str, command: Command, words: list[str]) -> tuple[argparse.Namespace, Settings]:
+    """The words and settings of one command: defaults, then the run's config.yaml, then --config, then the words."""
+    import jsonargparse
+
+    parser = _settings_parser(prog=f"tumorprog {name}", description=command.does, epilog=_told(command.examples))
+    for word, about in command.words:
+        parser.add_argument(word, **about)
+    parser.add_argument("--config", action="config", help="a YAML file of settings; options override it")
+    for action in parser._actions:
+        group = action.dest.split(".")[0]
+        if group in Settings.__dataclass_fields__ and group not in command.shows:
+            action.help = argparse.SUPPRESS
+    parser.default_config_files = _remembered(words)
+    try:
+        parsed = parser.parse_args([_without_alias(word) for word in words])
+        made = parser.instantiate(parsed)
+    except (jsonargparse.ArgumentError, ValueError) as error:
+        raise _mendable(str(error)) from error
+    return parsed, Settings(**{group: getattr(made, group) for group in Settings.__dataclass_fields__})
+
+
+def _settings_parser(**about: str) -> Any:
+    import jsonargparse
+
+    class Formatter(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+        """Keeps the examples as they are written."""
+
+    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = jsonargparse.ArgumentParser(formatter_class=Formatter, exit_on_error=False, allow_abbrev=False, **about)
+    parser.add_class_arguments(Settings)
+    return parser
+
+
+def _told(examples: Sequence[str]) -> str:
+    return "\n".join(["examples:", *(f"  {example}" for example in examples)])
+
+
+def _without_alias(word: str) -> str:
+    option, equals, value = word.partition("=")
+    return ALIASES.get(option, option) + equals + value
+
+
+def _remembered(words: list[str]) -> list[str]:
+    """The settings that the run directory was made with, if it was made."""
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--out", default="")
+    finder.add_argument("--run", default="")
+    known, _ = finder.parse_known_args(words)
+    folder = known.run or known.out
+    return [str(Path(folder, "config.yaml"))] if folder and Path(folder, "config.yaml").is_file() else []
+
+
+def _mendable(message: str) -> SettingsError:
+    """The parser's message in one line; where a name is wrong, ours, which offers the nearest."""
+    told = " ".join(message.split())
+    for pattern in _UNKNOWN:
+        found = re.search(pattern, told)
+        if found:
+            try:
+                check_name(".".join(found.groups()))
+            except SettingsError as error:
+                return error
+    return SettingsError(told)
+
+
+def _save_config(folder: Path, settings: Settings) -> None:
+    """config.yaml: every setting with its meaning, and above them what else the results rest on."""
+    from tumorprog import run
+
+    parser = _settings_parser()
+    summary = folder / "catalogue" / "summary.json"
+    rests_on = run.versions()
+    if summary.is_file():
+        rests_on["data fingerprint"] = json.loads(summary.read_text())["fingerprint"]
+    above = "".join(f"# {name}: {value}\n" for name, value in rests_on.items())
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(above + parser.dump(parser.parse_object(asdict(settings)), with_comments=True))
+
+
+def _run_stages(folder: Path, settings: Settings, stages: Sequence["Stage"]) -> str:
+    from tumorprog import run
+
+    if not (folder / "config.yaml").exists():
+        _save_config(folder, settings)
+    worked = run.run_stages(folder, settings, stages)
+    _save_config(folder, settings)
+    return f"{folder}: {worked} of {len(stages)} stages had work to do" if worked else f"{folder}: nothing to do"
+
+
+def _run(parsed: argparse.Namespace, settings: Settings) -> str:
+    from tumorprog import run
+
+    folder = Path(parsed.out)
+    told = _run_stages(folder, settings, run.with_what_they_need(settings))
+    return "\n".join([told, *_headline(folder)])
+
+
+def _headline(folder: Path) -> list[str]:
+    from tumorprog.report import headline
+
+    metrics = json.loads((folder / "metrics.json").read_text())
+    return [*headline.lines(metrics), f"report: {folder / 'report.html'}"]
+
+
+def _stage(name: str) -> Callable[[argparse.Namespace, Settings], str]:
+    def act(parsed: argparse.Namespace, settings: Settings) -> str:
+        from tumorprog import run
+
+        return _run_stages(Path(parsed.out), settings, [run.stage_named(name)])
+
+    return act
+
+
+def _synthesize(parsed: argparse.Namespace, settings: Settings) -> str:
+    folder = Path(parsed.out)
+    _write_cohort(folder, settings)
+    options = " ".join(f"--{name.removeprefix('archive.')} '{path}'" for name, path in _trees(folder).items())
+    return f"synthetic cohort: {folder}\nrun everything on it with: tumorprog run {options} --out RUN"
+
+
+def _write_cohort(folder: Path, settings: Settings) -> None:
+    from tumorprog.synthetic.archive import write_cohort
+
+    processes = settings.cluster.cores or os.cpu_count() or 1
+    for done, total in write_cohort(folder, settings.synthetic, seed=settings.seed, processes=processes):
+        if done == total or done % max(1, total // 5) == 0:
+            log.info("  synthesize: %d of %d patients", done, total)
+
+
+def _trees(folder: Path) -> dict[str, str]:
+    from tumorprog.synthetic import archive, plan
+
+    return {
+        "archive.grading": str(folder / plan.GRADING),
+        "archive.grades": str(folder / archive.CLINICAL_TABLE),
+        "archive.progression": str(folder / plan.PROGRESSION),
+    }
+
+
+def _demo(parsed: argparse.Namespace, settings: Settings) -> str:
+    cohort = Path(parsed.out) / "cohort"
+    log.info("synthetic cohort in %s; initial weights: %s (random)", cohort, settings.grader.weights)
+    _write_cohort(cohort, settings)
+    return _run(parsed, with_values(settings, _trees(cohort)))
+
+
+def _predict(parsed: argparse.Namespace, settings: Settings) -> str:
+    from tumorprog import run
+
+    folder, out = Path(parsed.run), Path(parsed.out)
+    for name in ("grader", "progression"):
+        (out / name).mkdir(parents=True, exist_ok=True)
+        for file in ("model.safetensors", "model.json"):
+            if not (folder / name / file).is_file():
+                raise InputError(f"{folder / name / file}: missing; --run takes a finished run with both models")
+            shutil.copy2(folder / name / file, out / name / file)  # with its times: the same model stays the same
+    images = with_values(settings, {"archive.grading": "", "archive.grades": "", "archive.progression": parsed.images})
+    return "\n".join([_run_stages(out, images, run.PREDICT), f"predictions: {out / 'predictions.csv'}"])
+
+
+def _tune(parsed: argparse.Namespace, settings: Settings) -> str:
+    from tumorprog import run
+
+    folder = Path(parsed.out)
+    told = _run_stages(folder, with_values(settings, {"tune.sweep": parsed.sweep}), [run.TUNE])
+    return "\n".join([told, f"trials: {folder / 'tune' / 'trials.csv'}", f"best: {folder / 'tune' / 'best.yaml'}"])
+
+
+_OUT = ("--out", {"required": True, "metavar": "DIR", "help": "the run directory"})
+_ALWAYS = ("seed", "cluster")
+_TRAINING = (*_ALWAYS, "protocol", "archive", "cohort", "slices", "grader", "features", "progression", "report")
+
+COMMANDS = {
+    "run": Command(
+        does="Everything, from DICOM files to the report; a second time, only what has changed.",
+        act=_run,
+        shows=_TRAINING,
+        words=(_OUT,),
+        examples=(
+            "tumorprog run --grading REMBRANDT --grades clinical_2014-01-16.xlsx \\",
+            "    --progression Brain-Tumor-Progression --out runs/tcia",
+            "tumorprog run --out runs/tcia --features.wavelet db2    # the features, and what depends on them, again",
+        ),
+    ),
+    "demo": Command(
+        does="A synthetic cohort and everything on it, in minutes, without data, network or GPU.",
+        act=_demo,
+        shows=(*_TRAINING, "synthetic"),
+        words=(_OUT,),
+        examples=("tumorprog demo --out runs/demo",),
+    ),
+    "synthesize": Command(
+        does="Write a synthetic cohort: DICOM in the layouts of the two TCIA collections, and a clinical table.",
+        act=_synthesize,
+        shows=("seed", "cluster", "synthetic"),
+        words=(("--out", {"required": True, "metavar": "DIR", "help": "folder of the cohort"}),),
+        examples=(
+            "tumorprog synthesize --out cohort",
+            "tumorprog synthesize --out large --synthetic.graded_patients 600 --synthetic.series_slices 50",
+        ),
+    ),
+    "catalogue": Command(
+        does="Read the headers of all files: a row per slice, and a reason for each file that is not used.",
+        act=_stage("catalogue"),
+        shows=("cluster", "archive"),
+        words=(_OUT,),
+        examples=("tumorprog catalogue --progression Brain-Tumor-Progression --out runs/btp",),
+    ),
+    "slices": Command(
+        does="Make the grader's 224 x 224 images of the graded patients.",
+        act=_stage("slices"),
+        shows=(*_ALWAYS, "archive", "cohort", "slices"),
+        words=(_OUT,),
+        examples=("tumorprog slices --grades clinical_2014-01-16.xlsx --out runs/tcia",),
+    ),
+    "train-grader": Command(
+        does="Split by patients, audit for leaks, train the ResNet-18, predict every slice with it.",
+        act=_stage("train_grader"),
+        shows=(*_ALWAYS, "protocol", "grader"),
+        words=(_OUT,),
+        examples=(
+            "tumorprog train-grader --out runs/tcia --grader.epochs 20",
+            "tumorprog train-grader --out runs/tcia --grader.workers 4 --grader.gpu true",
+        ),
+    ),
+    "grade": Command(
+        does="Grade every series of the progression cohort and make the reference sheet.",
+        act=_stage("grade"),
+        shows=("cluster", "cohort", "slices", "grader"),
+        words=(_OUT,),
+        examples=("tumorprog grade --out runs/tcia",),
+    ),
+    "features": Command(
+        does="Compute the 100 ROI, wavelet and DCT features of every slice of the progression cohort.",
+        act=_stage("features"),
+        shows=("cluster", "features"),
+        words=(_OUT,),
+        examples=("tumorprog features --out runs/tcia --features.wavelet db2",),
+    ),
+    "train-progression": Command(
+        does="Train and judge the LSTM, leaving one patient out in turn, and as in the paper.",
+        act=_stage("train_progression"),
+        shows=(*_ALWAYS, "progression"),
+        words=(_OUT,),
+        examples=("tumorprog train-progression --out runs/tcia --progression.hidden 64",),
+    ),
+    "report": Command(
+        does="Judge the predictions of whatever the run directory holds; make metrics.json and report.html.",
+        act=_stage("report"),
+        shows=("seed", "report"),
+        words=(_OUT,),
+        examples=("tumorprog report --out runs/tcia --report.bootstrap 5000",),
+    ),
+    "predict": Command(
+        does="Apply a finished run's models to new patients: grades and months to progression.",
+        act=_predict,
+        shows=("cluster",),
+        words=(
+            ("--run", {"required": True, "metavar": "DIR", "help": "a finished run directory"}),
+            ("--images", {"required": True, "metavar": "DIR", "help": "DICOM files of the new patients"}),
+            ("--out", {"required": True, "metavar": "DIR", "help": "folder of the predictions"}),
+        ),
+        examples=("tumorprog predict --run runs/tcia --images new_patients --out runs/new",),
+    ),
+    "tune": Command(
+        does="Sweep settings of the progression model with Ray Tune; needs the run's features and grades.",
+        act=_tune,
+        shows=(*_ALWAYS, "progression", "tune"),
+        words=(
+            ("model", {"choices": ["progression"], "help": "which model"}),
+            ("sweep", {"metavar": "SWEEP.yaml", "help": "settings and the values to try"}),
+            _OUT,
+        ),
+        examples=("tumorprog tune progression tune_configs/smoke.yaml --out runs/demo",),
+    ),
+}
+
+if __name__ == "__main__":
+    entry()

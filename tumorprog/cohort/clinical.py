@@ -1,0 +1,194 @@
+"""A table of patients and grades, as it comes -> who takes part in the grading, and why the others do not."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tumorprog.errors import InputError
+from tumorprog.settings import Cohort
+from tumorprog.tables import COHORT, GRADES
+
+_PATIENT = (
+    "sample",
+    "subject_id",
+    "patientid",
+    "patient_id",
+    "patient id",
+    "patient",
+    "subject",
+    "case",
+    "case_id",
+    "id",
+)
+_GRADE = ("grade", "who_grade", "who grade", "tumor grade", "tumour grade", "tumor_grade", "tumour_grade")
+_DISEASE = ("disease", "disease_type", "histology", "diagnosis")
+_INSTITUTION = ("institution", "institution_name", "site", "hospital", "center", "centre")
+
+_NO_GRADE = {"", "-", "--", "na", "n/a", "nan", "none", "null", "unknown", "not available", "?"}
+_ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4}
+_GRADE_PATTERN = re.compile(r"(?:WHO)?\s*(?:GRADE|G)?\s*(IV|I{1,3}|[1-4])(?:\.0)?$")
+_GLIOBLASTOMA = {"gbm", "glioblastoma", "glioblastoma multiforme"}
+_SHEET = "report"
+
+
+def read_grades(path: Path, settings: Cohort) -> pd.DataFrame:
+    """The patients of a table and their grades.
+
+    Args:
+        path: xlsx (the sheet `report`, or else the first that has the columns), or text with commas, tabs or
+            semicolons. Names and values may be surrounded by spaces, as in REMBRANDT's.
+        settings: `patient_column`, `grade_column`, `gbm_is_grade_4`.
+
+    Returns:
+        A row per patient: PatientID (normalised), grade (Int64, <NA> if none), Institution, disease and status:
+        `graded`, `no grade`, `no grade (glioblastoma)` or `out of range`.
+
+    Raises:
+        InputError: if the file or a column is missing, a grade cannot be understood, or a patient has two.
+    """
+    table, columns = _read(path, settings)
+    found = pd.DataFrame(
+        {
+            "PatientID": table[columns["patient"]].map(normalise_id),
+            "grade": [_grade_of_row(path, row, text) for row, text in enumerate(table[columns["grade"]], start=2)],
+            "Institution": table[columns["Institution"]] if columns["Institution"] else "",
+            "disease": table[columns["disease"]] if columns["disease"] else "",
+        }
+    ).astype({"grade": "Int64"})
+    found = found[found["PatientID"] != ""]
+    glioblastoma = found["disease"].str.lower().isin(_GLIOBLASTOMA) & found["grade"].isna()
+    if settings.gbm_is_grade_4:
+        found.loc[glioblastoma, "grade"] = 4
+    found = _one_row_each(path, found)
+    statuses = zip(found["grade"], found["disease"], strict=True)
+    return found.assign(status=[_status(grade, disease) for grade, disease in statuses]).reset_index(drop=True)
+
+
+def parse_grade(text: str) -> int | None:
+    """A WHO grade as people write it: `II`, `2`, `Grade II`, `WHO II`, `G2`, `2.0`; None for a blank, `--`, `unknown`.
+
+    Raises:
+        ValueError: if it is neither a grade nor a way to say that there is none.
+    """
+    told = text.strip()
+    if told.lower() in _NO_GRADE:
+        return None
+    match = _GRADE_PATTERN.match(" ".join(told.upper().replace("_", " ").split()))
+    if match is None:
+        raise ValueError(f"{told!r} is no grade")
+    return _ROMAN.get(match[1]) or int(match[1])
+
+
+def normalise_id(text: str) -> str:
+    """A patient's id without what differs between tables and headers: case, and `_`, `-`, spaces between its parts."""
+    return "-".join(re.split(r"[\s_\-]+", text.strip().upper())).strip("-")
+
+
+def match(patient_ids: Sequence[str], table: pd.DataFrame) -> pd.DataFrame:
+    """Joins the patients of the images and those of the table; nobody is dropped.
+
+    Args:
+        patient_ids: as in DICOM, each once.
+        table: of `read_grades`.
+
+    Returns:
+        Rows of `tables.COHORT`: PatientID as in DICOM where there are images. Status is `graded` for those who take
+        part, or says why not: `no grade`, `no grade (glioblastoma)`, `out of range`, `not in the table`, `no images`.
+    """
+    images = pd.DataFrame({"spelled": list(patient_ids), "PatientID": [normalise_id(one) for one in patient_ids]})
+    joined = images.merge(table, on="PatientID", how="outer")
+    joined["status"] = joined["status"].fillna("not in the table").where(joined["spelled"].notna(), "no images")
+    joined["PatientID"] = joined["spelled"].fillna(joined["PatientID"])
+    joined["Institution"] = joined["Institution"].fillna("").replace("", "unknown")
+    return joined.sort_values("PatientID", ignore_index=True)[list(COHORT)]
+
+
+def describe(matched: pd.DataFrame) -> str:
+    """One line with the counts of `match`, and what could be done for glioblastomas without a grade."""
+    graded = matched.loc[matched["status"] == "graded", "grade"]
+    grades = ", ".join(f"{(graded == grade).sum()} of grade {grade}" for grade in GRADES)
+    others = matched.loc[matched["status"] != "graded", "status"].value_counts().sort_index()
+    left_out = "; ".join(f"{count} {status}" for status, count in others.items())
+    told = f"{len(graded)} graded patients ({grades})" + (f"; left out: {left_out}" if left_out else "")
+    if (matched["status"] == "no grade (glioblastoma)").any():
+        told += "; glioblastomas count as grade 4 with --cohort.gbm_is_grade_4 true"
+    return told
+
+
+def _read(path: Path, settings: Cohort) -> tuple[pd.DataFrame, dict[str, str]]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such table of grades; name it with --grades TABLE")
+    found: list[str] = []
+    for table in _sheets(path):
+        columns = {
+            "patient": _column(table, settings.patient_column, _PATIENT),
+            "grade": _column(table, settings.grade_column, _GRADE),
+            "disease": _column(table, "", _DISEASE),
+            "Institution": _column(table, "", _INSTITUTION),
+        }
+        if columns["patient"] and columns["grade"]:
+            return table, columns
+        found += [name for name in table.columns if name not in found]
+        missing = "patient" if not columns["patient"] else "grade"
+    looked_for = _PATIENT if missing == "patient" else _GRADE
+    named = getattr(settings, f"{missing}_column")
+    raise InputError(
+        f"{path}: no column of {'patients' if missing == 'patient' else 'grades'} (looked for "
+        f"{named or ', '.join(looked_for)}; found {', '.join(found)}). Name it: --cohort.{missing}_column NAME"
+    )
+
+
+def _sheets(path: Path) -> list[pd.DataFrame]:
+    """The tables of a file, the likeliest first; all text, without spaces around names and values."""
+    try:
+        if path.suffix.lower() in {".xlsx", ".xlsm"}:
+            sheets = pd.read_excel(path, sheet_name=None, dtype=str, keep_default_na=False, engine="openpyxl")
+            tables = [sheets[name] for name in sorted(sheets, key=lambda name: name.strip() != _SHEET)]
+        else:
+            # utf-8-sig: spreadsheets begin their text files with a byte order mark
+            options: Any = {"dtype": str, "keep_default_na": False, "sep": None, "encoding": "utf-8-sig"}
+            tables = [pd.read_csv(path, engine="python", **options)]
+    except (ValueError, OSError, KeyError, pd.errors.ParserError) as error:
+        raise InputError(
+            f"{path}: cannot be read as a table ({error}); give xlsx, csv or tab-separated text"
+        ) from error
+    return [_stripped(table) for table in tables]
+
+
+def _stripped(table: pd.DataFrame) -> pd.DataFrame:
+    named = table.rename(columns=lambda name: str(name).strip())
+    return named.apply(lambda column: column.astype(str).str.strip())
+
+
+def _column(table: pd.DataFrame, named: str, aliases: Sequence[str]) -> str:
+    wanted = [named.strip().lower()] if named else list(aliases)
+    by_name = {name.lower(): name for name in table.columns}
+    return next((by_name[alias] for alias in wanted if alias in by_name), "")
+
+
+def _grade_of_row(path: Path, row: int, text: str) -> int | None:
+    try:
+        return parse_grade(text)
+    except ValueError as error:
+        raise InputError(
+            f"{path}, row {row}: {error}; expected II, 2, Grade II, WHO II, G2 or a blank, --, NA, unknown for none"
+        ) from error
+
+
+def _one_row_each(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    known = table.dropna(subset="grade").drop_duplicates(["PatientID", "grade"])
+    twice = known.loc[known["PatientID"].duplicated(), "PatientID"]
+    if len(twice):
+        grades = sorted(known.loc[known["PatientID"] == twice.iloc[0], "grade"])
+        raise InputError(f"{path}: patient {twice.iloc[0]} has the grades {grades}; keep one row for each patient")
+    graded_first = table.sort_values("grade", na_position="last", kind="stable")
+    return graded_first.drop_duplicates("PatientID").sort_values("PatientID", kind="stable")
+
+
+def _status(grade: int | None, disease: str) -> str:
+    if pd.isna(grade):
+        return "no grade (glioblastoma)" if disease.lower() in _GLIOBLASTOMA else "no grade"
+    return "graded" if grade in GRADES else "out of range"

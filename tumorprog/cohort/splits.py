@@ -1,0 +1,224 @@
+"""Who stands on which side: splits by patients, the paper's splits, and the audit for what leaks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tumorprog import tables
+from tumorprog.errors import InputError, LeakError
+
+SIDES = ("train", "validation", "test")
+
+_SHARE = 0.1
+"""Of the validation and of the test side."""
+
+_IDENTITIES = {
+    "patient": ["PatientID"],
+    "study": ["StudyInstanceUID"],
+    "series": ["SeriesInstanceUID"],
+    "SOP instance": ["SOPInstanceUID", "frame"],
+    "identical image": ["pixel_hash"],
+}
+
+LEAKS = ("what", "value", "sides", "patients")
+"""Columns of leaks.csv."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One training of the progression model: indices of series.
+
+    Attributes:
+        name: the patient left out, or `paper`.
+        train: (A,) int64.
+        validation: (B,) int64, for early stopping.
+        test: (C,) int64.
+    """
+
+    name: str
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def split_patients(patients: pd.Series, *, seed: int) -> pd.Series:
+    """Draws 80 % of the patients of each grade for training, 10 % for validation and 10 % for testing.
+
+    Args:
+        patients: values are grades, index PatientID; the order does not matter.
+        seed: of the draw.
+
+    Returns:
+        Values are sides, index PatientID, sorted. Each grade has at least one patient on each side.
+
+    Raises:
+        InputError: if a grade has fewer than three patients.
+    """
+    sides = pd.Series("train", index=pd.Index(sorted(patients.index), name="PatientID"), dtype=object)
+    generator = np.random.default_rng(seed)
+    for grade in sorted(patients.unique()):
+        members = sorted(patients.index[patients == grade])
+        if len(members) < 3:
+            raise InputError(
+                f"grade {grade} has {len(members)} patients; a split by patients needs 3 or more of each grade: add "
+                "patients, or bring your own with --grader.split FILE"
+            )
+        shuffled = generator.permutation(np.array(members, dtype=object))
+        held = max(1, round(_SHARE * len(members)))
+        sides[shuffled[:held]] = "validation"
+        sides[shuffled[held : 2 * held]] = "test"
+    return sides
+
+
+def split_slices(count: int, *, seed: int) -> np.ndarray:
+    """The paper's split: slices at random, 80 / 10 / 10, whoever's they are. It leaks.
+
+    Args:
+        count: of the slices.
+        seed: of the draw.
+
+    Returns:
+        (count,) object, a side for each slice.
+    """
+    held = round(_SHARE * count)
+    sides = np.array(["validation"] * held + ["test"] * held + ["train"] * (count - 2 * held), dtype=object)
+    return np.random.default_rng(seed).permutation(sides)
+
+
+def read_split(path: Path, patients: list[str]) -> pd.Series:
+    """A user's own split.
+
+    Args:
+        path: CSV with the columns patient and side.
+        patients: who must be in it; others in it are left out.
+
+    Returns:
+        Values are sides, index PatientID, in the order of `patients`.
+
+    Raises:
+        InputError: if a patient is missing or there twice, or a side is none of train, validation, test.
+    """
+    told = tables.read_csv(path, ("patient", "side"))
+    wrong = sorted(set(map(str, told["side"])) - set(SIDES))
+    twice = sorted(told.loc[told["patient"].duplicated(), "patient"].unique())
+    missing = sorted(set(patients) - set(told["patient"]))
+    if wrong:
+        raise InputError(f"{path}: side {wrong[0]!r}; it must be one of {', '.join(SIDES)}")
+    if twice:
+        raise InputError(f"{path}: {_named(twice)} more than once; give each patient one side")
+    if missing:
+        raise InputError(f"{path}: {_named(missing)} missing; give every graded patient a side")
+    sides = told.set_index("patient")["side"].loc[patients]
+    return sides.rename_axis("PatientID").astype(object)
+
+
+def _named(patients: list[str]) -> str:
+    shown = ", ".join(patients[:3]) + (f" and {len(patients) - 3} more" if len(patients) > 3 else "")
+    return f"{shown} {'is' if len(patients) == 1 else 'are'}"
+
+
+def leaks(slices: pd.DataFrame) -> pd.DataFrame:
+    """Whatever stands on more than one side.
+
+    Args:
+        slices: PatientID, StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, frame, pixel_hash ("" for flat images,
+            which are all alike and tell nothing) and side.
+
+    Returns:
+        A row for each: what (patient, study, series, SOP instance, identical image), value, sides, patients; none if
+        the split is clean.
+    """
+    rows = []
+    for what, columns in _IDENTITIES.items():
+        known = slices[(slices[columns[0]] != "")]
+        value = known[columns].astype(str).agg(" ".join, axis=1) if len(columns) > 1 else known[columns[0]]
+        several = known.groupby(value)["side"].transform("nunique") > 1
+        for name, group in known[several].groupby(value[several]):
+            sides, patients = (sorted(group[column].unique()) for column in ("side", "PatientID"))
+            rows.append((what, name, " ".join(sides), " ".join(patients)))
+    return pd.DataFrame(rows, columns=list(LEAKS))
+
+
+def audit(slices: pd.DataFrame, *, protocol: str) -> pd.DataFrame:
+    """Looks for leaks before anything is trained.
+
+    Args:
+        slices: as for `leaks`.
+        protocol: under `patient` a leak ends the run; under `paper` the leaks are returned to be counted.
+
+    Returns:
+        As `leaks`.
+
+    Raises:
+        LeakError: names what leaks and whose it is.
+    """
+    found = leaks(slices)
+    if protocol == "patient" and len(found):
+        first = found.iloc[0]
+        raise LeakError(
+            f"the split leaks: {len(found)} identities stand on two sides, the first is {first['what']} "
+            f"{first['value']} ({first['sides']}; patients {first['patients']}). If they are one person, give them one "
+            "side with --grader.split FILE or remove the double from the archive"
+        )
+    return found
+
+
+def leave_one_patient_out(patients: np.ndarray, *, seed: int) -> list[Fold]:
+    """A fold for each patient, who is the test part; of the others a fifth watch for early stopping.
+
+    Args:
+        patients: (N,) patient of each series; three different ones or more.
+        seed: of the choice of the watching patients.
+
+    Returns:
+        The folds by the patients' names; train, validation and test are whole patients and together all N series.
+
+    Raises:
+        InputError: if there are fewer than three patients.
+    """
+    names = np.unique(patients)
+    if len(names) < 3:
+        raise InputError(
+            f"{len(names)} patients; leaving one out needs 3 or more: one to test, one to watch, one to learn"
+        )
+    folds = []
+    for number, name in enumerate(names):
+        others = np.flatnonzero(patients != name)
+        train, validation = inner_split(patients[others], seed=seed + number)
+        test = np.flatnonzero(patients == name)
+        folds.append(Fold(name=str(name), train=others[train], validation=others[validation], test=test))
+    return folds
+
+
+def random_series(count: int, *, seed: int) -> list[Fold]:
+    """The paper's split: a fifth of the series for testing, whoever's they are (48 / 12 of 60). It leaks.
+
+    Args:
+        count: of the series, five or more.
+        seed: of the draw.
+
+    Returns:
+        One fold, `paper`. A fifth of its training series watch for early stopping.
+    """
+    shuffled = np.random.default_rng(seed).permutation(count)
+    test, rest = np.split(shuffled, [max(1, count // 5)])
+    validation, train = np.split(rest, [max(1, len(rest) // 5)])
+    return [Fold(name="paper", train=np.sort(train), validation=np.sort(validation), test=np.sort(test))]
+
+
+def inner_split(patients: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Training and validation part by patients, without a test part.
+
+    Args:
+        patients: (N,) patient of each series; two different ones or more.
+        seed: of the draw.
+
+    Returns:
+        (train, validation): indices; a fifth of the patients, at least one, are in validation.
+    """
+    names = np.unique(patients)
+    watching = np.random.default_rng(seed).permutation(names)[: max(1, len(names) // 5)]
+    held = np.isin(patients, watching)
+    return np.flatnonzero(~held), np.flatnonzero(held)

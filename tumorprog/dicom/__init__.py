@@ -1,0 +1,1 @@
+"""A DICOM file to catalogue rows and pixel arrays."""

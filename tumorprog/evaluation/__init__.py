@@ -1,0 +1,1 @@
+"""Tables of predictions to numbers with intervals, and the baselines beside them."""

@@ -1,0 +1,272 @@
+"""A predictions table -> metrics with intervals, per slice, series and patient.
+
+Every metric is {value, lower, upper, n}: a 95 % bootstrap interval over patients, and n, the rows judged (slices,
+series or patients by the level; a recall counts the rows of its grade). What is undefined is None, never NaN, because
+JSON has none.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from tumorprog.errors import InputError
+from tumorprog.evaluation.intervals import NO_INTERVAL, bootstrap, observed_coverage
+from tumorprog.tables import DAYS_PER_MONTH, GRADES
+
+CALIBRATION_BINS = 15
+"""Bins of confidence of the expected calibration error, as in Guo et al. 2017."""
+
+Metric: TypeAlias = dict[str, float | int | None]
+"""One figure: {value, lower, upper, n}."""
+
+_PROBABILITIES = [f"p{grade}" for grade in GRADES]
+_LEVEL_KEYS = {"series": ["side", "PatientID", "SeriesInstanceUID"], "patient": ["side", "PatientID"]}
+
+
+def grader_levels(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The grader's predictions per slice, per series and per patient.
+
+    The probabilities of a series or patient are the means over its slices; sides are never mixed, so that under the
+    paper's protocol a patient has a row for each side that it stands on. Where slices of one patient name several
+    institutions or vendors, the most frequent one counts.
+
+    Args:
+        predictions: rows of `tables.GRADER_PREDICTIONS`, a row per slice.
+
+    Returns:
+        "slice", "series", "patient": tables with PatientID, Institution, Manufacturer, grade, side, p2, p3, p4 and
+        predicted (the most probable grade; a tie goes to the lower); slice and series also have SeriesInstanceUID.
+
+    Raises:
+        InputError: if a grade is none of 2, 3, 4 or a probability is not a finite number.
+    """
+    _check_grader_predictions(predictions)
+    names = ["PatientID", "SeriesInstanceUID", "Institution", "Manufacturer", "grade", "side", *_PROBABILITIES]
+    slices = predictions[names].reset_index(drop=True)
+    levels = {"slice": slices, **{name: _averaged(slices, keys) for name, keys in _LEVEL_KEYS.items()}}
+    return {name: level.assign(predicted=_most_probable(level)) for name, level in levels.items()}
+
+
+def _check_grader_predictions(predictions: pd.DataFrame) -> None:
+    strange = ~predictions["grade"].isin(GRADES).to_numpy()
+    undefined = ~np.isfinite(predictions[_PROBABILITIES].to_numpy(np.float64)).all(axis=1)
+    for wrong, what in ((strange, "a grade that is none of 2, 3, 4"), (undefined, "a probability that is no number")):
+        if wrong.any():
+            raise InputError(
+                f"predictions of the grader: {int(wrong.sum())} of {len(wrong)} rows have {what} "
+                f"(first: row {int(wrong.argmax())}); run `tumorprog train-grader` again"
+            )
+
+
+def _averaged(slices: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    groups = slices.groupby(keys, sort=True)
+    labels = groups[["Institution", "Manufacturer"]].agg(_most_frequent)
+    means = groups[_PROBABILITIES].mean()
+    return pd.concat([labels, groups["grade"].first(), means], axis=1).reset_index()
+
+
+def _most_frequent(labels: pd.Series) -> str:
+    return str(labels.fillna("").mode().iat[0])
+
+
+def _most_probable(level: pd.DataFrame) -> np.ndarray:
+    return np.array(GRADES)[level[_PROBABILITIES].to_numpy().argmax(axis=1)]
+
+
+def grader_metrics(level: pd.DataFrame, *, resamples: int, seed: int) -> dict[str, Metric]:
+    """How well the grader does on one level of one side.
+
+    Balanced accuracy is the mean recall of the grades that occur (as in scikit-learn). macro_auc is the mean area of
+    each grade against the others, undefined unless all three grades occur. A recall's interval resamples the patients
+    of its grade.
+
+    Args:
+        level: a table of `grader_levels`.
+        resamples: of the patients, for each interval.
+        seed: of the resampling.
+
+    Returns:
+        accuracy, balanced_accuracy, recall_2, recall_3, recall_4, macro_auc, expected_calibration_error.
+
+    Source: Hanley & McNeil 1982, Radiology 143:29-36 (the area from ranks); Guo et al. 2017, ICML (expected calibration
+    error).
+    """
+    truth, predicted = level["grade"].to_numpy(), level["predicted"].to_numpy()
+    probabilities = level[_PROBABILITIES].to_numpy(np.float64)
+    bins, confidence, correct = _calibration(level)
+    statistics: dict[str, Callable[[np.ndarray], float]] = {
+        "accuracy": lambda rows: _mean(correct[rows]),
+        "balanced_accuracy": lambda rows: _balanced_accuracy(truth[rows], predicted[rows]),
+        "macro_auc": lambda rows: _macro_auc(truth[rows], probabilities[rows]),
+        "expected_calibration_error": lambda rows: _calibration_error(bins[rows], confidence[rows], correct[rows]),
+    }
+    patients = level["PatientID"].to_numpy()
+    metrics = {name: _measure(patients, of, resamples=resamples, seed=seed) for name, of in statistics.items()}
+    for grade in GRADES:
+        hits = correct[truth == grade]
+        metrics[f"recall_{grade}"] = _measure_mean(patients[truth == grade], hits, resamples=resamples, seed=seed)
+    return metrics
+
+
+def by_group(level: pd.DataFrame, column: str, *, resamples: int, seed: int) -> dict[str, dict[str, Metric]]:
+    """Accuracy and balanced accuracy for each institution or vendor.
+
+    Args:
+        level: a table of `grader_levels`.
+        column: "Institution" or "Manufacturer"; an empty cell counts as "unknown".
+        resamples: of the patients, for each interval.
+        seed: of the resampling.
+
+    Returns:
+        For each name, in alphabetical order, the metrics `accuracy` and `balanced_accuracy`.
+    """
+    groups = level[column].fillna("").replace("", "unknown")
+    return {
+        str(name): {
+            metric: _measure(part["PatientID"].to_numpy(), of, resamples=resamples, seed=seed)
+            for metric, of in _accuracies(part["grade"].to_numpy(), part["predicted"].to_numpy()).items()
+        }
+        for name, part in level.groupby(groups, sort=True)
+    }
+
+
+def _accuracies(truth: np.ndarray, predicted: np.ndarray) -> dict[str, Callable[[np.ndarray], float]]:
+    return {
+        "accuracy": lambda rows: _mean(truth[rows] == predicted[rows]),
+        "balanced_accuracy": lambda rows: _balanced_accuracy(truth[rows], predicted[rows]),
+    }
+
+
+def reliability_bins(level: pd.DataFrame) -> pd.DataFrame:
+    """How often the grader is right at each confidence.
+
+    Args:
+        level: a table of `grader_levels`.
+
+    Returns:
+        A row for each of the 15 bins that holds a row: lower and upper (edges), count, confidence and accuracy (means).
+        The expected calibration error is the mean of |accuracy - confidence| weighted by count.
+    """
+    bins, confidence, correct = _calibration(level)
+    rows = pd.DataFrame({"bin": bins, "confidence": confidence, "accuracy": correct.astype(np.float64)})
+    groups = rows.groupby("bin", sort=True)
+    table = groups.mean().assign(count=groups.size()).reset_index()
+    edges = {"lower": table["bin"] / CALIBRATION_BINS, "upper": (table["bin"] + 1) / CALIBRATION_BINS}
+    return table.assign(**edges)[["lower", "upper", "count", "confidence", "accuracy"]]
+
+
+def _calibration(level: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    confidence = level[_PROBABILITIES].to_numpy(np.float64).max(axis=1, initial=0.0)
+    bins = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
+    return bins, confidence, level["grade"].to_numpy() == level["predicted"].to_numpy()
+
+
+def _calibration_error(bins: np.ndarray, confidence: np.ndarray, correct: np.ndarray) -> float:
+    if not len(bins):
+        return float("nan")
+    gaps = np.bincount(bins, weights=correct - confidence, minlength=CALIBRATION_BINS)
+    return float(np.abs(gaps).sum() / len(bins))
+
+
+def _balanced_accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
+    recalls = [np.mean(predicted[truth == grade] == grade) for grade in GRADES if (truth == grade).any()]
+    return _mean(np.array(recalls))
+
+
+def _macro_auc(truth: np.ndarray, probabilities: np.ndarray) -> float:
+    areas = [_auc(truth == grade, probabilities[:, index]) for index, grade in enumerate(GRADES)]
+    return float(np.mean(areas))
+
+
+def _auc(positive: np.ndarray, score: np.ndarray) -> float:
+    positives, negatives = int(positive.sum()), int((~positive).sum())
+    if not positives or not negatives:
+        return float("nan")
+    wins = rankdata(score)[positive].sum() - positives * (positives + 1) / 2
+    return float(wins / (positives * negatives))
+
+
+def progression_metrics(predictions: pd.DataFrame, *, resamples: int, seed: int) -> dict[str, dict[str, Metric]]:
+    """How well the months to progression are predicted, for one protocol and cohort.
+
+    Args:
+        predictions: rows of `tables.PROGRESSION_PREDICTIONS`, a row per series; the truth is `days` / 30.4375 months.
+        resamples: of the patients, for each interval.
+        seed: of the resampling.
+
+    Returns:
+        "series" and "patient" (means over the series of a patient and date), each with mae, median_ae and rmse in
+        months, concordance, and coverage: the share of [Lower, Upper] that hold the truth.
+    """
+    series = pd.DataFrame(
+        {
+            "PatientID": predictions["PatientID"],
+            "date": predictions["date"],
+            "truth": predictions["days"].astype(np.float64) / DAYS_PER_MONTH,
+            "predicted": predictions["Predicted_Progression_Timeline"].astype(np.float64),
+            "lower": predictions["Lower"].astype(np.float64),
+            "upper": predictions["Upper"].astype(np.float64),
+        }
+    )
+    patients = series.groupby(["PatientID", "date"], sort=True).mean().reset_index()
+    levels = {"series": series, "patient": patients}
+    return {name: _months_metrics(level, resamples=resamples, seed=seed) for name, level in levels.items()}
+
+
+def _months_metrics(level: pd.DataFrame, *, resamples: int, seed: int) -> dict[str, Metric]:
+    truth, predicted = level["truth"].to_numpy(), level["predicted"].to_numpy()
+    lower, upper = level["lower"].to_numpy(), level["upper"].to_numpy()
+    errors = np.abs(predicted - truth)
+    statistics: dict[str, Callable[[np.ndarray], float]] = {
+        "mae": lambda rows: _mean(errors[rows]),
+        "median_ae": lambda rows: float(np.median(errors[rows])) if len(rows) else float("nan"),
+        "rmse": lambda rows: float(np.sqrt(_mean(errors[rows] ** 2))),
+        "concordance": lambda rows: concordance(truth[rows], predicted[rows]),
+        "coverage": lambda rows: observed_coverage(truth[rows], lower[rows], upper[rows]),
+    }
+    patients = level["PatientID"].to_numpy()
+    return {name: _measure(patients, of, resamples=resamples, seed=seed) for name, of in statistics.items()}
+
+
+def concordance(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """The share of pairs with different truths that are predicted in the right order; equal predictions count half.
+
+    Series of one patient and date share their truth, so no pair is made among them.
+
+    Args:
+        truth: (N,) months.
+        predicted: (N,) months.
+
+    Returns:
+        In [0, 1], 0.5 by chance; NaN where all truths are equal.
+
+    Source: Harrell et al. 1982, JAMA 247:2543-2546, without censoring.
+    """
+    later = truth[:, None] > truth[None, :]
+    pairs = int(later.sum())
+    if not pairs:
+        return float("nan")
+    order = np.sign(predicted[:, None] - predicted[None, :])[later]
+    return float((order.sum() / pairs + 1) / 2)
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
+
+
+def _measure_mean(patients: np.ndarray, values: np.ndarray, *, resamples: int, seed: int) -> Metric:
+    return _measure(patients, lambda rows: _mean(values[rows]), resamples=resamples, seed=seed)
+
+
+def _measure(patients: np.ndarray, statistic: Callable[[np.ndarray], float], *, resamples: int, seed: int) -> Metric:
+    value = statistic(np.arange(len(patients)))
+    found = np.isfinite(value)
+    lower, upper = bootstrap(patients, statistic, resamples=resamples, seed=seed) if found else NO_INTERVAL
+    return {"value": _defined(value), "lower": _defined(lower), "upper": _defined(upper), "n": len(patients)}
+
+
+def _defined(value: float) -> float | None:
+    return value if np.isfinite(value) else None

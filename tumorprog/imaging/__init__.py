@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: intensities, regions of interest, spectra."""

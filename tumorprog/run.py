@@ -1,0 +1,300 @@
+"""The stages in their order, and which of them are due: skip, resume, fingerprint, whole results.
+
+Everything follows from the table `STAGES`; the stages themselves know nothing of it. A stage is done when `run.json` in
+the run directory holds a record of it with the same fingerprint (settings it depends on, files it reads, the version)
+and every file that it left is still there. A stage writes to `.partial/<stage>-<fingerprint>/` first, and its results
+are moved into place when it has finished: what is in place is whole, and what an interrupted stage had finished is
+found again by the same command, because the folder's name says what it is a part of.
+"""
+
+import fcntl
+import hashlib
+import importlib
+import importlib.metadata
+import json
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tumorprog import __version__
+from tumorprog.errors import InputError
+from tumorprog.settings import Settings, lookup
+from tumorprog.tables import write_json
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("ray", "torch", "torchvision", "pydicom", "pywavelets", "scipy", "numpy", "pyarrow", "pandas")
+"""Whose versions are recorded with a run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A row of the table of contents.
+
+    Attributes:
+        name: module under `tumorprog.stages`; with hyphens, the command.
+        reads: what it needs in the run directory.
+        may_read: what it uses if it is there.
+        settings: dotted names, or groups of them, that its result depends on.
+        files: dotted names of settings that are paths of files it reads from outside.
+        leaves: what it puts into the run directory.
+        needs: dotted names of settings without which it has nothing to do.
+    """
+
+    name: str
+    reads: tuple[str, ...] = ()
+    may_read: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    leaves: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        """The stage's name on the command line."""
+        return self.name.replace("_", "-")
+
+
+_GRADING, _GRADES, _PROGRESSION = "archive.grading", "archive.grades", "archive.progression"
+
+STAGES = (
+    Stage(
+        name="catalogue",
+        files=(_GRADING, _PROGRESSION),
+        settings=(_GRADING, _PROGRESSION),
+        leaves=("catalogue", "quarantine.csv"),
+    ),
+    Stage(
+        name="slices",
+        reads=("catalogue",),
+        files=(_GRADES,),
+        settings=(_GRADES, "cohort.patient_column", "cohort.grade_column", "cohort.gbm_is_grade_4", "slices", "seed"),
+        leaves=("slices",),
+        needs=(_GRADING, _GRADES),
+    ),
+    Stage(
+        name="train_grader",
+        reads=("slices",),
+        files=("grader.split", "grader.weights"),
+        settings=("seed", "protocol", "grader"),
+        leaves=("grader",),
+        needs=(_GRADING, _GRADES),
+    ),
+    Stage(
+        name="grade",
+        reads=("catalogue", "grader"),
+        settings=("cohort.min_gap_days", "slices"),
+        leaves=("grades.csv", "reference_sheet.csv"),
+        needs=(_GRADING, _GRADES, _PROGRESSION),
+    ),
+    Stage(
+        name="features",
+        reads=("catalogue",),
+        settings=("features",),
+        leaves=("features",),
+        needs=(_PROGRESSION,),
+    ),
+    Stage(
+        name="train_progression",
+        reads=("features", "grades.csv", "reference_sheet.csv"),
+        settings=("seed", "progression"),
+        leaves=("progression",),
+        needs=(_GRADING, _GRADES, _PROGRESSION),
+    ),
+    Stage(
+        name="report",
+        reads=("catalogue", "quarantine.csv"),
+        may_read=("slices", "grader", "grades.csv", "reference_sheet.csv", "features", "progression", "tune"),
+        settings=("seed", "report", "grader.weights"),
+        leaves=("metrics.json", "report.html", "figures"),
+    ),
+)
+
+PREDICT = (
+    *(replace(stage, needs=(_PROGRESSION,)) for stage in STAGES if stage.name in {"catalogue", "grade", "features"}),
+    Stage(
+        name="predict",
+        reads=("grades.csv", "features", "progression"),
+        leaves=("predictions.csv",),
+        needs=(_PROGRESSION,),
+    ),
+)
+"""A finished run's two models applied to new patients."""
+
+TUNE = Stage(
+    name="tune",
+    reads=("features", "reference_sheet.csv", "grades.csv"),
+    settings=("seed", "progression", "tune"),
+    files=("tune.sweep",),
+    leaves=("tune",),
+)
+
+
+def stage_named(name: str) -> Stage:
+    """The stage of `STAGES` with this command or module name."""
+    return next(stage for stage in STAGES if name in (stage.name, stage.command))
+
+
+def with_what_they_need(settings: Settings) -> list[Stage]:
+    """The stages that have something to do for these settings: without a grading cohort, say, none is trained on."""
+    chosen = []
+    for stage in STAGES:
+        missing = [name.removeprefix("archive.") for name in stage.needs if not lookup(settings, name)]
+        if missing:
+            log.info("%s: left out, for want of --%s", stage.command, " and --".join(missing))
+        else:
+            chosen.append(stage)
+    return chosen
+
+
+def run_stages(folder: Path, settings: Settings, stages: Sequence[Stage] = STAGES) -> int:
+    """Does what is due of `stages`, in order, in the run directory.
+
+    Args:
+        folder: the run directory; made if missing.
+        settings: resolved.
+        stages: which, in an order in which each finds what it reads.
+
+    Returns:
+        How many stages had something to do.
+
+    Raises:
+        InputError: if a stage misses what it reads, or another process works on the same directory.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    worked = 0
+    with _locked(folder):
+        for number, stage in enumerate(stages, 1):
+            worked += _run_if_due(folder, settings, stage, label=f"[{number}/{len(stages)}] {stage.command}")
+    return worked
+
+
+def _run_if_due(folder: Path, settings: Settings, stage: Stage, *, label: str) -> bool:
+    record = read_record(folder)["stages"].get(stage.name)
+    fingerprint = _fingerprint(folder, settings, stage)
+    if record and record["fingerprint"] == fingerprint and _all_there(folder, record["left"]):
+        log.info("%s: nothing changed, nothing to do", label)
+        return False
+    log.info("%s: starting", label)
+    started = time.monotonic()
+    partial = folder / ".partial" / f"{stage.name}-{fingerprint[:16]}"
+    partial.mkdir(parents=True, exist_ok=True)
+    summary = importlib.import_module(f"tumorprog.stages.{stage.name}").run(folder, partial, settings)
+    _move_into_place(folder, partial, stage)
+    _write_record(folder, stage, {"fingerprint": fingerprint, "settings": _depends_on(settings, stage)})
+    for left_over in (folder / ".partial").glob(f"{stage.name}-*"):
+        shutil.rmtree(left_over)
+    log.info("%s: %s (%.0f s)", label, summary, time.monotonic() - started)
+    return True
+
+
+def _move_into_place(folder: Path, partial: Path, stage: Stage) -> None:
+    """Takes the record out first: from here to the new record, a kill leaves a stage that is not done."""
+    record = read_record(folder)
+    if record["stages"].pop(stage.name, None):
+        write_json(folder / "run.json", record)
+    for name in stage.leaves:
+        target = folder / name
+        if target.is_dir():
+            shutil.rmtree(target)
+        (partial / name).replace(target)
+
+
+def _write_record(folder: Path, stage: Stage, known: dict[str, Any]) -> None:
+    record = read_record(folder)
+    left = {str(path.relative_to(folder)): path.stat().st_size for path in _files(folder, stage.leaves)}
+    record["versions"] = versions()
+    record["stages"][stage.name] = {**known, "id": uuid.uuid4().hex, "left": left}
+    write_json(folder / "run.json", record)
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What `run.json` says of the stages that have finished in a run directory; empty for a new one.
+
+    Raises:
+        InputError: if the file is not ours.
+    """
+    path = folder / "run.json"
+    if not path.exists():
+        return {"stages": {}}
+    try:
+        record = json.loads(path.read_text())
+        record["stages"].items()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a record of a run ({error}); choose another --out or delete it") from error
+    return record
+
+
+def versions() -> dict[str, str]:
+    """The versions of tumorprog and of the packages that its results depend on."""
+    return {"tumorprog": __version__, **{name: importlib.metadata.version(name) for name in PACKAGES}}
+
+
+def _depends_on(settings: Settings, stage: Stage) -> dict[str, Any]:
+    values = {name: lookup(settings, name) for name in stage.settings}
+    return {name: asdict(value) if hasattr(value, "__dataclass_fields__") else value for name, value in values.items()}
+
+
+def _fingerprint(folder: Path, settings: Settings, stage: Stage) -> str:
+    """Changes when the stage's result could: it hashes the settings, the files from outside and what it reads."""
+    done = read_record(folder)["stages"]
+    maker = {name: stage.name for stage in (*STAGES, TUNE) for name in stage.leaves}
+    present = [name for name in stage.may_read if (folder / name).exists()]
+    read = {}
+    for name in (*stage.reads, *present):
+        if not (folder / name).exists():
+            command = stage_named(maker[name]).command
+            raise InputError(f"{folder / name}: missing, and {stage.command} reads it; run `tumorprog {command}` first")
+        read[name] = done[maker[name]]["id"] if maker[name] in done else _tree_stamp(folder / name)
+    outside = {name: _tree_stamp(Path(lookup(settings, name))) for name in stage.files if lookup(settings, name)}
+    known = {"version": __version__, "settings": _depends_on(settings, stage), "read": read, "outside": outside}
+    return hashlib.sha256(json.dumps(known, sort_keys=True, default=list).encode()).hexdigest()
+
+
+def _tree_stamp(path: Path) -> str:
+    """A hash over names, sizes and times of change of all files below a path; "" where there is none."""
+    stamp = hashlib.sha256()
+    if path.is_file():
+        return _file_stamp(path)
+    for directory, folders, names in os.walk(path):
+        folders.sort()
+        for name in sorted(names):
+            one = Path(directory, name)
+            stamp.update(os.fsencode(one.relative_to(path)) + _file_stamp(one).encode())
+    return stamp.hexdigest() if path.exists() else ""
+
+
+def _file_stamp(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError as error:  # a dangling link, say; the catalogue will quarantine it
+        return f"unreadable {error.errno}"
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _files(folder: Path, leaves: Sequence[str]) -> Iterator[Path]:
+    for name in leaves:
+        path = folder / name
+        yield from sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+
+
+def _all_there(folder: Path, left: dict[str, int]) -> bool:
+    return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in left.items())
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Two commands on one run directory would tear each other's results; the lock goes with the process."""
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(f"{folder}: another tumorprog command works there; wait for it or choose --out") from error
+        yield

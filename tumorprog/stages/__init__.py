@@ -1,0 +1,1 @@
+"""One module per command; each reads files of a run directory and leaves files there."""

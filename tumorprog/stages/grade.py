@@ -1,0 +1,167 @@
+"""grade: catalogue + grader -> grades.csv (the grade of each series), reference_sheet.csv (what there is to learn)."""
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import ray.data
+
+from tumorprog import tables
+from tumorprog.cohort import timeline
+from tumorprog.errors import InputError
+from tumorprog.models import grader, weights
+from tumorprog.settings import Grader as GraderSettings
+from tumorprog.settings import Settings
+from tumorprog.stages import slices, streaming
+
+log = logging.getLogger(__name__)
+
+_BATCH = 64
+_ROWS_A_COPY = 2000
+"""Slices that are worth starting another copy of the grader for."""
+_PATIENT_SEQUENCES = ("T1post", "FLAIR")
+"""Whose slices together give a patient's grade on a date."""
+_PROBABILITIES = [f"p{grade}" for grade in tables.GRADES]
+_SERIES = ["PatientID", "StudyDate", "Type", "SeriesInstanceUID", "sequence"]
+
+
+def run(folder: Path, out: Path, settings: Settings) -> str:
+    """Grades every slice of the progression cohort, and lets the slices of a series vote.
+
+    Raises:
+        InputError: if there is no image series to grade, or the grader was trained on other preprocessing.
+    """
+    catalogue = tables.read_shards(folder / "catalogue", tables.CATALOGUE).to_pandas()
+    progression = catalogue[catalogue["cohort"] == "progression"].reset_index(drop=True)
+    wanted = progression[progression["sequence"].isin(settings.slices.sequences)].reset_index(drop=True)
+    if wanted.empty:
+        raise InputError(f"{folder / 'catalogue'}: no image series; give `tumorprog catalogue` a --progression DIR")
+    weights.load_into(
+        folder / "grader",
+        grader.build("none", seed=0),
+        expected={"classes": list(tables.GRADES), "scaling": settings.slices.scaling},
+    )
+    streaming.connect(settings.cluster)
+    graded = _grade_slices(wanted, folder / "grader", settings)
+    series = vote(graded, _SERIES).sort_values(_SERIES)
+    tables.write_csv(out / "grades.csv", series.rename(columns={"StudyDate": "date"}), tables.SERIES_GRADES)
+    sheet = reference_sheet(graded, series, min_gap_days=settings.cohort.min_gap_days)
+    tables.write_csv(out / "reference_sheet.csv", sheet, tables.REFERENCE_SHEET)
+    rising = sheet.loc[sheet["LaterGrade"] > sheet["FirstGrade"], "PatientID"].nunique()
+    return (
+        f"{len(graded):,} of {len(wanted):,} slices graded in {len(series):,} series; "
+        f"{sheet['PatientID'].nunique()} patients with two dates, {rising} with a rising grade"
+    )
+
+
+def _grade_slices(wanted: pd.DataFrame, model: Path, settings: Settings) -> pd.DataFrame:
+    """Adds the probabilities to the rows whose pixels could be decoded."""
+    columns = {"row": np.arange(len(wanted)), "path": wanted["path"], "frame": wanted["frame"]}
+    work = pa.table({name: pa.array(values) for name, values in columns.items()})
+    images = ray.data.from_arrow(streaming.pieces(work)).map_batches(
+        partial(slices.decoded, scaling=settings.slices.scaling), batch_size=None, batch_format="pyarrow"
+    )
+    results = score(images, model, settings.grader, num_rows=len(wanted))
+    return wanted.iloc[results["row"]].assign(**{name: results[name].to_numpy() for name in _PROBABILITIES})
+
+
+def score(images: ray.data.Dataset, model: Path, settings: GraderSettings, *, num_rows: int) -> pd.DataFrame:
+    """The probabilities of a stream of images.
+
+    Args:
+        images: rows with `row` (int) and `image` (bytes of 224 x 224 uint8).
+        model: folder of a trained grader.
+        settings: with `workers` 0 the grader runs in this process, else in copies on all cores or GPUs.
+        num_rows: of the stream, for the progress shown.
+
+    Returns:
+        Sorted by `row`: row, p2, p3, p4.
+    """
+    built = {"model": str(model), "device": "cuda" if settings.gpu else "cpu"}
+    whole = {"batch_size": _BATCH, "batch_format": "pyarrow"}
+    if settings.workers == 0:
+        scored = map(Grader(**built), images.iter_batches(**whole))
+    else:
+        copies = streaming.copies(num_rows // _ROWS_A_COPY, gpu=settings.gpu)
+        scored = images.map_batches(Grader, fn_constructor_kwargs=built, **copies, **whole).iter_batches(**whole)
+    progress = streaming.Progress("grading", total=num_rows, unit="slices", items="slices")
+    parts = []
+    for part in scored:
+        progress.add(part.num_rows, part.num_rows)
+        parts.append(part)
+    return pa.concat_tables(parts).to_pandas().sort_values("row", ignore_index=True)
+
+
+class Grader:
+    """A copy of the grader in a Ray Data worker: batches of images -> batches of probabilities."""
+
+    def __init__(self, *, model: str, device: str) -> None:
+        self._model = grader.build("none", seed=0)
+        self._device = device
+        weights.load_into(Path(model), self._model, expected={"classes": list(tables.GRADES)})
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Rows with `row` and `image` -> rows with `row`, p2, p3, p4."""
+        probabilities = grader.probabilities(self._model, tables.images(batch), device=self._device)
+        columns = dict(zip(_PROBABILITIES, probabilities.T, strict=True))
+        return pa.table({"row": batch["row"], **{name: pa.array(values) for name, values in columns.items()}})
+
+
+def vote(graded: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """The most common grade of the slices of each group; a tie goes to the grade with the higher mean probability.
+
+    Args:
+        graded: a row per slice with p2, p3, p4 and the keys.
+        keys: columns that make a group.
+
+    Returns:
+        A row per group: the keys, PredictedGrade, Slices, Votes2, Votes3, Votes4 and Confidence, the mean probability
+        of the predicted grade.
+    """
+    rows: list[dict[str, Any]] = []
+    grades = np.array(tables.GRADES)
+    for key, group in graded.groupby(keys, sort=True):
+        probabilities = group[_PROBABILITIES].to_numpy()
+        votes = np.bincount(probabilities.argmax(axis=1), minlength=len(grades))
+        means = probabilities.mean(axis=0)
+        winner = max(range(len(grades)), key=lambda index: (votes[index], means[index]))
+        counted = {f"Votes{grade}": int(count) for grade, count in zip(grades, votes, strict=True)}
+        told = {"PredictedGrade": int(grades[winner]), "Slices": len(group), **counted, "Confidence": means[winner]}
+        rows.append({**dict(zip(keys, key, strict=True)), **told})
+    known = ["PredictedGrade", "Slices", *(f"Votes{grade}" for grade in grades), "Confidence"]
+    return pd.DataFrame(rows, columns=[*keys, *known])
+
+
+def reference_sheet(graded: pd.DataFrame, series: pd.DataFrame, *, min_gap_days: int) -> pd.DataFrame:
+    """What there is to learn from: the series of each pair's first date, with the time to the second.
+
+    Args:
+        graded: a row per slice, as for `vote`, with PatientID, StudyDate and sequence.
+        series: of `vote` over the series.
+        min_gap_days: studies closer than that are one time point.
+
+    Returns:
+        Rows of `tables.REFERENCE_SHEET`. FirstGrade and LaterGrade are the patient's on the two dates: of the T1post
+        and FLAIR slices together, or of all slices where there are none of these.
+    """
+    dated = graded[graded["StudyDate"] != ""]
+    studies = dated[["PatientID", "StudyDate"]].drop_duplicates().rename(columns={"StudyDate": "date"})
+    pairs = timeline.pairs(studies, min_gap_days=min_gap_days)
+    telling = dated["sequence"].isin(_PATIENT_SEQUENCES)
+    told = telling.groupby([dated["PatientID"], dated["StudyDate"]]).transform("any")
+    grades = vote(dated[telling | ~told], ["PatientID", "StudyDate"]).set_index(["PatientID", "StudyDate"])
+    rows = [
+        {
+            **pair,
+            "FirstGrade": grades["PredictedGrade"][pair["PatientID"], pair["first"]],
+            "LaterGrade": grades["PredictedGrade"][pair["PatientID"], pair["second"]],
+        }
+        for pair in pairs.to_dict("records")
+    ]
+    paired = pd.DataFrame(rows, columns=[*pairs.columns, "FirstGrade", "LaterGrade"])
+    first_series = series.rename(columns={"StudyDate": "date"})
+    return paired.merge(first_series, left_on=["PatientID", "first"], right_on=["PatientID", "date"], how="inner")

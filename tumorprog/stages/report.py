@@ -1,0 +1,141 @@
+"""report: the predictions of whatever a run directory holds -> metrics.json, report.html, figures/."""
+
+import importlib.metadata
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tumorprog import __version__, tables
+from tumorprog.dicom import pixels
+from tumorprog.errors import DicomError
+from tumorprog.evaluation import baselines, metrics
+from tumorprog.imaging import intensity, roi
+from tumorprog.models import weights
+from tumorprog.report import headline, page, sections
+from tumorprog.settings import SEQUENCES, Settings
+
+_ROI_SIZE, _ROI_EXAMPLES = 256, 6
+_VERSIONS = ("ray", "torch", "pydicom")
+
+
+def run(folder: Path, out: Path, settings: Settings) -> str:
+    """Judges every predictions table that there is; a part that is missing is left out of the report."""
+    summary = json.loads((folder / "catalogue" / "summary.json").read_text())
+    catalogue = tables.read_shards(folder / "catalogue", tables.CATALOGUE).to_pandas()
+    quarantine = tables.read_csv(folder / "quarantine.csv", tables.QUARANTINE)
+    judged: dict[str, Any] = {}
+    content = [sections.archive(summary, catalogue, quarantine)]
+    if (folder / "slices" / "cohort.csv").exists():
+        content.append(sections.cohort(tables.read_csv(folder / "slices" / "cohort.csv", tables.COHORT)))
+    if (folder / "grader" / "predictions.parquet").exists():
+        judged["grader"], evidence = _judge_grader(folder / "grader", settings)
+        content += sections.grader(judged["grader"], evidence)
+    examples = _roi_examples(catalogue)
+    content += [sections.rois(examples)] if examples else []
+    if (folder / "progression" / "predictions.csv").exists():
+        judged["progression"] = _judge_progression(folder / "progression", settings)
+        shown = [
+            tables.read_csv(folder / name, columns)
+            for name, columns in (
+                ("progression/predictions.csv", tables.PROGRESSION_PREDICTIONS),
+                ("progression/history.csv", tables.PROGRESSION_HISTORY),
+                ("reference_sheet.csv", tables.REFERENCE_SHEET),
+            )
+        ]
+        content += [sections.progression(judged["progression"], *shown), sections.paper(judged)]
+    _write(out, judged, content, _footer(summary, settings))
+    return f"{len(content)} sections, {sum(len(section.pictures) for section in content)} figures"
+
+
+def _judge_grader(folder: Path, settings: Settings) -> tuple[dict[str, Any], dict[str, sections.GraderEvidence]]:
+    judged, evidence = {}, {}
+    for place in (folder, folder / "paper"):
+        if (place / "predictions.parquet").exists():
+            description = weights.load_description(place)
+            protocol = description["protocol"]
+            judged[protocol], evidence[protocol] = _judge_one_grader(place, description, settings)
+    return judged, evidence
+
+
+def _judge_one_grader(
+    place: Path, description: dict[str, Any], settings: Settings
+) -> tuple[dict[str, Any], sections.GraderEvidence]:
+    chance = {"resamples": settings.report.bootstrap, "seed": settings.seed}
+    predictions = tables.read_shards(place, tables.GRADER_PREDICTIONS).to_pandas()
+    train, test = (predictions[predictions["side"] == side] for side in ("train", "test"))
+    levels = metrics.grader_levels(test)
+    judged: dict[str, Any] = {name: metrics.grader_metrics(level, **chance) for name, level in levels.items()}
+    for name, baseline in (("majority", baselines.majority), ("institution", baselines.institution)):
+        for level, rows in metrics.grader_levels(baseline(train, test)).items():
+            judged[level].setdefault("baselines", {})[name] = metrics.grader_metrics(rows, **chance)
+    shown = sections.GraderEvidence(
+        history=tables.read_csv(place / "history.csv", tables.HISTORY),
+        levels=levels,
+        bins=metrics.reliability_bins(levels["slice"]),
+        groups={
+            column: metrics.by_group(levels["slice"], column, **chance) for column in ("Institution", "Manufacturer")
+        },
+        leaks=tables.read_csv(place / "leaks.csv", ("what",)),
+        initial_weights=description["initial_weights"],
+    )
+    return judged, shown
+
+
+def _judge_progression(folder: Path, settings: Settings) -> dict[str, Any]:
+    """Protocol -> cohort -> level -> metric; a cohort with too few patients is an empty object there."""
+    chance = {"resamples": settings.report.bootstrap, "seed": settings.seed}
+    predictions = tables.read_csv(folder / "predictions.csv", tables.PROGRESSION_PREDICTIONS)
+    beside = tables.read_csv(folder / "baselines.csv", ("Baseline", *tables.PROGRESSION_PREDICTIONS))
+    judged: dict[str, Any] = {
+        protocol: {cohort: {} for cohort in ("all", "grade_rise")} for protocol in ("patient", "paper")
+    }
+    for (protocol, cohort), rows in predictions.groupby(["Protocol", "Cohort"], sort=True):
+        levels: dict[str, Any] = dict(metrics.progression_metrics(rows, **chance))
+        same = beside[(beside["Protocol"] == protocol) & (beside["Cohort"] == cohort)]
+        for name, baseline in same.groupby("Baseline"):
+            for level, values in metrics.progression_metrics(baseline, **chance).items():
+                levels[level].setdefault("baselines", {})[str(name)] = values
+        judged[str(protocol)][cohort] = levels
+    return judged
+
+
+def _roi_examples(catalogue: pd.DataFrame) -> list[dict[str, Any]]:
+    """The middle slice of one series of each of a few sequences, from different patients where there are some."""
+    images = catalogue[(catalogue["cohort"] == "progression") & catalogue["sequence"].isin(SEQUENCES)]
+    examples = []
+    for number, (_, rows) in enumerate(images.groupby("sequence", sort=True)):
+        series = rows["SeriesInstanceUID"].unique()
+        slices = rows[rows["SeriesInstanceUID"] == series[number % len(series)]].sort_values("order")
+        middle = slices.iloc[len(slices) // 2]
+        try:
+            frame = pixels.read_frame(middle["path"], int(middle["frame"]))
+        except DicomError:  # listed in features/rejected.csv; a picture of another series will do
+            continue
+        image = intensity.resize(intensity.scale(frame, method="minmax"), _ROI_SIZE)
+        title = f"{middle['sequence']}, slice {middle['order'] + 1} of {len(slices)}"
+        examples.append({"title": title, "image": image, "mask": roi.brightest_region(image)})
+    return examples[:_ROI_EXAMPLES]
+
+
+def _footer(summary: dict[str, Any], settings: Settings) -> dict[str, str]:
+    versions = {name: importlib.metadata.version(name) for name in _VERSIONS}
+    told = {"tumorprog": __version__, **versions, "seed": str(settings.seed), "data": summary["fingerprint"][:16]}
+    return {**told, "settings": "config.yaml", "licence": "Apache-2.0"}
+
+
+def _write(out: Path, judged: dict[str, Any], content: list[page.Section], footer: dict[str, str]) -> None:
+    (out / "figures").mkdir(exist_ok=True)
+    for section in content:
+        for picture in section.pictures:
+            (out / picture.name).write_bytes(picture.png)
+    tables.write_json(out / "metrics.json", judged)
+    made = page.Page(
+        title="Grades and months to progression",
+        summary="A run of tumorprog. Every number can be traced to the file named beside it, in the run directory.",
+        headlines=headline.tiles(judged),
+        sections=content,
+        footer=footer,
+    )
+    (out / "report.html").write_text(page.render(made), encoding="utf-8")

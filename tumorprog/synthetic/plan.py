@@ -1,0 +1,349 @@
+"""A seed and a shape in, every patient, study, series and pixel grid of a synthetic cohort out; nothing is drawn yet.
+
+A patient is drawn from the seed, the collection and the patient's own number alone, so that more patients change none
+of the earlier ones. The customs of the two collections (ids, dates, descriptions, scanners) are the SPEC's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Literal
+
+import numpy as np
+
+from tumorprog import settings
+from tumorprog.synthetic import phantom
+
+GRADING, PROGRESSION = "REMBRANDT", "Brain-Tumor-Progression"
+HENRY_FORD, JEFFERSON = "Henry Ford Hospital", "Thomas Jefferson University"
+
+Kind = Literal["graded", "ungraded", "progression"]
+_KINDS: tuple[Kind, ...] = ("graded", "ungraded", "progression")
+
+PROGRESSION_SERIES = {
+    "T1post": "T1post",
+    "dT1": "dT1",
+    "T1prereg": "T1pre",
+    "FLAIRreg": "FLAIR",
+    "ADCreg": "ADC",
+    "sRCBVreg": "sRCBV",
+    "nRCBVreg": "nRCBV",
+    "nCBFreg": "nCBF",
+    "T2reg": "T2",
+    "MaskTumor": "mask",
+}
+"""The ten series of a date: SeriesDescription and canonical sequence."""
+
+REAL_DAYS = (135, 157, 202, 204, 308, 63, 415, 436, 966, 29, 56, 55, 57, 58, 75, 58, 27, 56, 90, 119)
+"""From the first date to the second of PGBM-001 to -020, as published."""
+
+_REAL_DATES = {
+    1: date(1991, 11, 19),
+    2: date(1996, 8, 13),
+    3: date(1995, 10, 17),
+    10: date(1992, 6, 18),
+    11: date(1989, 6, 29),
+    16: date(1991, 8, 20),
+    18: date(1993, 2, 18),
+}
+_STUDY_DESCRIPTIONS = (
+    "MR-BRAIN W-WO CONTRAST",
+    "Mr Brain Wo-W Contrast",
+    "MR RCBV SEQUENCE",
+    "MRI HEAD - RCBV sequence",
+    "HEADBrain Protocols",
+)
+_GRADING_DESCRIPTIONS = {"T1post": "T1 POST GD", "T2": "T2 FSE", "FLAIR": "FLAIR", "T1pre": "T1", "localizer": "LOC"}
+_DISEASES = ("ASTROCYTOMA", "OLIGODENDROGLIOMA", "MIXED")
+
+_AXES = {
+    "axial": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)),
+    "coronal": ((1.0, 0.0, 0.0), (0.0, 0.0, -1.0)),
+    "sagittal": ((0.0, 1.0, 0.0), (0.0, 0.0, -1.0)),
+}
+"""Where a row leads and where a column leads, in the patient's coordinates."""
+
+_SLAB_MM = {GRADING: 40.0, PROGRESSION: 66.0}
+"""Slices cover so much around the tumour's middle, whatever its size: in grading trees most slices meet the tumour, in
+progression trees they hold all of it, so that a mask has the tumour's volume."""
+_THICKEST_MM = 10.0
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """What made a study."""
+
+    manufacturer: str
+    model: str
+
+    @property
+    def siemens(self) -> bool:
+        """Whether Siemens made it; GE otherwise."""
+        return self.manufacturer == "SIEMENS"
+
+
+GE, SIEMENS = Scanner("GE MEDICAL SYSTEMS", "GENESIS_SIGNA"), Scanner("SIEMENS", "MAGNETOM Symphony")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """One series; `slope` and `intercept` lead from stored numbers to the sequence's units."""
+
+    sequence: str
+    description: str
+    number: int
+    slope: float = 1.0
+    intercept: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """Planes and the series that were acquired on them."""
+
+    planes: tuple[phantom.Plane, ...]
+    spacing_mm: float
+    series: tuple[Series, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One patient on one date."""
+
+    day: date
+    study_id: str
+    description: str
+    scanner: Scanner
+    tumour: phantom.Tumour
+    stacks: tuple[Stack, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patient:
+    """Who, what is known, and all that will be written.
+
+    Attributes:
+        key: the words that seed whatever is random about the patient.
+        grade: of the tumour's look, whether or not the table tells it.
+        in_table: whether the clinical table has a row.
+        grade_known: whether that row has a grade.
+        old_names: whether folders and files are named as the older downloads named them.
+        inverted: whether the images are MONOCHROME1.
+        size: the shape's, which names the images too: another size is another image.
+        series_slices: the shape's.
+    """
+
+    key: tuple[int, ...]
+    collection: str
+    patient_id: str
+    institution: str
+    grade: int
+    disease: str
+    sex: str
+    age: int
+    in_table: bool
+    grade_known: bool
+    old_names: bool
+    inverted: bool
+    size: int
+    series_slices: int
+    head: phantom.Head
+    studies: tuple[Study, ...]
+
+
+def patients_of(shape: settings.Synthetic) -> list[tuple[Kind, int]]:
+    """Kind and number (from 0) of every patient of a cohort, in the order of writing."""
+    counts = (shape.graded_patients, shape.ungraded_patients, shape.progression_patients)
+    return [(kind, number) for kind, count in zip(_KINDS, counts, strict=True) for number in range(count)]
+
+
+def plan_patient(kind: Kind, number: int, *, shape: settings.Synthetic, seed: int) -> Patient:
+    """Everything about one patient but the pixels.
+
+    Args:
+        kind: of patient.
+        number: from 0 within the kind.
+        shape: its `size` and `series_slices` are used, never the numbers of patients.
+        seed: of the cohort.
+    """
+    key = (seed, _KINDS.index(kind), number)
+    rng = np.random.default_rng(key)
+    if kind == "progression":
+        return _progression_patient(key, number, shape=shape, rng=rng)
+    return _grading_patient(key, number, shape=shape, rng=rng)
+
+
+def _grading_patient(
+    key: tuple[int, ...], number: int, *, shape: settings.Synthetic, rng: np.random.Generator
+) -> Patient:
+    graded = key[1] == 0
+    at_jefferson = number % 2 == 1
+    grade = (2, 3, 4)[number % 3] if graded else (3, 4, 2)[number % 3]
+    head, tumour = phantom.random_head(rng), phantom.tumour_of_grade(grade, rng)
+    # even numbers have a grade and odd ones have none: neither meets the other, however many there are
+    running = 100 + 2 * (number // 2) + (0 if graded else 1)
+    start = date(2004, 6, 1) if at_jefferson else date(1992, 3, 1)
+    study = Study(
+        day=start + timedelta(days=int(rng.integers(600 if at_jefferson else 2500))),
+        study_id="",
+        description="" if at_jefferson else str(rng.choice(["MRI BRAIN", "BRAIN-W-WO CONTRAST", "MR Head"])),
+        scanner=SIEMENS if at_jefferson else GE,
+        tumour=tumour,
+        stacks=_grading_stacks(number, tumour, shape=shape, at_jefferson=at_jefferson, rng=rng),
+    )
+    return Patient(
+        key=key,
+        collection=GRADING,
+        patient_id=f"900-00-{1800 + running}" if at_jefferson else f"HF{running:04d}",
+        institution=JEFFERSON if at_jefferson else HENRY_FORD,
+        grade=grade,
+        disease="GBM" if grade == 4 else str(rng.choice(_DISEASES)),
+        sex=str(rng.choice(["F", "M"])),
+        age=int(rng.integers(22, 80)),
+        in_table=graded or number != 0,
+        grade_known=graded,
+        old_names=number % 4 == 2,
+        inverted=graded and number == 4,
+        size=shape.size,
+        series_slices=shape.series_slices,
+        head=head,
+        studies=(study,),
+    )
+
+
+def _grading_stacks(
+    number: int,
+    tumour: phantom.Tumour,
+    *,
+    shape: settings.Synthetic,
+    at_jefferson: bool,
+    rng: np.random.Generator,
+) -> tuple[Stack, ...]:
+    sequences = ("T1pre", "T1post", "FLAIR") if number % 4 == 3 else ("T1post", "T2", "FLAIR")
+    wide, narrow = shape.size, shape.size * 3 // 4
+    spacing_mm = min(_SLAB_MM[GRADING] / shape.series_slices, _THICKEST_MM)
+    stacks = []
+    if number % 5 == 2:
+        loc = _series("localizer", "3-PLANE", number=1, at_jefferson=at_jefferson)
+        views = [_plane(name, np.zeros(3), rows=narrow, columns=narrow, pixel_mm=260 / narrow) for name in _AXES]
+        stacks.append(Stack(planes=tuple(views), spacing_mm=10.0, series=(loc,)))
+    for place, sequence in enumerate(sequences):
+        view = str(rng.choice(list(_AXES), p=(0.8, 0.1, 0.1)))
+        rows, columns = ((wide, wide), (narrow, narrow), (wide, narrow))[rng.integers(3)]
+        planes = _planes(
+            view, tumour, spacing_mm=spacing_mm, count=shape.series_slices, matrix=(rows, columns), rng=rng
+        )
+        slope = 1.0 if rng.random() < 0.7 else 0.5
+        series = _series(
+            sequence,
+            {"axial": "AX", "coronal": "COR", "sagittal": "SAG"}[view],
+            number=place + 2,
+            at_jefferson=at_jefferson,
+            slope=slope,
+        )
+        stacks.append(Stack(planes=planes, spacing_mm=spacing_mm, series=(series,)))
+    return tuple(stacks)
+
+
+def _series(sequence: str, view: str, *, number: int, at_jefferson: bool, slope: float = 1.0) -> Series:
+    description = "" if at_jefferson else f"{view} {_GRADING_DESCRIPTIONS[sequence]}"
+    intercept = 0.0 if slope == 1 else -20.0
+    return Series(sequence=sequence, description=description, number=number, slope=slope, intercept=intercept)
+
+
+def _progression_patient(
+    key: tuple[int, ...], number: int, *, shape: settings.Synthetic, rng: np.random.Generator
+) -> Patient:
+    days = days_to_progression(number, rng)
+    drawn = date(1989, 1, 1) + timedelta(days=int(rng.integers(2800)))
+    first = _REAL_DATES.get(number + 1, drawn)
+    before = phantom.tumour_of_days(days, rng)
+    after = phantom.grown(before, days, rng)
+    scanners = [SIEMENS if number % 3 == 1 else GE] * 2
+    if number % 7 == 2:
+        scanners[1] = GE if scanners[0].siemens else SIEMENS
+    old_names = number % 2 == 0
+    studies = tuple(
+        Study(
+            day=day,
+            study_id="" if old_names else "FH",
+            description=_STUDY_DESCRIPTIONS[(number + place) % len(_STUDY_DESCRIPTIONS)],
+            scanner=scanners[place],
+            tumour=tumour,
+            stacks=(_progression_stack(tumour, scanner=scanners[place], shape=shape, rng=rng),),
+        )
+        for place, (day, tumour) in enumerate(((first, before), (first + timedelta(days=days), after)))
+    )
+    return Patient(
+        key=key,
+        collection=PROGRESSION,
+        patient_id=f"PGBM-{number + 1:03d}",
+        institution="",
+        grade=4,
+        disease="GBM",
+        sex=str(rng.choice(["F", "M"])),
+        age=int(rng.integers(35, 80)),
+        in_table=False,
+        grade_known=False,
+        old_names=old_names,
+        inverted=False,
+        size=shape.size,
+        series_slices=shape.series_slices,
+        head=phantom.random_head(rng),
+        studies=studies,
+    )
+
+
+def days_to_progression(number: int, rng: np.random.Generator) -> int:
+    """Days between the two dates of a patient: the published ones for the first 20, then drawn alike.
+
+    Their logarithms have mean 4.64 and standard deviation 0.96.
+    """
+    if number < len(REAL_DAYS):
+        return REAL_DAYS[number]
+    return int(np.clip(rng.lognormal(4.64, 0.96), 21, 1500))
+
+
+def _progression_stack(
+    tumour: phantom.Tumour, *, scanner: Scanner, shape: settings.Synthetic, rng: np.random.Generator
+) -> Stack:
+    rows = shape.size * 5 // 8 if scanner.siemens else shape.size
+    columns = round(rows * 260 / 320) if scanner.siemens else rows
+    spacing_mm = min(_SLAB_MM[PROGRESSION] / shape.series_slices, _THICKEST_MM)
+    planes = _planes("axial", tumour, spacing_mm=spacing_mm, count=shape.series_slices, matrix=(rows, columns), rng=rng)
+    start = int(rng.integers(1000, 40000))
+    slopes = {"nCBF": 0.25, "nRCBV": 0.25, "sRCBV": 4.0}
+    series = [
+        Series(sequence=sequence, description=description, number=start + place, slope=slopes.get(sequence, 1.0))
+        for place, (description, sequence) in enumerate(PROGRESSION_SERIES.items())
+    ]
+    return Stack(planes=planes, spacing_mm=spacing_mm, series=tuple(series))
+
+
+def _planes(
+    view: str,
+    tumour: phantom.Tumour,
+    *,
+    spacing_mm: float,
+    count: int,
+    matrix: tuple[int, int],
+    rng: np.random.Generator,
+) -> tuple[phantom.Plane, ...]:
+    """Planes of a stack through the tumour, each 250 mm high."""
+    normal = np.cross(*_AXES[view])
+    rows, columns = matrix
+    middle = np.array([0.0, 0.0, 0.0 if view == "axial" else -15.0]) + rng.uniform(-2, 2, 3)
+    middle += normal * (normal @ (tumour.centre_mm - middle) + rng.uniform(-2, 2))
+    if rng.random() < 0.5:
+        normal = -normal  # scanners count from either end
+    offsets = (np.arange(count) - (count - 1) / 2) * spacing_mm
+    return tuple(
+        _plane(view, middle + normal * offset, rows=rows, columns=columns, pixel_mm=250 / rows) for offset in offsets
+    )
+
+
+def _plane(
+    view: str, middle: Sequence[float] | np.ndarray, *, rows: int, columns: int, pixel_mm: float
+) -> phantom.Plane:
+    across, down = (np.array(axis) * pixel_mm for axis in _AXES[view])
+    origin = np.asarray(middle) - down * (rows - 1) / 2 - across * (columns - 1) / 2
+    return phantom.Plane(np.round(origin, 4), down, across, rows, columns)

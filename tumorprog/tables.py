@@ -1,0 +1,267 @@
+"""Every column of every table that a stage leaves; reading, checking and writing them.
+
+The names are a contract with other people's scripts (tests/contract holds them). Parquet for what is large, CSV for
+what people open. Files are written beside their place and renamed into it: what stands there is whole.
+"""
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tumorprog.errors import InputError
+
+GRADES = (2, 3, 4)
+"""The classes of the grader, in the order of its outputs."""
+
+IMAGE_SIZE = 224
+"""Side of the grader's input in pixels."""
+
+VECTOR_LENGTH = 100
+"""Features of a slice: 88 DCT coefficients, then four statistics of each of LH, HL, HH."""
+
+DAYS_PER_MONTH = 30.4375
+"""A year of 365.25 days in twelve parts."""
+
+REASONS = {
+    "unreadable": "the file could not be opened or read",
+    "empty": "the file has no bytes",
+    "not_dicom": "the file is not DICOM",
+    "index_file": "a DICOMDIR or another index, without an image of its own",
+    "damaged_header": "the header ends early or cannot be parsed",
+    "not_mr": "another modality or kind of object than an MR image or a mask",
+    "no_pixels": "a DICOM object without pixel data",
+    "colour": "more than one sample per pixel, or a palette",
+    "bad_geometry": "rows, columns or bits that no image can have",
+    "truncated_pixels": "fewer bytes of pixel data than the header promises",
+    "undecodable": "the pixel data could not be decoded",
+    "no_identity": "neither the header nor the path says which patient or series it is",
+    "duplicate": "the same SOP instance was already read from another file",
+}
+"""The fixed list of reasons in `quarantine.csv` and what each means."""
+
+_TEXT, _INT, _REAL = pa.string(), pa.int32(), pa.float64()
+
+CATALOGUE = pa.schema(
+    {
+        "path": _TEXT,  # absolute
+        "frame": _INT,  # 0-based; 0 for single-frame files
+        "cohort": _TEXT,  # "grading" or "progression": which tree the file came from
+        "PatientID": _TEXT,
+        "StudyDate": _TEXT,  # ISO 8601, "" if unknown
+        "StudyInstanceUID": _TEXT,
+        "SeriesInstanceUID": _TEXT,
+        "SOPInstanceUID": _TEXT,
+        "SOPClassUID": _TEXT,
+        "TransferSyntaxUID": _TEXT,
+        "SeriesDescription": _TEXT,
+        "Type": _TEXT,  # SeriesDescription, or `sequence` where that is empty
+        "sequence": _TEXT,  # canonical name, see dicom.naming
+        "sequence_source": _TEXT,  # the header that told it
+        "plane": _TEXT,  # axial, coronal, sagittal, oblique or "" without an orientation
+        "Manufacturer": _TEXT,
+        "Rows": _INT,
+        "Columns": _INT,
+        "row_spacing_mm": _REAL,
+        "column_spacing_mm": _REAL,
+        "SliceThickness": _REAL,  # mm
+        "InstanceNumber": _INT,  # -1 if missing
+        "EchoNumbers": _INT,  # -1 if missing
+        "position_mm": _REAL,  # along the normal of the slice; NaN if unknown
+        "stack": _INT,  # within the series: what shares orientation, size and echo
+        "order": _INT,  # within the series: by stack, then position, then InstanceNumber
+    }
+)
+
+SLICES = pa.schema(
+    {
+        "slice": pa.int64(),  # row id, unique in the run
+        "PatientID": _TEXT,
+        "StudyInstanceUID": _TEXT,
+        "SeriesInstanceUID": _TEXT,
+        "SOPInstanceUID": _TEXT,
+        "frame": _INT,
+        "sequence": _TEXT,
+        "plane": _TEXT,
+        "Manufacturer": _TEXT,
+        "Institution": _TEXT,
+        "grade": _INT,  # 2, 3 or 4
+        "pixel_hash": _TEXT,  # of the stored image; "" for a flat one
+        "image": pa.binary(IMAGE_SIZE * IMAGE_SIZE),  # uint8, row-major
+    }
+)
+
+GRADER_PREDICTIONS = pa.schema(
+    [*(SLICES.field(name) for name in SLICES.names if name not in {"frame", "plane", "pixel_hash", "image"})]
+    + [pa.field("side", _TEXT)]
+    + [pa.field(f"p{grade}", pa.float32()) for grade in GRADES]
+)
+
+FEATURES = pa.schema(
+    {
+        "PatientID": _TEXT,
+        "date": _TEXT,
+        "Type": _TEXT,
+        "sequence": _TEXT,
+        "SeriesInstanceUID": _TEXT,
+        "order": _INT,
+        "vector": pa.list_(pa.float32(), VECTOR_LENGTH),
+    }
+)
+
+QUARANTINE = ("path", "reason", "detail")
+COHORT = ("PatientID", "grade", "Institution", "status")
+HISTORY = (
+    "Epoch",
+    "Train Loss",
+    "Training Acc (%)",
+    "Validation Loss",
+    "Validation Acc (%)",
+    "Test Loss",
+    "Test Acc (%)",
+    "Best Model Saved",
+)
+SERIES_GRADES = (
+    "PatientID",
+    "date",
+    "Type",
+    "PredictedGrade",
+    "Slices",
+    *(f"Votes{grade}" for grade in GRADES),
+    "Confidence",
+)
+REFERENCE_SHEET = ("PatientID", "date", "Type", "PredictedGrade", "MonthDif", "days", "FirstGrade", "LaterGrade")
+PREDICTIONS = ("PatientID", "date", "Type", "PredictedGrade", "Predicted_Progression_Timeline", "Lower", "Upper")
+FOLDS = ("Protocol", "Cohort", "Fold", "PatientID", "date", "Type", "side")
+PROGRESSION_HISTORY = ("Protocol", "Cohort", "Fold", "Epoch", "Train Loss", "Validation Loss")
+PROGRESSION_PREDICTIONS = (
+    "PatientID",
+    "date",
+    "Type",
+    "PredictedGrade",
+    "MonthDif",
+    "Predicted_Progression_Timeline",
+    "Fold",
+    "Protocol",
+    "Cohort",
+    "Lower",
+    "Upper",
+    "days",
+)
+
+
+def shards(folder: Path) -> list[Path]:
+    """The Parquet files of a folder, by name.
+
+    Raises:
+        InputError: if there is none.
+    """
+    found = sorted(folder.glob("*.parquet"))
+    if not found:
+        raise InputError(f"{folder}: no *.parquet there; run `tumorprog {folder.name}` first")
+    return found
+
+
+def read_shards(folder: Path, schema: pa.Schema, columns: Sequence[str] = ()) -> pa.Table:
+    """The rows of all shards of a folder, in the order of their names.
+
+    Args:
+        folder: holds *.parquet of one schema.
+        schema: what each shard must have.
+        columns: which to read; all if empty.
+
+    Raises:
+        InputError: if a shard is missing columns or cannot be read.
+    """
+    names = list(columns) or schema.names
+    return pa.concat_tables([_read_one(path, schema, names) for path in shards(folder)])
+
+
+def _read_one(path: Path, schema: pa.Schema, names: list[str]) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=names).cast(pa.schema([schema.field(name) for name in names]))
+    except (pa.ArrowInvalid, KeyError, ValueError, OSError) as error:
+        raise InputError(f"{path}: not a table of ours ({error}); delete it and run the stage again") from error
+
+
+def write_shard(path: Path, table: pa.Table, schema: pa.Schema) -> None:
+    """Writes one Parquet file whole or not at all; uncompressed pixels read faster than they would inflate.
+
+    Args:
+        path: of the file; its folder must exist.
+        table: has exactly the columns of `schema`.
+        schema: the contract.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    compression = "none" if "image" in schema.names else "zstd"
+    pq.write_table(table.select(schema.names).cast(schema), beside, compression=compression, row_group_size=256)
+    beside.replace(path)
+
+
+def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """A CSV with at least the named columns; ids and dates stay text, empty cells are "" there.
+
+    Raises:
+        InputError: if the file or a column is missing.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run the stage that leaves it first")
+    text = dict.fromkeys(("PatientID", "patient", "date", "Type", "Institution", "SeriesInstanceUID"), str)
+    frame = pd.read_csv(path, dtype=text)
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise InputError(f"{path}: no column {missing[0]!r}; found {', '.join(map(str, frame.columns))}")
+    present = [name for name in text if name in frame.columns]
+    frame[present] = frame[present].fillna("")
+    return frame
+
+
+def write_csv(path: Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Writes the named columns, in that order, whole or not at all."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    frame.reindex(columns=list(columns)).to_csv(beside, index=False, quoting=csv.QUOTE_MINIMAL)
+    beside.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes indented JSON, whole or not at all; NaN is refused because JSON has none."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    beside.replace(path)
+
+
+def images(table: pa.Table) -> np.ndarray:
+    """The images of rows of `SLICES`.
+
+    Args:
+        table: has a column `image`.
+
+    Returns:
+        (N, 224, 224) uint8, a view where the column is one chunk.
+    """
+    column = table.column("image").combine_chunks()
+    chunks: Iterator[pa.Array] = iter(column.chunks if isinstance(column, pa.ChunkedArray) else [column])
+    width = IMAGE_SIZE * IMAGE_SIZE
+    parts = [
+        np.frombuffer(chunk.buffers()[1], np.uint8, len(chunk) * width, chunk.offset * width).reshape(
+            -1, IMAGE_SIZE, IMAGE_SIZE
+        )
+        for chunk in chunks
+        if len(chunk)
+    ]
+    if not parts:
+        return np.empty((0, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def vectors(table: pa.Table) -> np.ndarray:
+    """The feature vectors of rows of `FEATURES`, (N, 100) float32."""
+    column = table.column("vector").combine_chunks()
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, VECTOR_LENGTH).astype(np.float32)

@@ -1,0 +1,323 @@
+"""Batches -> a trained model and its losses: one epoch of the grader, all epochs of the progression model.
+
+Takes any iterable of batches and knows nothing of where they come from.
+"""
+
+import copy
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import distributed, nn
+from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.parallel import DistributedDataParallel
+
+from tumorprog.errors import TumorprogError
+from tumorprog.models.grader import normalise
+from tumorprog.models.progression import ProgressionLSTM, pad
+from tumorprog.settings import Progression
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+"""Images (N, 224, 224) uint8 and labels (N,), any integer type, 0 to 2; N >= 1."""
+
+
+_Series = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # padded vectors, lengths, standardised months
+
+
+@dataclass
+class Tally:
+    """Sums over samples; means are made at the end, so that parts of any size add up to the whole exactly."""
+
+    loss_sum: float = 0.0
+    """Sum over samples of class weight x cross-entropy."""
+    correct: int = 0
+    """Samples whose most probable class is theirs."""
+    count: int = 0
+    """Samples."""
+
+    def add(self, loss_sum: float, correct: int, count: int) -> None:
+        """Counts more samples."""
+        self.loss_sum += loss_sum
+        self.correct += correct
+        self.count += count
+
+    @property
+    def mean_loss(self) -> float:
+        """`loss_sum` per sample; NaN without samples."""
+        return self.loss_sum / self.count if self.count else math.nan
+
+    @property
+    def accuracy(self) -> float:
+        """Percentage of samples that are right; NaN without samples."""
+        return 100 * self.correct / self.count if self.count else math.nan
+
+    def all_reduce(self) -> "Tally":
+        """The sum over all workers, the same on each; itself outside distributed training.
+
+        Every worker must call it.
+        """
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return self
+        # NCCL moves nothing but GPU memory; float64 counts exactly to 2^53.
+        device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+        sums = torch.tensor([self.loss_sum, self.correct, self.count], dtype=torch.float64, device=device)
+        distributed.all_reduce(sums)
+        loss_sum, correct, count = sums.tolist()
+        return Tally(loss_sum, int(correct), int(count))
+
+
+class EarlyStopping:
+    """Watches the losses of the epochs: which was the best, and when to give up.
+
+    Attributes:
+        best_epoch: the epoch of the lowest loss so far, from 1; 0 before the first.
+        best_loss: its loss.
+    """
+
+    def __init__(self, patience: int, min_improvement: float) -> None:
+        """A watch that has seen nothing.
+
+        Args:
+            patience: epochs without an improvement after which to stop.
+            min_improvement: how much lower than the last improvement a loss must be to count as one. A smaller gain
+                still makes an epoch the best, but does not keep training alive.
+        """
+        self.patience = patience
+        self.min_improvement = min_improvement
+        self.best_epoch = 0
+        self.best_loss = math.inf
+        self._epoch = 0
+        self._improved_epoch = 0
+        self._improved_loss = math.inf
+
+    def update(self, loss: float) -> bool:
+        """Takes the loss of the next epoch; whether to stop now."""
+        self._epoch += 1
+        if loss < self.best_loss:
+            self.best_epoch, self.best_loss = self._epoch, loss
+        if loss < self._improved_loss and self._improved_loss - loss >= self.min_improvement:
+            self._improved_epoch, self._improved_loss = self._epoch, loss
+        return self._epoch - self._improved_epoch >= self.patience
+
+
+def class_weights(counts: Sequence[int]) -> torch.Tensor:
+    """Weights by inverse class frequency, with a mean of 1 over the samples counted.
+
+    w_c = samples / (classes that occur x samples of c). A class that does not occur gets 0: nothing can be learned of
+    it, and 1/0 would drown the others wherever it turns up later.
+
+    Args:
+        counts: training samples of each class, at least one above 0.
+
+    Returns:
+        (classes,) float32.
+
+    Source: King & Zeng 2001, Political Analysis 9:137; scikit-learn's class_weight="balanced" is the same.
+    """
+    samples = torch.tensor(counts, dtype=torch.float64)
+    occurring = samples > 0
+    if not occurring.any():
+        raise ValueError("no class has a training sample")
+    inverse = torch.where(occurring, samples.sum() / (occurring.sum() * samples.clamp(min=1)), 0.0)
+    return inverse.to(torch.float32)
+
+
+def train_epoch(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    optimiser: torch.optim.Optimizer,
+    class_weights: torch.Tensor,
+    device: torch.device | str,
+    epoch: int,
+) -> Tally:
+    """One pass over the training batches, a step each; leaves the model in training mode.
+
+    The loss of a step is the mean over its samples of class weight x cross-entropy: divided by the samples, not by the
+    batch's sum of weights as torch's "mean" is, so that equal batches on several workers average to the step of one
+    batch of all their samples.
+
+    Under DistributedDataParallel every worker must bring the same number of batches, or all wait for ever; the caller
+    sees to that. A batch of one sample is a step like any other, but BatchNorm takes its running statistics, because
+    one sample has no variance.
+
+    Args:
+        model: on the device; may be wrapped in DistributedDataParallel.
+        batches: none empty.
+        optimiser: of the model's parameters.
+        class_weights: (3,) float32.
+        device: where to compute.
+        epoch: named in the error.
+
+    Returns:
+        This worker's sums, each batch judged before its step.
+
+    Raises:
+        TumorprogError: if a loss is not finite; the step is not taken.
+    """
+    weights = class_weights.to(device)
+    tally = Tally()
+    for number, (images, labels) in enumerate(batches, start=1):
+        _set_training(model, len(labels))
+        loss_sum, correct = _judge(model, images.to(device), labels.to(device), weights=weights)
+        optimiser.zero_grad()
+        (loss_sum / len(labels)).backward()
+        # One wait for the GPU a batch, after the backward pass is queued and before the step.
+        reached, hits = torch.stack([loss_sum.detach(), correct]).tolist()
+        if not math.isfinite(reached):
+            raise TumorprogError(
+                f"grader, epoch {epoch}, batch {number}: the loss is {reached}, expected a finite number; "
+                f"lower --grader.learning_rate or start from other --grader.weights, and train again"
+            )
+        optimiser.step()
+        tally.add(reached, int(hits), len(labels))
+    return tally
+
+
+def evaluate(
+    model: nn.Module, batches: Iterable[Batch], *, class_weights: torch.Tensor, device: torch.device | str
+) -> Tally:
+    """Loss and hits without learning; leaves the model in evaluation mode.
+
+    Workers may bring different numbers of batches, also none: the wrapper of distributed training, which talks at every
+    forward pass, is stepped around. Its workers' BatchNorm statistics differ by their last batch; all take the first
+    worker's, which is what gets saved. So every worker must call this.
+
+    Args:
+        model: on the device; may be wrapped in DistributedDataParallel.
+        batches: none empty.
+        class_weights: (3,) float32, the training part's.
+        device: where to compute.
+
+    Returns:
+        This worker's sums; `all_reduce` gives those of all.
+    """
+    if isinstance(model, DistributedDataParallel):
+        model = model.module
+        for buffer in model.buffers():
+            distributed.broadcast(buffer, src=0)
+    model.eval()
+    weights = class_weights.to(device)
+    tally = Tally()
+    with torch.inference_mode():
+        for images, labels in batches:
+            sums = _judge(model, images.to(device), labels.to(device), weights=weights)
+            loss_sum, hits = torch.stack(sums).tolist()
+            tally.add(loss_sum, int(hits), len(labels))
+    return tally
+
+
+@dataclass(frozen=True)
+class SeriesPart:
+    """One side of a progression split."""
+
+    vectors: Sequence[np.ndarray]
+    """Of each of N series, (L, 100), in the order of its slices."""
+    months: np.ndarray
+    """(N,), the months to progression of each series."""
+
+    def __post_init__(self) -> None:
+        if len(self.vectors) != len(self.months):
+            raise ValueError(f"{len(self.vectors)} series but {len(self.months)} months")
+
+
+def fit_progression(
+    training: SeriesPart, validation: SeriesPart, *, settings: Progression, seed: int
+) -> tuple[ProgressionLSTM, list[dict[str, float]]]:
+    """Trains a progression model on the CPU and keeps its best epoch.
+
+    The loss is the mean squared error of standardised months; the scales are the training part's. Early stopping
+    watches the validation part, or the training loss if that part is empty. The same seed and number of threads give
+    the same model, and the global random state is left as it was.
+
+    Args:
+        training: at least one series.
+        validation: of other patients than the training part, if it is to tell anything.
+        settings: of the model and its training.
+        seed: of the initial weights and the shuffling.
+
+    Returns:
+        The model with the weights of the epoch with the lowest loss, in evaluation mode, and for each epoch `Epoch`
+        (from 1), `Train Loss` (each batch before its step) and `Validation Loss` (NaN without a validation part).
+
+    Raises:
+        TumorprogError: if a loss is not finite.
+    """
+    model = _new_progression(settings.hidden, seed)
+    model.fit_standardisation(training.vectors, training.months)
+    learned = _tensors(model, training)
+    watched = _tensors(model, validation) if len(validation.months) else None
+    optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+    stopping = EarlyStopping(settings.patience, settings.min_improvement)
+    shuffling = torch.Generator().manual_seed(seed)
+    history, best = [], model.state_dict()
+    for epoch in range(1, settings.epochs + 1):
+        order = torch.randperm(len(training.months), generator=shuffling).split(settings.batch_size)
+        train_loss = _progression_epoch(model, learned, optimiser=optimiser, order=order)
+        validation_loss = _progression_loss(model, watched) if watched else math.nan
+        history.append({"Epoch": epoch, "Train Loss": train_loss, "Validation Loss": validation_loss})
+        decisive = validation_loss if watched else train_loss
+        if not math.isfinite(decisive):
+            raise TumorprogError(
+                f"progression, epoch {epoch}: the loss is {decisive}, expected a finite number; look for infinite "
+                f"values in features/*.parquet and in the months, or lower --progression.learning_rate"
+            )
+        stop = stopping.update(decisive)
+        if stopping.best_epoch == epoch:
+            best = copy.deepcopy(model.state_dict())
+        if stop:
+            break
+    model.load_state_dict(best)
+    return model.eval(), history
+
+
+def _set_training(model: nn.Module, num_samples: int) -> None:
+    model.train()
+    if num_samples == 1:
+        for layer in model.modules():
+            if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+                layer.eval()
+
+
+def _judge(
+    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, weights: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    logits = model(normalise(images))
+    loss_sum = cross_entropy(logits, labels.long(), weight=weights, reduction="sum")
+    return loss_sum, (logits.argmax(dim=1) == labels).sum()
+
+
+def _new_progression(hidden: int, seed: int) -> ProgressionLSTM:
+    # Only the CPU's generator: torch.manual_seed would also reseed every GPU, which fork_rng(devices=[]) does not undo.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return ProgressionLSTM(hidden)
+
+
+def _tensors(model: ProgressionLSTM, part: SeriesPart) -> _Series:
+    months = torch.tensor(np.asarray(part.months), dtype=torch.float32)
+    return (*pad(part.vectors), model.standardise_months(months))
+
+
+def _progression_epoch(
+    model: ProgressionLSTM, series: _Series, *, optimiser: torch.optim.Optimizer, order: Sequence[torch.Tensor]
+) -> float:
+    vectors, lengths, target = series
+    model.train()
+    squared = 0.0
+    for rows in order:
+        loss = mse_loss(model(vectors[rows], lengths[rows]), target[rows])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        squared += loss.item() * len(rows)
+    return squared / len(target)
+
+
+def _progression_loss(model: ProgressionLSTM, series: _Series) -> float:
+    vectors, lengths, target = series
+    model.eval()
+    with torch.inference_mode():
+        return mse_loss(model(vectors, lengths), target).item()
