@@ -122,7 +122,6 @@ def _listen() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # Before ray is imported, which reads it: short trainings end sooner.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters arrives as an exception
 
 
 def _overview() -> str:

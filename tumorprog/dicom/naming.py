@@ -33,7 +33,7 @@ def _words(*alternatives: str) -> re.Pattern[str]:
 # In the order in which they are asked: what a word means can depend on the words above it.
 _SPOKEN = (
     ("mask", _words("MASKS?", "MASKTUMOR", "TUMOR ?MASK", "SEGMENTATIONS?", "SEGMENTED")),
-    ("localizer", _words("LOC", "LOCALI[SZ]ERS?", "SCOUTS?", "SURVEY", "(?:3|THREE|TRI)[- ]?PL(?:ANE)?")),
+    ("localizer", _words("LOC", "LOCALI[SZ]ERS?", "SCOUTS?", "SURVEY", "PILOT", "(?:3|THREE|TRI)[- ]?PL(?:ANE)?")),
     ("nRCBV", _words("NRCBV", "NORMALI[SZ]ED RCBV")),
     ("sRCBV", _words("SRCBV", "STANDARDI[SZ]ED RCBV")),
     ("nCBF", _words("NCBF", "NORMALI[SZ]ED CBF")),
@@ -85,11 +85,8 @@ def canonical_sequence(fields: Mapping[str, Any]) -> tuple[str, str]:
     description = _text(fields, "SeriesDescription")
     if description in _BTP:
         return _BTP[description], "SeriesDescription"
-    told, source = "", ""
-    for source, tell in _SOURCES:
-        told = tell(fields)
-        if told:
-            break
+    answers = ((tell(fields), source) for source, tell in _SOURCES)
+    told, source = next((answer for answer in answers if answer[0]), ("", ""))
     if told == "T1":
         agent = _text(fields, "ContrastBolusAgent").upper() not in _NO_AGENT
         return ("T1post", "ContrastBolusAgent") if agent else ("T1pre", source)

@@ -85,7 +85,7 @@ def probabilities(
     Returns:
         (N, 3) float32, columns in the order of `tables.GRADES`, each row adding to 1.
     """
-    model.to(device).eval()
+    model.to(device, memory_format=torch.channels_last).eval()
     parts = [np.empty((0, len(GRADES)), np.float32)]
     with torch.inference_mode():
         for start in range(0, len(images), batch_size):

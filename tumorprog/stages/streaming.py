@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -134,15 +134,28 @@ def _rejected(path: Path) -> Rejected:
     return json.loads(pq.read_schema(path).metadata[b"rejected"])
 
 
-def keep_rows(batch: pa.Table, *, column: str, wanted: np.ndarray) -> pa.Table:
-    """The rows whose number is wanted; here, because a worker that runs it then imports no torch.
+def read_rows(paths: list[Path], columns: list[str], *, wanted: np.ndarray) -> ray.data.Dataset:
+    """A stream of some rows of shards of `tables.SLICES`.
+
+    The tasks open the files, a row group at a time. Ray's own `read_parquet` costs ten times as much to start (1.7 s to
+    0.15 s on four cores, 2.60), which every epoch pays for each side.
 
     Args:
-        batch: has the integer `column`.
-        column: of row numbers.
-        wanted: (N,) bool by row number.
+        paths: of the shards.
+        columns: which; `slice` is among them.
+        wanted: (N,) bool by the number in `slice`: which rows.
     """
-    return batch.filter(pa.array(wanted[batch[column].to_numpy()]))
+    work = [pa.table({"path": [str(path)]}) for path in paths]
+    read = partial(_row_groups, columns=columns, wanted=wanted)
+    return ray.data.from_arrow(work).map_batches(read, batch_size=None, batch_format="pyarrow")
+
+
+def _row_groups(work: pa.Table, *, columns: list[str], wanted: np.ndarray) -> Iterator[pa.Table]:
+    for path in work["path"].to_pylist():
+        with pq.ParquetFile(path) as file:
+            for number in range(file.num_row_groups):
+                rows = file.read_row_group(number, columns=columns).replace_schema_metadata()
+                yield rows.filter(pa.array(wanted[rows["slice"].to_numpy()]))
 
 
 class Progress:

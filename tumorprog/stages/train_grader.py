@@ -4,7 +4,6 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray.data
 import ray.train
 import torch
 from ray.train.torch import TorchTrainer, get_device, prepare_model
@@ -109,10 +107,10 @@ def _split(known: pd.DataFrame, target: Path, settings: Settings, *, protocol: s
 def _train(slices: Path, target: Path, settings: Settings, *, known: pd.DataFrame, protocol: str) -> pd.DataFrame:
     """Trains one grader and predicts all slices with it; finished work of an interrupted call is not done again."""
     if not (target / "predictions.parquet").exists():
-        shards = [str(path) for path in tables.shards(slices)]
-        images = ray.data.read_parquet(shards, columns=["slice", "grade", "image"])
-        _fit(images, _plan(known, target, settings, protocol=protocol), known)
-        rows = images.drop_columns(["grade"]).rename_columns({"slice": "row"})
+        shards = tables.shards(slices)
+        _fit(shards, _plan(known, target, settings, protocol=protocol), known)
+        everything = np.ones(int(known["slice"].max()) + 1, bool)
+        rows = streaming.read_rows(shards, ["slice", "image"], wanted=everything).rename_columns({"slice": "row"})
         scores = score(rows, target, settings.grader, num_rows=len(known)).rename(columns={"row": "slice"})
         predictions = known.merge(scores, on="slice").sort_values("slice")
         table = pa.Table.from_pandas(predictions, tables.GRADER_PREDICTIONS, preserve_index=False)
@@ -148,7 +146,7 @@ def _plan(known: pd.DataFrame, target: Path, settings: Settings, *, protocol: st
     )
 
 
-def _fit(images: ray.data.Dataset, plan: Plan, known: pd.DataFrame) -> None:
+def _fit(shards: list[Path], plan: Plan, known: pd.DataFrame) -> None:
     """Runs the training loop in Ray Train's workers, or in this process if there are to be none."""
     if not plan.checkpoint.exists():  # here, so that a worker never waits for a download, and all start alike
         model = grader.build(plan.grader.weights, seed=plan.seed)
@@ -156,10 +154,7 @@ def _fit(images: ray.data.Dataset, plan: Plan, known: pd.DataFrame) -> None:
     by_slice = np.full(int(known["slice"].max()) + 1, "", dtype=object)
     by_slice[known["slice"]] = known["side"]
     parts = {
-        side: images.map_batches(
-            partial(streaming.keep_rows, column="slice", wanted=by_slice == side), batch_format="pyarrow"
-        )
-        for side in splits.SIDES
+        side: streaming.read_rows(shards, ["slice", "grade", "image"], wanted=by_slice == side) for side in splits.SIDES
     }
     trainer = TorchTrainer(
         _loop,
@@ -199,7 +194,8 @@ def _loop(config: dict[str, Any]) -> None:
     state = torch.load(plan.checkpoint, map_location="cpu", weights_only=True)
     bare = grader.build("none", seed=plan.seed)
     bare.load_state_dict(state["model"])
-    model = prepare_model(bare)
+    # five times the images a second of the other layout on a CPU, and what tensor cores want
+    model = prepare_model(bare.to(memory_format=torch.channels_last))
     optimiser = torch.optim.Adam(
         model.parameters(), lr=plan.grader.learning_rate, weight_decay=plan.grader.weight_decay
     )
