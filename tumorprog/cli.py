@@ -212,7 +212,7 @@ def _save_config(folder: Path, settings: Settings) -> None:
     from tumorprog import run
 
     parser = _settings_parser()
-    summary = folder / "catalogue" / "summary.json"
+    summary = folder / "catalogue" / "_summary.json"
     rests_on = run.versions()
     if summary.is_file():
         rests_on["data fingerprint"] = json.loads(summary.read_text())["fingerprint"]

@@ -1,16 +1,11 @@
-from pathlib import Path
-
 import numpy as np
-import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-BUNDLED = Path(pydicom.__file__).parent / "data" / "test_files"
 
-
-def items(**elements):
+def _items(**elements):
     """A sequence of one item."""
     item = Dataset()
     for keyword, value in elements.items():
@@ -18,8 +13,8 @@ def items(**elements):
     return Sequence([item])
 
 
-def mr_dataset(stored, **elements):
-    """A sound single-frame MR object, or a multi-frame one for (frames, rows, columns); elements of None are left out."""
+def _mr_dataset(stored, **elements):
+    """A sound MR object of (rows, columns) or (frames, rows, columns); elements that are None are left out."""
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -50,25 +45,35 @@ def mr_dataset(stored, **elements):
     return dataset
 
 
-def enhanced_dataset(frames=4):
+def _enhanced_dataset(frames=4):
     """An enhanced MR object: coronal, two echoes, each frame with a position and a rescale slope of its own."""
     stored = np.random.default_rng(0).integers(0, 4000, (frames, 6, 5)).astype(np.uint16)
-    dataset = mr_dataset(stored, SOPClassUID=EnhancedMRImageStorage, EchoPulseSequence="SPIN")
+    dataset = _mr_dataset(stored, SOPClassUID=EnhancedMRImageStorage, EchoPulseSequence="SPIN")
     dataset.file_meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
-    dataset.SharedFunctionalGroupsSequence = items(
-        PlaneOrientationSequence=items(ImageOrientationPatient=[1, 0, 0, 0, 0, -1]),
-        PixelMeasuresSequence=items(PixelSpacing=[0.5, 0.75], SliceThickness=5),
-        MRTimingAndRelatedParametersSequence=items(RepetitionTime=3000, FlipAngle=90),
+    dataset.SharedFunctionalGroupsSequence = _items(
+        PlaneOrientationSequence=_items(ImageOrientationPatient=[1, 0, 0, 0, 0, -1]),
+        PixelMeasuresSequence=_items(PixelSpacing=[0.5, 0.75], SliceThickness=5),
+        MRTimingAndRelatedParametersSequence=_items(RepetitionTime=3000, FlipAngle=90),
     )
     dataset.PerFrameFunctionalGroupsSequence = Sequence(
-        items(
-            PlanePositionSequence=items(ImagePositionPatient=[1, 7 * (frame // 2), 3]),
-            MREchoSequence=items(EffectiveEchoTime=(20.0, 90.0)[frame % 2]),
-            PixelValueTransformationSequence=items(RescaleSlope=frame + 1, RescaleIntercept=-frame, RescaleType="US"),
+        _items(
+            PlanePositionSequence=_items(ImagePositionPatient=[1, 7 * (frame // 2), 3]),
+            MREchoSequence=_items(EffectiveEchoTime=(20.0, 90.0)[frame % 2]),
+            PixelValueTransformationSequence=_items(RescaleSlope=frame + 1, RescaleIntercept=-frame, RescaleType="US"),
         )[0]
         for frame in range(frames)
     )
     return dataset
+
+
+@pytest.fixture
+def mr_dataset():
+    return _mr_dataset
+
+
+@pytest.fixture
+def enhanced_dataset():
+    return _enhanced_dataset
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ _T1 = re.compile(r"T1(?![0-9])|MP-?RAGE|SPGR|BRAVO")
 _T2 = re.compile(r"T2(?![0-9])")
 _FLAIR = re.compile(r"FLAIR|DARK[ -]?FL")
 _PROTON = _words("PDW?", "PROTON", "DUAL ECHO")
-_BOTH = re.compile(r"(?<![A-Z])(?:W ?[/&+-] ?W/?O|W/?O ?[/&+-] ?W)(?![A-Z])")
+_BOTH = re.compile(r"(?<![A-Z])(?:W ?[/&+-] ?W/?O|W/?O ?[/&+-] ?W)(?![A-Z])(?: ?(?:CONTRAST|GAD|GD|C)(?![A-Z]))?")
 _BEFORE = re.compile(
     r"(?<![A-Z])PRE(?!P|SAT|SS)|(?<![A-Z])W/?O(?![A-Z])|WITHOUT|(?<![A-Z])NON?[ -]?(?:CON|GAD|GD|ENH)|UNENH"
     r"|(?<![A-Z0-9])-C(?![A-Z])"

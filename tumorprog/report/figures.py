@@ -318,8 +318,8 @@ def roi_panel(examples: Sequence[Mapping[str, Any]]) -> Figure:
     Args:
         examples: two a row, each with title, image ((H, W) float in [0, 1]) and mask ((H, W) bool).
     """
-    rows = max((len(examples) + 1) // 2, 1)
-    figure, all_axes = _figure(0.35 + 2.42 * rows, rows, 4)
+    rows, pairs = max((len(examples) + 1) // 2, 1), min(max(len(examples), 1), 2)
+    figure, all_axes = _figure(0.35 + 2.42 * rows * 2 / pairs, rows, 2 * pairs)
     for axes in all_axes:
         axes.set_axis_off()
     for index, example in enumerate(examples):

@@ -40,7 +40,7 @@ def archive(summary: Mapping[str, Any], catalogue: pd.DataFrame, quarantine: pd.
     """What went in, what was used, and why the rest was not.
 
     Args:
-        summary: of catalogue/summary.json.
+        summary: of catalogue/_summary.json.
         catalogue: cohort and sequence of each slice.
         quarantine: rows of `tables.QUARANTINE`.
     """
@@ -81,7 +81,7 @@ def cohort(patients: pd.DataFrame) -> Section:
             "institutions go together, a network can tell the grade from the scanner: compare the baseline that sees "
             "nothing but the institution."
         ],
-        tables=[Table(caption="Patients of the grading cohort", rows=counts, source="slices/cohort.csv")],
+        tables=[Table(caption="Patients of the grading cohort", rows=counts, source="slices/_cohort.csv")],
     )
 
 

@@ -19,7 +19,7 @@ from tumorprog.stages import streaming
 def run(folder: Path, out: Path, settings: Settings) -> str:
     """Computes the vector of every slice of every image series; masks and localizers are no images.
 
-    `features/rejected.csv` lists the slices whose pixels could not be decoded.
+    `features/_rejected.csv` lists the slices whose pixels could not be decoded.
 
     Raises:
         InputError: if the catalogue holds no series of the progression cohort.
@@ -33,7 +33,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     streaming.connect(settings.cluster)
     transform = partial(_vectors, wavelet=settings.features.wavelet)
     rejected = streaming.write_shards(_plan(wanted), transform, out / "features", tables.FEATURES)
-    tables.write_csv(out / "features" / "rejected.csv", rejected, tables.QUARANTINE)
+    tables.write_csv(out / "features" / "_rejected.csv", rejected, tables.QUARANTINE)
     series = wanted["SeriesInstanceUID"].nunique()
     return f"{len(wanted) - len(rejected):,} vectors of {series:,} series, {len(rejected):,} slices rejected"
 

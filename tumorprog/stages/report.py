@@ -22,13 +22,13 @@ _VERSIONS = ("ray", "torch", "pydicom")
 
 def run(folder: Path, out: Path, settings: Settings) -> str:
     """Judges every predictions table that there is; a part that is missing is left out of the report."""
-    summary = json.loads((folder / "catalogue" / "summary.json").read_text())
+    summary = json.loads((folder / "catalogue" / "_summary.json").read_text())
     catalogue = tables.read_shards(folder / "catalogue", tables.CATALOGUE).to_pandas()
     quarantine = tables.read_csv(folder / "quarantine.csv", tables.QUARANTINE)
     judged: dict[str, Any] = {}
     content = [sections.archive(summary, catalogue, quarantine)]
-    if (folder / "slices" / "cohort.csv").exists():
-        content.append(sections.cohort(tables.read_csv(folder / "slices" / "cohort.csv", tables.COHORT)))
+    if (folder / "slices" / "_cohort.csv").exists():
+        content.append(sections.cohort(tables.read_csv(folder / "slices" / "_cohort.csv", tables.COHORT)))
     if (folder / "grader" / "predictions.parquet").exists():
         judged["grader"], evidence = _judge_grader(folder / "grader", settings)
         content += sections.grader(judged["grader"], evidence)
@@ -111,7 +111,7 @@ def _roi_examples(catalogue: pd.DataFrame) -> list[dict[str, Any]]:
         middle = slices.iloc[len(slices) // 2]
         try:
             frame = pixels.read_frame(middle["path"], int(middle["frame"]))
-        except DicomError:  # listed in features/rejected.csv; a picture of another series will do
+        except DicomError:  # listed in features/_rejected.csv; a picture of another series will do
             continue
         image = intensity.resize(intensity.scale(frame, method="minmax"), _ROI_SIZE)
         title = f"{middle['sequence']}, slice {middle['order'] + 1} of {len(slices)}"

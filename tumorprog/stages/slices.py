@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 def run(folder: Path, out: Path, settings: Settings) -> str:
     """Makes the grader's images of every slice of a graded patient.
 
-    Besides the shards, `slices/cohort.csv` says of every patient whether it takes part, and why not, and
-    `slices/rejected.csv` lists the slices whose pixels could not be decoded.
+    Besides the shards, `slices/_cohort.csv` says of every patient whether it takes part, and why not, and
+    `slices/_rejected.csv` lists the slices whose pixels could not be decoded.
 
     Raises:
         InputError: if the table of grades cannot be read or names no patient of the archive.
@@ -45,8 +45,8 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     streaming.connect(settings.cluster)
     transform = partial(_images, scaling=settings.slices.scaling)
     rejected = streaming.write_shards(work, transform, out / "slices", tables.SLICES)
-    tables.write_csv(out / "slices" / "cohort.csv", cohort, tables.COHORT)
-    tables.write_csv(out / "slices" / "rejected.csv", rejected, tables.QUARANTINE)
+    tables.write_csv(out / "slices" / "_cohort.csv", cohort, tables.COHORT)
+    tables.write_csv(out / "slices" / "_rejected.csv", rejected, tables.QUARANTINE)
     return f"{work.num_rows - len(rejected):,} images, {len(rejected):,} rejected"
 
 

@@ -33,13 +33,12 @@ def connect(cluster: Cluster) -> None:
 
     Does nothing where this process is connected already.
     """
-    if ray.is_initialized():
-        return
-    context = ray.data.DataContext.get_current()
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False  # one line of ours instead
     context.execution_options.preserve_order = True  # the same rows in the same order, run after run
-    context.execution_options.verbose_progress = False
+    if ray.is_initialized():
+        return
     quiet: dict[str, Any] = {"logging_level": logging.ERROR}
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ or "RAY_ADDRESS" in os.environ:  # inside `ray job submit`
         ray.init(**quiet)
@@ -113,7 +112,7 @@ def write_shards(
     if due:
         write = partial(_write_one, transform=transform, schema=schema)
         results = ray.data.from_arrow(due).map_batches(write, batch_size=None, batch_format="pyarrow")
-        progress = Progress(folder.name, total=len(due), unit="shards", items="slices")
+        progress = Progress(folder.name, total=len(due), unit="shards", items="rows")
         for result in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             progress.add(result.num_rows, sum(result["rows"].to_pylist()))
     rejected = [row for path in paths for row in _rejected(path)]

@@ -1,0 +1,340 @@
+import io
+import logging
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MRSpectroscopyStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+)
+
+from tumorprog import tables
+from tumorprog.dicom import header
+from tumorprog.errors import DicomError
+
+BUNDLED = Path(pydicom.__file__).parent / "data" / "test_files"
+MADE_LATER = {"cohort", "stack", "order"}
+SCHEMA = pa.schema([field for field in tables.CATALOGUE if field.name not in MADE_LATER])
+STORED = np.arange(30, dtype=np.uint16).reshape(6, 5)
+
+
+def reason_of(path):
+    with pytest.raises(DicomError) as caught:
+        header.read_rows(str(path))
+    assert caught.value.reason in tables.REASONS
+    assert caught.value.detail
+    return caught.value.reason
+
+
+def reason_or_rows(path):
+    rows, outcome = [], "rows"
+    try:
+        rows = header.read_rows(str(path))
+    except DicomError as error:
+        outcome = error.reason
+    pa.Table.from_pylist(rows, SCHEMA)
+    assert bool(rows) == (outcome not in tables.REASONS)
+    assert all(set(row) == {*SCHEMA.names, "orientation"} for row in rows)
+    return outcome
+
+
+def row_of(path):
+    (row,) = header.read_rows(str(path))
+    return row
+
+
+def test_a_row_says_what_pydicom_says():
+    path = BUNDLED / "MR_small.dcm"
+    row, said = row_of(path), pydicom.dcmread(path)
+    for keyword in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "Rows"):
+        assert row[keyword] == said[keyword].value
+    assert row["StudyDate"].replace("-", "") == said.StudyDate
+    assert [row["row_spacing_mm"], row["column_spacing_mm"]] == said.PixelSpacing
+    assert row["TransferSyntaxUID"] == said.file_meta.TransferSyntaxUID
+    assert (row["SliceThickness"], row["InstanceNumber"]) == (said.SliceThickness, said.InstanceNumber)
+    across, down = np.reshape(said.ImageOrientationPatient, (2, 3)).astype(float)
+    normal = np.cross(across, down)
+    assert math.isclose(abs(row["position_mm"]), abs(normal @ np.array(said.ImagePositionPatient, float)))
+
+
+def test_the_transfer_syntax_changes_nothing_else():
+    rows = [row_of(path) for path in sorted(BUNDLED.glob("MR_small*.dcm"))]
+    assert len({row["TransferSyntaxUID"] for row in rows}) >= 5
+    same = [{key: row[key] for key in row if key not in {"path", "TransferSyntaxUID"}} for row in rows]
+    assert len(same) >= 8
+    assert all(one == same[0] for one in same)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("MR_truncated.dcm", "truncated_pixels"),
+        ("CT_small.dcm", "not_mr"),
+        ("rtplan.dcm", "not_mr"),
+        ("rtplan_truncated.dcm", "not_mr"),
+        ("test-SR.dcm", "not_mr"),
+        ("examples_palette.dcm", "not_mr"),
+        ("SC_rgb_rle.dcm", "not_mr"),
+        ("dicomdirtests/DICOMDIR", "index_file"),
+        ("dicomdirtests/DICOMDIR-bigEnd", "index_file"),
+        ("dicomdirtests/DICOMDIR-empty.dcm", "index_file"),
+        ("README.txt", "not_dicom"),
+        ("zipMR.gz", "not_dicom"),
+        ("test1.json", "not_dicom"),
+        ("nested_priv_SQ.dcm", "damaged_header"),
+    ],
+)
+def test_what_is_no_mr_image_gets_its_reason(name, reason):
+    assert reason_of(BUNDLED / name) == reason
+
+
+def test_every_file_that_pydicom_brings_gives_rows_or_a_reason():
+    outcomes = [reason_or_rows(path) for path in sorted(BUNDLED.rglob("*")) if path.is_file()]
+    assert outcomes.count("rows") >= 20
+    assert outcomes.count("damaged_header") <= 5
+
+
+@pytest.mark.parametrize(
+    "name", ["MR_small.dcm", "MR_small_implicit.dcm", "MR_small_bigendian.dcm", "MR_small_RLE.dcm"]
+)
+def test_a_file_cut_anywhere_gives_rows_or_a_reason(name, tmp_path):
+    whole, path = (BUNDLED / name).read_bytes(), tmp_path / "cut.dcm"
+    start = whole.index(b"\xe0\x7f\x10\x00" if "big" not in name else b"\x7f\xe0\x00\x10")
+    ends = [*range(0, start, start // 40), *range(start, len(whole), len(whole) // 10)]
+    outcomes = {}
+    for end in ends:
+        path.write_bytes(whole[:end])
+        outcomes[end] = reason_or_rows(path)
+    assert outcomes[0] == "empty"
+    assert all(outcome != "rows" for end, outcome in outcomes.items() if end < start)
+    if "RLE" not in name:
+        assert {outcomes[end] for end in ends if start + 12 <= end < start + 12 + 64 * 64 * 2} == {"truncated_pixels"}
+
+
+def test_damaged_bytes_give_rows_or_a_reason(tmp_path, save, enhanced_dataset):
+    rng, path = np.random.default_rng(0), tmp_path / "damaged.dcm"
+    deflated = enhanced_dataset()
+    deflated.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    sources = [BUNDLED / "MR_small.dcm", BUNDLED / "MR_small_implicit.dcm", BUNDLED / "MR_small_RLE.dcm"]
+    sources += [save(enhanced_dataset(), "enhanced.dcm"), save(deflated, "deflated.dcm")]
+    words = [b"\xff\xff\xff\xff", b"SQ", b"UN", b"DS", b"UI", b"AT", b"\xfe\xff\x0d\xe0"]
+    outcomes = set()
+    for source in sources:
+        whole = Path(source).read_bytes()
+        for _ in range(200):
+            damaged = bytearray(whole)
+            for _ in range(rng.choice([1, 3, 20])):
+                at = int(rng.integers(128, min(len(whole), 2000)))
+                new = rng.bytes(1) if rng.random() < 0.5 else words[rng.integers(len(words))]
+                damaged[at : at + int(rng.choice([0, len(new), 9]))] = new
+            path.write_bytes(damaged)
+            outcomes.add(reason_or_rows(path))
+    assert {"rows", "damaged_header"} < outcomes
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_a_file_without_preamble_and_meta_is_read_like_one_with_them(syntax, tmp_path, save, mr_dataset):
+    dataset = mr_dataset(STORED)
+    expected = row_of(save(dataset))
+    bare, stream = tmp_path / "bare.dcm", io.BytesIO()
+    implicit, little_endian = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
+    plain = Dataset(dataset)
+    pydicom.dcmwrite(stream, plain, implicit_vr=implicit, little_endian=little_endian, force_encoding=True)
+    bare.write_bytes(stream.getvalue())
+    assert stream.getvalue()[128:132] != b"DICM"
+    assert row_of(bare) == pytest.approx({**expected, "path": str(bare), "TransferSyntaxUID": syntax}, nan_ok=True)
+
+
+def test_an_enhanced_object_gives_a_row_a_frame(save, enhanced_dataset):
+    rows = header.read_rows(save(enhanced_dataset()))
+    assert [row["frame"] for row in rows] == [0, 1, 2, 3]
+    assert [row["EchoNumbers"] for row in rows] == [1, 2, 1, 2]
+    assert [row["position_mm"] for row in rows] == [0, 0, 7, 7]
+    assert [row["sequence"] for row in rows] == ["other", "T2", "other", "T2"]
+    assert {row["plane"] for row in rows} == {"coronal"}
+    assert {(row["row_spacing_mm"], row["column_spacing_mm"], row["SliceThickness"]) for row in rows} == {
+        (0.5, 0.75, 5)
+    }
+    assert {row["orientation"] for row in rows} == {"1.00,0.00,0.00,0.00,0.00,-1.00"}
+    assert len({row["SOPInstanceUID"] for row in rows}) == 1
+
+
+def test_a_plain_multi_frame_object_gives_a_row_a_frame(save, mr_dataset):
+    rows = header.read_rows(save(mr_dataset(np.zeros((3, 6, 5), np.uint8))))
+    assert [row["frame"] for row in rows] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("cosines", "corner", "position", "plane"),
+    [
+        ([1, 0, 0, 0, 1, 0], [5, 6, 7], 7, "axial"),
+        ([0, 1, 0, 1, 0, 0], [5, 6, 7], 7, "axial"),
+        ([1, 0, 0, 0, 0, -1], [5, 6, 7], 6, "coronal"),
+        ([0, 1, 0, 0, 0, -1], [5, 6, 7], 5, "sagittal"),
+        ([0, -1, 0, 0, 0, -1], [5, 6, 7], 5, "sagittal"),
+    ],
+)
+def test_positions_grow_along_the_patients_axes(cosines, corner, position, plane, save, mr_dataset):
+    row = row_of(save(mr_dataset(STORED, ImageOrientationPatient=cosines, ImagePositionPatient=corner)))
+    assert (row["position_mm"], row["plane"]) == (position, plane)
+
+
+def test_without_an_orientation_the_slice_location_is_the_position(save, mr_dataset):
+    row = row_of(save(mr_dataset(STORED, ImagePositionPatient=[5, 6, 7], SliceLocation=-3.5)))
+    assert (row["position_mm"], row["orientation"], row["plane"]) == (-3.5, "", "")
+    assert math.isnan(row_of(save(mr_dataset(STORED)))["position_mm"])
+
+
+def test_what_is_missing_has_the_agreed_values(save, mr_dataset):
+    row = row_of(save(mr_dataset(STORED, StudyDate=None)))
+    assert (row["InstanceNumber"], row["EchoNumbers"]) == (-1, -1)
+    assert (row["StudyDate"], row["Manufacturer"], row["SeriesDescription"], row["sequence_source"]) == ("",) * 4
+    assert all(math.isnan(row[key]) for key in ("SliceThickness", "row_spacing_mm", "column_spacing_mm"))
+    assert (row["sequence"], row["Type"]) == ("other", "other")
+
+
+def test_odd_values_do_not_cost_the_file(tmp_path, save, mr_dataset):
+    dataset = mr_dataset(STORED, SliceThickness="1.25", InstanceNumber=7, EchoNumbers=[2, 3], PixelSpacing=[0, 1])
+    dataset.Manufacturer, dataset.SeriesDescription = "ACME \t", "AX T1"
+    path = Path(save(dataset))
+    whole = path.read_bytes()
+    for old, new in ((b"1.25", b"none"), (b"AX T1 ", b"T1 \xff\x01\xfe"), (b"IS\x02\x007 ", b"IS\x02\x00\xe9*")):
+        assert whole.count(old) == 1
+        whole = whole.replace(old, new)
+    path.write_bytes(whole)
+    row = row_of(path)
+    assert math.isnan(row["SliceThickness"])
+    assert math.isnan(row["row_spacing_mm"])
+    assert (row["InstanceNumber"], row["EchoNumbers"], row["Manufacturer"]) == (-1, 2, "ACME")
+    assert row["SeriesDescription"].isprintable()
+    assert row["sequence"] == "T1pre"
+    pa.Table.from_pylist([row], SCHEMA)
+
+
+def test_numbers_beyond_the_catalogues_integers_are_missing(save, mr_dataset):
+    row = row_of(save(mr_dataset(STORED, InstanceNumber=2**31 - 1)))
+    assert row["InstanceNumber"] == 2**31 - 1
+    dataset = mr_dataset(STORED)
+    dataset.add_new("InstanceNumber", "LO", str(2**31))
+    assert row_of(save(dataset))["InstanceNumber"] == -1
+
+
+def test_btps_mask_is_kept_whatever_its_modality_and_other_captures_are_not(save, mr_dataset):
+    def captured(modality, description, kind=SecondaryCaptureImageStorage):
+        return save(mr_dataset(STORED, SOPClassUID=kind, Modality=modality, SeriesDescription=description))
+
+    for path in (captured("MR", "MaskTumor"), captured("OT", "MaskTumor"), captured("SEG", "MaskTumor")):
+        assert row_of(path)["sequence"] == "mask"
+    words = MultiFrameGrayscaleWordSecondaryCaptureImageStorage
+    assert row_of(captured("OT", "MaskTumor", words))["sequence"] == "mask"
+    assert reason_of(captured("OT", "AX T1")) == "not_mr"
+    assert reason_of(save(mr_dataset(STORED, SOPClassUID=CTImageStorage, Modality="CT"))) == "not_mr"
+
+
+def test_localizers_are_typed_and_kept(save, mr_dataset):
+    assert row_of(save(mr_dataset(STORED, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])))["sequence"] == "localizer"
+
+
+@pytest.mark.parametrize(
+    ("elements", "reason"),
+    [
+        ({"PixelData": None}, "no_pixels"),
+        ({"PixelData": b""}, "no_pixels"),
+        ({"PixelData": None, "SOPClassUID": MRSpectroscopyStorage}, "no_pixels"),
+        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "colour"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "colour"),
+        ({"Rows": 0}, "bad_geometry"),
+        ({"Rows": None}, "bad_geometry"),
+        ({"Columns": 32769}, "bad_geometry"),
+        ({"Rows": 32768, "Columns": 32768}, "bad_geometry"),
+        ({"BitsAllocated": 1}, "bad_geometry"),
+        ({"BitsAllocated": None}, "bad_geometry"),
+        ({"NumberOfFrames": -2}, "bad_geometry"),
+        ({"NumberOfFrames": 10**9}, "bad_geometry"),
+        ({"NumberOfFrames": 2}, "truncated_pixels"),
+        ({"Rows": 7}, "truncated_pixels"),
+        ({"PatientID": None}, "no_identity"),
+        ({"PatientID": "  "}, "no_identity"),
+    ],
+)
+def test_an_image_that_cannot_be_used_gets_its_reason(elements, reason, save, mr_dataset):
+    assert reason_of(save(mr_dataset(STORED, **elements))) == reason
+
+
+def test_a_damaged_number_of_compressed_frames_makes_no_rows(save, mr_dataset):
+    dataset = mr_dataset(STORED)
+    dataset.compress(RLELossless)
+    dataset.NumberOfFrames = 100_000
+    assert reason_of(save(dataset)) == "truncated_pixels"
+
+
+def test_missing_and_strange_files_get_their_reason(tmp_path):
+    rng = np.random.default_rng(1)
+    (tmp_path / "empty").touch()
+    (tmp_path / "zeros").write_bytes(bytes(10_000))
+    (tmp_path / "noise").write_bytes(rng.bytes(10_000))
+    (tmp_path / "preamble").write_bytes(bytes(128) + b"DICM" + bytes(5000))
+    (tmp_path / "plausible").write_bytes(b"\x08\x00" + rng.bytes(10_000))
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    names = ("empty", "zeros", "noise", "preamble", "plausible", "pipe", "link", ".", "a" * 300, "nul\0byte")
+    reasons = [reason_of(tmp_path / name) for name in names]
+    assert reasons == ["empty", "not_dicom", "not_dicom", "damaged_header", "not_dicom", *["unreadable"] * 5]
+
+
+def test_the_path_answers_where_the_header_is_silent(save, mr_dataset):
+    silent = mr_dataset(STORED, PatientID=None, StudyDate=None)
+    row = row_of(save(silent, "PGBM-010/06-18-1992-FH-HEADBrain Protocols-39987/5341.000000-T2reg-75889/1-01.dcm"))
+    assert (row["PatientID"], row["StudyDate"], row["SeriesDescription"]) == ("PGBM-010", "1992-06-18", "T2reg")
+    assert (row["sequence"], row["Type"]) == ("T2", "T2reg")
+
+
+def test_the_header_goes_before_the_path(save, mr_dataset):
+    told = mr_dataset(STORED, SeriesDescription="FLAIRreg", StudyDate="20010203")
+    row = row_of(save(told, "PGBM-010/06-18-1992-FH-HEADBrain Protocols-39987/5341.000000-T2reg-75889/1-01.dcm"))
+    assert (row["PatientID"], row["StudyDate"], row["SeriesDescription"]) == ("P1", "20010203", "FLAIRreg")
+
+
+def test_made_uids_are_shared_by_a_folder_and_differ_between_files(save, mr_dataset):
+    silent = mr_dataset(STORED, StudyInstanceUID=None, SeriesInstanceUID=None, SOPInstanceUID=None)
+    del silent.file_meta.MediaStorageSOPInstanceUID
+    paths = []
+    for name in ("study/a/1.dcm", "study/a/2.dcm", "study/b/1.dcm"):
+        paths.append(Path(save(mr_dataset(STORED), name)))
+        silent.save_as(paths[-1], enforce_file_format=False)
+    rows = [row_of(path) for path in paths]
+    first, second, other = rows
+    assert first["SeriesInstanceUID"] == second["SeriesInstanceUID"] != other["SeriesInstanceUID"]
+    assert len({row["StudyInstanceUID"] for row in rows}) == 1
+    assert len({row["SOPInstanceUID"] for row in rows}) == 3
+    assert [row["SOPInstanceUID"] for row in rows] == [row_of(path)["SOPInstanceUID"] for path in paths]
+    assert all(pydicom.uid.UID(row["SOPInstanceUID"]).is_valid for row in rows)
+
+
+def test_no_name_reaches_a_row_a_message_or_a_log(tmp_path, save, enhanced_dataset, caplog):
+    whole, path = Path(save(enhanced_dataset())).read_bytes(), tmp_path / "damaged.dcm"
+    rng, told = np.random.default_rng(3), []
+    with caplog.at_level(logging.DEBUG):
+        for _ in range(300):
+            damaged = bytearray(whole)
+            damaged[rng.integers(128, 1500)] = rng.integers(256)
+            path.write_bytes(damaged)
+            try:
+                told.append(str(header.read_rows(str(path))))
+            except DicomError as error:
+                told.append(str(error))
+    assert not [line for line in [*told, caplog.text] if "Zebulon" in line or "Quux" in line]
+    assert not [record for record in caplog.records if record.name.startswith("pydicom")]

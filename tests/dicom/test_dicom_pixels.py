@@ -1,0 +1,228 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.encaps import encapsulate
+from pydicom.pixels import get_decoder
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from tumorprog import tables
+from tumorprog.dicom import pixels
+from tumorprog.errors import DicomError
+
+BUNDLED = Path(pydicom.__file__).parent / "data" / "test_files"
+RNG = np.random.default_rng(0)
+INTEGERS = ["u1", "i1", "u2", "i2", "u4", "i4"]
+
+
+def random_pixels(dtype, shape=(6, 5)):
+    limits = np.iinfo(dtype)
+    return RNG.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+
+
+def reason_of(path, frame=0):
+    with pytest.raises(DicomError) as caught:
+        pixels.read_frame(str(path), frame)
+    assert caught.value.reason in tables.REASONS
+    return caught.value.reason
+
+
+def decodable():
+    """pydicom's MR image in every transfer syntax that this installation decodes."""
+    for path in sorted(BUNDLED.glob("MR_small*.dcm")):
+        if get_decoder(pydicom.dcmread(path, stop_before_pixels=True).file_meta.TransferSyntaxUID).is_available:
+            yield path
+
+
+@pytest.mark.parametrize("path", list(decodable()), ids=lambda path: path.stem)
+def test_every_transfer_syntax_gives_the_same_pixels(path):
+    image = pixels.read_frame(str(path))
+    assert (image.dtype, image.shape) == (np.float32, (64, 64))
+    np.testing.assert_array_equal(image, pydicom.dcmread(BUNDLED / "MR_small.dcm").pixel_array)
+
+
+@pytest.mark.skipif(get_decoder(JPEGLSLossless).is_available, reason="its decoder is installed")
+def test_a_transfer_syntax_without_a_decoder_is_named():
+    with pytest.raises(DicomError, match=r"undecodable: no decoder of JPEG-LS Lossless .* is installed"):
+        pixels.read_frame(str(BUNDLED / "MR_small_jpeg_ls_lossless.dcm"))
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_signed_and_unsigned_integers_of_any_width_are_read(dtype, syntax, save, mr_dataset):
+    stored = random_pixels(dtype)
+    big_endian = syntax == ExplicitVRBigEndian
+    dataset = mr_dataset(stored)
+    dataset.PixelData = stored.byteswap().tobytes() if big_endian else stored.tobytes()
+    dataset["PixelData"].VR = "OB" if stored.itemsize == 1 and syntax != ImplicitVRLittleEndian else "OW"
+    dataset.file_meta.TransferSyntaxUID = syntax
+    np.testing.assert_array_equal(pixels.read_frame(save(dataset)), stored.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", [dtype for dtype in INTEGERS if "4" not in dtype])  # the standard's RLE has 16 bits
+def test_run_length_compression_changes_nothing(dtype, save, mr_dataset):
+    stored = random_pixels(dtype)
+    dataset = mr_dataset(stored)
+    dataset.compress(RLELossless)
+    np.testing.assert_array_equal(pixels.read_frame(save(dataset)), stored.astype(np.float32))
+
+
+def test_jpeg_is_what_pillow_makes_of_it(save, mr_dataset):
+    stored = np.add.outer(np.arange(16), np.arange(24)).astype(np.uint8) * 5
+    stream = io.BytesIO()
+    Image.fromarray(stored).save(stream, "JPEG", quality=90)
+    dataset = mr_dataset(stored, PixelData=encapsulate([stream.getvalue()]))
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    np.testing.assert_array_equal(pixels.read_frame(save(dataset)), np.asarray(Image.open(stream), np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_float_pixels_keep_their_values_and_what_is_not_finite_becomes_zero(dtype, save, mr_dataset):
+    stored = RNG.normal(size=(6, 5)).astype(dtype)
+    stored[0] = [np.nan, np.inf, -np.inf, np.finfo(dtype).max, 1e-30]
+    expected = stored.astype(np.float64)
+    expected[0, :3] = 0
+    expected[0, 3] = expected[0, 3] if dtype == "f4" else 0  # beyond float32
+    np.testing.assert_array_equal(pixels.read_frame(save(mr_dataset(stored))), expected.astype(np.float32))
+
+
+def test_slope_and_intercept_are_applied(save, mr_dataset):
+    stored = random_pixels("i2")
+    image = pixels.read_frame(save(mr_dataset(stored, RescaleSlope="0.25", RescaleIntercept="-1024")))
+    np.testing.assert_array_equal(image, stored * 0.25 - 1024)
+
+
+def test_large_integers_are_rounded_once(save, mr_dataset):
+    stored = np.array([[2**31 + 1, 2**31 + 3], [2**31, 2**32 - 1]], np.uint32)
+    image = pixels.read_frame(save(mr_dataset(stored, RescaleSlope=1, RescaleIntercept=-(2**31))))
+    np.testing.assert_array_equal(image, (stored.astype(float) - 2**31).astype(np.float32))
+
+
+@pytest.mark.parametrize("slope", ["0", None, ""])
+def test_a_slope_that_says_nothing_leaves_the_numbers(slope, save, mr_dataset):
+    stored = random_pixels("u2")
+    dataset = mr_dataset(stored, RescaleSlope="1", RescaleIntercept="7")
+    if slope is None:
+        del dataset.RescaleSlope
+    else:
+        dataset.RescaleSlope = slope
+    np.testing.assert_array_equal(pixels.read_frame(save(dataset)), stored.astype(np.float32) + 7)
+
+
+def test_monochrome1_is_turned_over_within_its_range(save, mr_dataset):
+    stored = random_pixels("i2")
+    upright = pixels.read_frame(save(mr_dataset(stored, RescaleSlope=2, RescaleIntercept=-3)))
+    turned = mr_dataset(stored, RescaleSlope=2, RescaleIntercept=-3, PhotometricInterpretation="MONOCHROME1")
+    image = pixels.read_frame(save(turned))
+    assert image.dtype == np.float32
+    assert (image.min(), image.max()) == (upright.min(), upright.max())
+    np.testing.assert_array_equal(image + upright, np.full_like(image, upright.min() + upright.max()))
+
+
+def test_monochrome1_of_the_largest_numbers_stays_finite(save, mr_dataset):
+    top = np.finfo(np.float32).max
+    stored = np.array([[top, top / 2], [top / 4, top]], np.float32)
+    image = pixels.read_frame(save(mr_dataset(stored, PhotometricInterpretation="MONOCHROME1")))
+    np.testing.assert_array_equal(image, [[stored.min(), top * 0.75], [top, stored.min()]])
+
+
+def test_bits_that_are_not_stored_are_no_part_of_the_image(save, mr_dataset):
+    """Overlays of the 1990s stand in the upper four bits."""
+    values = RNG.integers(0, 2**12, (6, 5), np.uint16)
+    dataset = mr_dataset(values | 0x8000, BitsStored=12, HighBit=11)
+    np.testing.assert_array_equal(pixels.read_frame(save(dataset)), values)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_frame_is_that_frame(compressed, save, mr_dataset):
+    stored = random_pixels("u2", (3, 6, 5))
+    dataset = mr_dataset(stored)
+    if compressed:
+        dataset.compress(RLELossless)
+    path = save(dataset)
+    for frame in range(3):
+        np.testing.assert_array_equal(pixels.read_frame(path, frame), stored[frame])
+    assert {reason_of(path, frame) for frame in (-1, 3)} == {"undecodable"}
+
+
+def test_no_other_frame_is_decoded(save, mr_dataset):
+    stored = random_pixels("u2", (3, 6, 5))
+    dataset = mr_dataset(stored)
+    dataset.compress(RLELossless)
+    frames = list(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=3))
+    dataset.PixelData = encapsulate([frames[0], b"\1\0" * 40, frames[2]])
+    path = save(dataset)
+    np.testing.assert_array_equal(pixels.read_frame(path, 2), stored[2])
+    assert reason_of(path, 1) == "undecodable"
+
+
+def test_the_frames_of_an_enhanced_object_have_slopes_of_their_own(save, enhanced_dataset):
+    dataset = enhanced_dataset()
+    path, stored = save(dataset), dataset.pixel_array
+    for frame in range(4):
+        np.testing.assert_array_equal(pixels.read_frame(path, frame), stored[frame].astype(float) * (frame + 1) - frame)
+
+
+def test_a_file_without_preamble_and_meta_is_read(tmp_path):
+    whole = (BUNDLED / "MR_small.dcm").read_bytes()
+    bare = tmp_path / "bare.dcm"
+    bare.write_bytes(whole[whole.index(b"\x08\x00\x08\x00CS") :])
+    np.testing.assert_array_equal(pixels.read_frame(str(bare)), pydicom.dcmread(BUNDLED / "MR_small.dcm").pixel_array)
+
+
+def test_a_file_older_than_dicom_need_not_state_what_is_usual(save, mr_dataset):
+    stored = random_pixels("u2")
+    left_out = dict.fromkeys(("SamplesPerPixel", "PhotometricInterpretation", "PixelRepresentation", "BitsStored"))
+    np.testing.assert_array_equal(pixels.read_frame(save(mr_dataset(stored, **left_out))), stored)
+
+
+def test_what_cannot_be_read_gets_its_reason(tmp_path, save, mr_dataset):
+    stored = random_pixels("u2")
+    unknown = mr_dataset(stored)
+    path = Path(save(unknown, "unknown.dcm"))
+    path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.9\0", 1))
+    fragments = mr_dataset(stored)
+    fragments.compress(RLELossless)
+    mislabelled = Path(save(fragments, "mislabelled.dcm"))
+    mislabelled.write_bytes(mislabelled.read_bytes().replace(b"1.2.840.10008.1.2.5\0", b"1.2.840.10008.1.2.1\0", 1))
+    (tmp_path / "empty.dcm").touch()
+    colour = mr_dataset(stored, SamplesPerPixel=3, PhotometricInterpretation="RGB")
+    assert reason_of(path) == "undecodable"
+    assert reason_of(mislabelled) == "undecodable"
+    assert reason_of(tmp_path / "empty.dcm") == "empty"
+    assert reason_of(tmp_path / "missing.dcm") == "unreadable"
+    assert reason_of(save(colour)) == "colour"
+    assert reason_of(BUNDLED / "MR_truncated.dcm") == "truncated_pixels"
+    assert reason_of(BUNDLED / "README.txt") == "not_dicom"
+    assert reason_of(BUNDLED / "rtplan.dcm") == "no_pixels"
+
+
+@pytest.mark.parametrize("name", ["MR_small_RLE.dcm", "MR_small_jp2klossless.dcm", "MR_small.dcm"])
+def test_damaged_pixels_give_an_image_or_a_reason(name, tmp_path):
+    whole, path, rng = (BUNDLED / name).read_bytes(), tmp_path / "damaged.dcm", np.random.default_rng(1)
+    start, outcomes = whole.index(b"\xe0\x7f\x10\x00"), []
+    for _ in range(60):
+        damaged = bytearray(whole)
+        damaged[rng.integers(start - 300, len(whole))] = rng.integers(256)
+        path.write_bytes(damaged[: rng.integers(start, len(whole)) if rng.random() < 0.5 else len(whole)])
+        try:
+            image = pixels.read_frame(str(path))
+        except DicomError as error:
+            outcomes.append(error.reason)
+        else:
+            outcomes.append("image")
+            assert np.isfinite(image).all()
+            assert image.dtype == np.float32
+    assert set(outcomes) <= {"image", *tables.REASONS}
+    assert {"image"} < set(outcomes)

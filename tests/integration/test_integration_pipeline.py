@@ -1,0 +1,202 @@
+"""The whole path on a tiny cohort with real Ray. The run directory that must stand at the end:
+
+config.yaml  run.json  quarantine.csv  grades.csv  reference_sheet.csv  metrics.json  report.html
+catalogue/*.parquet _summary.json        slices/*.parquet _cohort.csv _rejected.csv
+grader/{model.safetensors, model.json, history.csv, split.csv, leaks.csv, predictions.parquet}
+features/*.parquet _rejected.csv
+progression/{model.safetensors, model.json, history.csv, folds.csv, predictions.csv, baselines.csv}
+figures/*.png
+"""
+
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import ray
+
+from tumorprog import cli, tables
+from tumorprog.evaluation import metrics
+from tumorprog.synthetic import archive, plan
+
+pytestmark = pytest.mark.slow
+
+SMALL = shlex.split(
+    "--grader.weights none --grader.workers 0 --grader.epochs 2 --grader.batch_size 16 "
+    "--progression.epochs 3 --progression.hidden 8 --report.bootstrap 20"
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray():
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def words(cohort_folder, tmp_path_factory):
+    run = tmp_path_factory.mktemp("run")
+    inputs = {
+        "--grading": cohort_folder / plan.GRADING,
+        "--grades": cohort_folder / archive.CLINICAL_TABLE,
+        "--progression": cohort_folder / plan.PROGRESSION,
+    }
+    return [*(str(word) for pair in inputs.items() for word in pair), "--out", str(run)]
+
+
+@pytest.fixture(scope="module")
+def finished(words):
+    assert cli.main(["run", *words, *SMALL]) == 0
+    return Path(words[-1])
+
+
+def test_every_file_of_the_contract_is_left(finished):
+    for name in (
+        *("config.yaml", "run.json", "quarantine.csv", "grades.csv", "reference_sheet.csv", "metrics.json"),
+        *("report.html", "catalogue/_summary.json", "slices/_cohort.csv", "slices/_rejected.csv"),
+        *(f"grader/{name}" for name in ("model.safetensors", "model.json", "history.csv", "split.csv", "leaks.csv")),
+        *("grader/predictions.parquet", "features/_rejected.csv"),
+        *(f"progression/{name}" for name in ("model.safetensors", "model.json", "history.csv", "folds.csv")),
+        *("progression/predictions.csv", "progression/baselines.csv"),
+    ):
+        assert (finished / name).is_file(), name
+    for folder in ("catalogue", "slices", "features"):
+        assert list((finished / folder).glob("*.parquet")), folder
+    assert list((finished / "figures").glob("*.png"))
+    assert not list((finished / ".partial").iterdir())
+
+
+def test_the_tables_open_in_pandas_with_the_columns_of_the_contract(finished):
+    for folder, schema in (("catalogue", tables.CATALOGUE), ("slices", tables.SLICES), ("features", tables.FEATURES)):
+        assert list(pd.read_parquet(finished / folder).columns) == schema.names
+    for name, columns in (
+        ("quarantine.csv", tables.QUARANTINE),
+        ("grades.csv", tables.SERIES_GRADES),
+        ("reference_sheet.csv", tables.REFERENCE_SHEET),
+        ("grader/history.csv", tables.HISTORY),
+        ("progression/predictions.csv", tables.PROGRESSION_PREDICTIONS),
+    ):
+        assert list(pd.read_csv(finished / name).columns) == list(columns)
+
+
+def test_every_file_found_is_used_or_quarantined(finished, cohort_folder):
+    summary = json.loads((finished / "catalogue" / "_summary.json").read_text())
+    trees = (cohort_folder / plan.GRADING, cohort_folder / plan.PROGRESSION)
+    on_disk = sum(path.is_file() for tree in trees for path in tree.rglob("*"))
+    assert summary["found"] == on_disk == summary["used"] + summary["quarantined"]
+    assert summary["quarantined"] == len(pd.read_csv(finished / "quarantine.csv"))
+    assert summary["used"] == pd.read_parquet(finished / "catalogue")["path"].nunique()
+
+
+def test_slices_are_those_of_the_graded_patients_with_the_grades_of_the_truth(finished, cohort_folder):
+    truth = pd.read_csv(cohort_folder / "truth.csv").query("collection == 'REMBRANDT'").set_index("PatientID")["grade"]
+    slices = pd.read_parquet(finished / "slices")
+    assert slices["PatientID"].nunique() == 9
+    assert (slices["grade"] == slices["PatientID"].map(truth)).all()
+    assert sorted(slices["slice"]) == list(range(len(slices)))
+    assert slices["image"].map(len).eq(224 * 224).all()
+
+
+def test_no_patient_of_the_grader_stands_on_two_sides(finished):
+    predictions = pq.read_table(finished / "grader" / "predictions.parquet").to_pandas()
+    assert (predictions.groupby("PatientID")["side"].nunique() == 1).all()
+    assert set(predictions["side"]) == {"train", "validation", "test"}
+    assert pd.read_csv(finished / "grader" / "leaks.csv").empty
+
+
+def test_the_epochs_own_accuracy_is_that_of_the_predictions_table(finished):
+    """The loop counts in shards and batches, the table slice by slice: they must agree on the kept epoch."""
+    history = pd.read_csv(finished / "grader" / "history.csv")
+    kept = history[history["Best Model Saved"]].iloc[-1]
+    levels = metrics.grader_levels(pq.read_table(finished / "grader" / "predictions.parquet").to_pandas())
+    for side, column in (("validation", "Validation Acc (%)"), ("test", "Test Acc (%)")):
+        slices = levels["slice"][levels["slice"]["side"] == side]
+        assert 100 * (slices["grade"] == slices["predicted"]).mean() == pytest.approx(kept[column], abs=1e-3)
+
+
+def test_the_reference_sheet_has_first_dates_and_the_true_days(finished, cohort_folder):
+    truth = pd.read_csv(cohort_folder / "truth.csv").query("collection == 'Brain-Tumor-Progression'")
+    first = truth.dropna(subset="days").set_index("PatientID")
+    sheet = pd.read_csv(finished / "reference_sheet.csv")
+    assert len(sheet) == 3 * 9  # three patients, nine image series each; the mask is none
+    assert (sheet["days"] == sheet["PatientID"].map(first["days"])).all()
+    assert (sheet["date"] == sheet["PatientID"].map(first["date"])).all()
+    assert "MaskTumor" not in set(sheet["Type"])
+
+
+def test_features_come_in_the_order_of_the_slices(finished):
+    rows = pd.read_parquet(finished / "features")
+    for _, series in rows.groupby("SeriesInstanceUID"):
+        assert list(series["order"]) == list(range(3))
+    assert np.isfinite(np.stack(rows["vector"])).all()
+
+
+def test_each_patient_is_predicted_by_a_model_that_never_saw_it(finished):
+    folds = pd.read_csv(finished / "progression" / "folds.csv").query("Protocol == 'patient'")
+    for _, fold in folds.groupby(["Cohort", "Fold"]):
+        sides = fold.groupby("PatientID")["side"].nunique()
+        assert (sides == 1).all()
+    predictions = pd.read_csv(finished / "progression" / "predictions.csv").query("Protocol == 'patient'")
+    assert (predictions["Fold"] == predictions["PatientID"]).all()
+
+
+def test_the_reported_figures_can_be_computed_again_from_the_tables(finished):
+    told = json.loads((finished / "metrics.json").read_text())
+    predictions = pd.read_csv(finished / "progression" / "predictions.csv").query("Protocol == 'patient'")
+    errors = (predictions["Predicted_Progression_Timeline"] - predictions["days"] / 30.4375).abs()
+    assert told["progression"]["patient"]["all"]["series"]["mae"]["value"] == pytest.approx(errors.mean())
+    assert told["progression"]["patient"]["all"]["series"]["mae"]["n"] == len(predictions)
+    slices = pq.read_table(finished / "grader" / "predictions.parquet").to_pandas().query("side == 'test'")
+    predicted = slices[["p2", "p3", "p4"]].to_numpy().argmax(axis=1) + 2
+    accuracy = told["grader"]["patient"]["slice"]["accuracy"]
+    assert accuracy["value"] == pytest.approx((predicted == slices["grade"]).mean())
+    assert set(told["grader"]["patient"]["patient"]["baselines"]) == {"majority", "institution"}
+
+
+def test_no_name_of_a_patient_reaches_a_table_or_the_report(finished):
+    for path in finished.rglob("*"):
+        if path.suffix in {".csv", ".json", ".html", ".yaml", ".parquet"}:
+            assert b"Phantom" not in path.read_bytes(), path
+
+
+def test_a_second_run_does_nothing_and_says_so(finished, words, capsys):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.parquet")}
+    assert cli.main(["run", *words, *SMALL]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*.parquet")} == before
+
+
+def test_one_changed_setting_redoes_only_what_depends_on_it(finished, words, caplog):
+    kept = json.loads((finished / "run.json").read_text())["stages"]
+    assert cli.main(["run", "--out", str(finished), "--features.wavelet", "db2"]) == 0
+    after = json.loads((finished / "run.json").read_text())["stages"]
+    assert {name for name in kept if kept[name]["id"] != after[name]["id"]} == {
+        "features",
+        "train_progression",
+        "report",
+    }
+
+
+def test_a_finished_run_predicts_for_new_patients(finished, cohort_folder, tmp_path):
+    images = cohort_folder / plan.PROGRESSION / "PGBM-001"
+    assert cli.main(["predict", "--run", str(finished), "--images", str(images), "--out", str(tmp_path)]) == 0
+    predictions = pd.read_csv(tmp_path / "predictions.csv")
+    assert list(predictions.columns) == list(tables.PREDICTIONS)
+    assert len(predictions) == 2 * 9
+    assert predictions["Predicted_Progression_Timeline"].between(0, 100).all()
+
+
+def test_two_workers_of_ray_train_see_every_slice_once(finished, tmp_path_factory):
+    """DDP on two processes: validation and test are judged whole, each slice by one of them."""
+    assert cli.main(["train-grader", "--out", str(finished), "--grader.workers", "2", "--grader.epochs", "1"]) == 0
+    history = pd.read_csv(finished / "grader" / "history.csv")
+    assert list(history["Epoch"]) == [1]
+    levels = metrics.grader_levels(pq.read_table(finished / "grader" / "predictions.parquet").to_pandas())
+    for side, column in (("validation", "Validation Acc (%)"), ("test", "Test Acc (%)")):
+        slices = levels["slice"][levels["slice"]["side"] == side]
+        accuracy = 100 * (slices["grade"] == slices["predicted"]).mean()
+        assert accuracy == pytest.approx(history[column].iloc[0], abs=1e-3)
