@@ -41,10 +41,13 @@ _UNKNOWN = (
 
 DEMO = {
     "grader.weights": "none",
-    "grader.epochs": 5,
-    "grader.batch_size": 32,
+    "grader.epochs": 3,
+    "grader.batch_size": 8,
     "grader.workers": 0,
     "protocol": "both",
+    "report.bootstrap": 500,
+    "synthetic.progression_patients": 10,
+    "synthetic.series_slices": 4,
 }
 """What makes the demonstration small; everything else is as always."""
 

@@ -111,7 +111,7 @@ STAGES = (
     Stage(
         name="report",
         reads=("catalogue", "quarantine.csv"),
-        may_read=("slices", "grader", "grades.csv", "reference_sheet.csv", "features", "progression", "tune"),
+        may_read=("slices", "grader", "grades.csv", "reference_sheet.csv", "features", "progression"),
         settings=("seed", "report", "grader.weights"),
         leaves=("metrics.json", "report.html", "figures"),
     ),

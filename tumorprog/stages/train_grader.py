@@ -187,6 +187,8 @@ def _mendable(error: ray.train.TrainingFailedError) -> Exception:
 
 def _loop(config: dict[str, Any]) -> None:
     """Each worker's training: resumes after the last finished epoch, wherever it was interrupted."""
+    for noisy in ("ray.data", "ray.train"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     plan: Plan = config["plan"]
     context = ray.train.get_context()
     if context.get_world_size() > 1 or os.environ.get("OMP_NUM_THREADS") == "1":

@@ -3,11 +3,10 @@
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
-import ray
 import yaml
 from ray import tune
 
@@ -23,6 +22,9 @@ log = logging.getLogger(__name__)
 
 METRIC = "validation_mae_months"
 """What trials are chosen by: over inner folds of patients, with the held-out patients unseen."""
+
+Shared: TypeAlias = tuple[pd.DataFrame, list[splits.Fold]]
+"""The series, and the inner folds over them; in the object store once for all trials."""
 
 _SPACES = {
     "choice": (tune.choice, None),
@@ -100,15 +102,15 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     series = train_progression.learnable(folder)
     held_out, inner = split(series["PatientID"].to_numpy(), seed=settings.seed)
     streaming.connect(settings.cluster)
-    shared = ray.put((series, inner))
-    results = _tuner(sweep, shared, out, settings).fit()
+    results = _tuner(sweep, (series, inner), out, settings).fit()
     trials = _table(results, list(sweep.space))
     target = out / "tune"
     target.mkdir(exist_ok=True)
     tables.write_csv(target / "trials.csv", trials, list(trials.columns))
     finished = trials[trials["status"] == "finished"]
     if finished.empty:
-        raise InputError(f"{settings.tune.sweep}: every trial failed; the first said: {results.errors[0]}")
+        last_line = str(results.errors[0]).strip().splitlines()[-1]
+        raise InputError(f"{settings.tune.sweep}: every trial failed; the first said: {last_line}")
     best = finished.sort_values(METRIC).iloc[0]
     chosen = {name: results[int(best["trial"])].config[name] for name in sweep.space}
     (target / "best.yaml").write_text(yaml.safe_dump(_nested(chosen), sort_keys=False))
@@ -147,7 +149,7 @@ def split(patients: np.ndarray, *, seed: int) -> tuple[np.ndarray, list[splits.F
     return np.flatnonzero(outside), folds
 
 
-def _tuner(sweep: Sweep, shared: ray.ObjectRef, out: Path, settings: Settings) -> tune.Tuner:
+def _tuner(sweep: Sweep, shared: Shared, out: Path, settings: Settings) -> tune.Tuner:
     space = {name: _domain(*next(iter(one.items()))) for name, one in sweep.space.items()}
     trainable = tune.with_resources(tune.with_parameters(_trial, shared=shared, settings=settings), {"cpu": 1})
     config = tune.TuneConfig(
@@ -166,9 +168,9 @@ def _domain(kind: str, values: list[Any]) -> Any:
     return make(values) if num_bounds is None else make(*values)
 
 
-def _trial(config: dict[str, Any], *, shared: ray.ObjectRef, settings: Settings) -> None:
+def _trial(config: dict[str, Any], *, shared: Shared, settings: Settings) -> None:
     """Trains on every inner fold and reports the mean error so far after each, so that a poor trial shows early."""
-    series, folds = ray.get(shared)
+    series, folds = shared
     chosen = with_values(settings, config)
     errors: list[float] = []
     for fold in folds:
