@@ -305,7 +305,7 @@ def test_the_path_answers_where_the_header_is_silent(save, mr_dataset):
 def test_the_header_goes_before_the_path(save, mr_dataset):
     told = mr_dataset(STORED, SeriesDescription="FLAIRreg", StudyDate="20010203")
     row = row_of(save(told, "PGBM-010/06-18-1992-FH-HEADBrain Protocols-39987/5341.000000-T2reg-75889/1-01.dcm"))
-    assert (row["PatientID"], row["StudyDate"], row["SeriesDescription"]) == ("P1", "20010203", "FLAIRreg")
+    assert (row["PatientID"], row["StudyDate"], row["SeriesDescription"]) == ("P1", "2001-02-03", "FLAIRreg")
 
 
 def test_made_uids_are_shared_by_a_folder_and_differ_between_files(save, mr_dataset):

@@ -1,52 +1,22 @@
 """A DICOM file in, the catalogue's rows of its frames out; pixels are not read."""
 
 import errno
-import functools
-import logging
 import math
 import os
 import re
 import stat
-import struct
-import warnings
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pydicom import config, uid
+from pydicom import uid
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_partial
-from pydicom.multival import MultiValue
-from pydicom.sequence import Sequence as ItemSequence
 from pydicom.tag import BaseTag, Tag
 
-from tumorprog.dicom import naming
+from tumorprog.dicom import elements, naming
 from tumorprog.errors import DicomError
-
-DAMAGE = (
-    # ends of files, lengths and offsets that point nowhere
-    OSError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    MemoryError,
-    # values that are not what their VR says, encodings that do not exist
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    # pydicom's own; decoders that failed, unknown VRs, sequences in sequences without end
-    InvalidDicomError,
-    BytesLengthException,
-    RuntimeError,
-    StopIteration,
-)
-"""What pydicom raises on damaged bytes: it has no error of its own for most of them. Found by damaging real files."""
 
 NATIVE = frozenset(
     (
@@ -81,7 +51,6 @@ _SECONDARY_CAPTURE = uid.SecondaryCaptureImageStorage  # its multi-frame childre
 _MOST_PIXELS = 2**28
 _MOST_FRAMES = 2**17
 _LARGEST_SIDE = 32768
-_INT32 = range(-(2**31), 2**31)
 
 IMAGE_KEYWORDS = (
     "SOPClassUID",
@@ -95,14 +64,11 @@ IMAGE_KEYWORDS = (
 )
 """What is asked of any file before its pixels are believed."""
 
-GROUP_KEYWORDS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
-"""Where an enhanced multi-frame object keeps what differs between frames, or could."""
-
 _PHYSICS_TEXTS = ("ProtocolName", "ImageType", "ContrastBolusAgent", "SequenceName", "MRAcquisitionType")
 _PHYSICS_NUMBERS = ("RepetitionTime", "EchoTime", "InversionTime", "FlipAngle")
 _CATALOGUE_KEYWORDS = (
     *IMAGE_KEYWORDS,
-    *GROUP_KEYWORDS,
+    *elements.GROUP_KEYWORDS,
     *_PHYSICS_TEXTS,
     *_PHYSICS_NUMBERS,
     "ScanningSequence",
@@ -127,21 +93,6 @@ _CATALOGUE_KEYWORDS = (
     "ImageOrientationPatient",
     "SliceLocation",
 )
-
-_IN_GROUPS = {
-    "ImagePositionPatient": ("PlanePositionSequence", "ImagePositionPatient"),
-    "ImageOrientationPatient": ("PlaneOrientationSequence", "ImageOrientationPatient"),
-    "PixelSpacing": ("PixelMeasuresSequence", "PixelSpacing"),
-    "SliceThickness": ("PixelMeasuresSequence", "SliceThickness"),
-    "ImageType": ("MRImageFrameTypeSequence", "FrameType"),
-    "EchoTime": ("MREchoSequence", "EffectiveEchoTime"),
-    "RepetitionTime": ("MRTimingAndRelatedParametersSequence", "RepetitionTime"),
-    "FlipAngle": ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
-    "InversionTime": ("MRModifierSequence", "InversionTimes"),
-    "RescaleSlope": ("PixelValueTransformationSequence", "RescaleSlope"),
-    "RescaleIntercept": ("PixelValueTransformationSequence", "RescaleIntercept"),
-}
-"""What a single-frame object has at its top, and where an enhanced one keeps it (PS3.3 C.7.6.16.2, C.8.13.5)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +160,7 @@ def read_rows(path: str) -> list[dict[str, Any]]:
     Raises:
         DicomError: if the file has no MR image that can be used; the detail names no patient.
     """
-    with quiet_pydicom():
+    with elements.quiet_pydicom():
         with open_file(path) as file:
             header = read_header(file, _CATALOGUE_KEYWORDS)
         identity = _identity(header, path)
@@ -217,27 +168,13 @@ def read_rows(path: str) -> list[dict[str, Any]]:
         shape = image_shape(header)
         if not identity["PatientID"]:
             raise DicomError("no_identity", "no PatientID in the header, and no patient's folder in the path")
-        groups = [frame_groups(header.dataset, frame) for frame in range(shape.frames)]
+        groups = [elements.frame_groups(header.dataset, frame) for frame in range(shape.frames)]
         shared = {**identity, "path": path, "Rows": shape.rows, "Columns": shape.columns, **_shared(header)}
         texts = _sequence_texts(header.dataset, identity["SeriesDescription"])
         return [
             {**shared, "frame": frame, "EchoNumbers": echo, **_frame(header.dataset, group, texts)}
             for frame, (group, echo) in enumerate(zip(groups, _echoes(header.dataset, groups), strict=True))
         ]
-
-
-@contextmanager
-def quiet_pydicom() -> Iterator[None]:
-    """Keeps pydicom from warning and logging: it quotes headers, and these may name a patient."""
-    logger = logging.getLogger("pydicom")
-    propagates = logger.propagate
-    with warnings.catch_warnings(), config.disable_value_validation():
-        warnings.simplefilter("ignore")
-        logger.propagate = False
-        try:
-            yield
-        finally:
-            logger.propagate = propagates
 
 
 def open_file(path: str) -> BinaryIO:
@@ -278,13 +215,15 @@ def read_header(file: BinaryIO, keywords: Sequence[str]) -> Header:
                 raise DicomError(reason, "it begins neither with a DICOM preamble nor with a data set")
         file.seek(0)
         watch = _Watch(file)
-        dataset = read_partial(file, watch, force=True, specific_tags=[_tag(keyword) for keyword in keywords])
+        dataset = read_partial(
+            file, watch, force=True, specific_tags=[elements.tag_of(keyword) for keyword in keywords]
+        )
         header = _header(file, dataset, watch)
-    except DAMAGE as error:
+    except elements.DAMAGE as error:
         raise damaged(error, reason, "the header") from None
     if sop_class(header) == uid.MediaStorageDirectoryStorage or watch.tag >> 16 == _DIRECTORY_GROUP:
         raise DicomError("index_file", "a DICOMDIR")
-    if not (_is_uid(sop_class(header)) or (text(dataset, "Modality") and whole(dataset, "Rows") > 0)):
+    if not (_is_uid(sop_class(header)) or (elements.text(dataset, "Modality") and elements.whole(dataset, "Rows") > 0)):
         raise DicomError(reason, "neither SOPClassUID nor Modality and Rows can be read")
     return header
 
@@ -303,14 +242,9 @@ def damaged(error: BaseException, reason: str, part: str) -> DicomError:
     return DicomError(reason, f"{part} cannot be parsed ({type(error).__name__})")
 
 
-@functools.cache
-def _tag(keyword: str) -> BaseTag:
-    return Tag(keyword)
-
-
 def _header(file: BinaryIO, dataset: Dataset, watch: _Watch) -> Header:
     size = os.fstat(file.fileno()).st_size
-    stated = text(dataset.file_meta, "TransferSyntaxUID")
+    stated = elements.text(dataset.file_meta, "TransferSyntaxUID")
     deflated = stated == uid.DeflatedExplicitVRLittleEndian
     keyword = _PIXEL_KEYWORDS.get(watch.tag, "") if watch.length else ""
     fragmented = watch.length == _UNDEFINED_LENGTH
@@ -336,65 +270,17 @@ def _encoding(dataset: Dataset) -> str:
 
 def sop_class(header: Header) -> str:
     """The SOPClassUID, also of a file that states it in its meta information only; "" if neither does."""
-    return text(header.dataset, "SOPClassUID") or text(header.dataset.file_meta, "MediaStorageSOPClassUID")
+    return elements.text(header.dataset, "SOPClassUID") or elements.text(
+        header.dataset.file_meta, "MediaStorageSOPClassUID"
+    )
 
 
 def _is_uid(name: str) -> bool:
     return re.fullmatch(r"[0-9]+(\.[0-9]+)+", name) is not None and len(name) <= 64
 
 
-def value(dataset: Dataset, keyword: str) -> Any:
-    """What pydicom makes of an element; None if there is none, or what it holds cannot be parsed.
-
-    One odd value among many must not cost the file: who needs the value says what its lack means.
-    """
-    tag = _tag(keyword)
-    try:
-        return dataset[tag].value if tag in dataset else None
-    except DAMAGE:
-        return None
-
-
-def text(dataset: Dataset, keyword: str) -> str:
-    r"""A text element without the spaces around it, several values joined by "\"; "" if missing."""
-    return _as_text(value(dataset, keyword))
-
-
-def whole(dataset: Dataset, keyword: str) -> int:
-    """The first value of a whole number; -1 if missing, no whole number, or beyond 32 bits."""
-    number = _as_number(value(dataset, keyword))
-    return int(number) if number.is_integer() and int(number) in _INT32 else -1
-
-
-def _as_text(found: Any) -> str:
-    if found is None or isinstance(found, bytes | ItemSequence):
-        return ""
-    joined = "\\".join(str(part).strip() for part in found) if isinstance(found, MultiValue) else str(found)
-    # control characters break tables, and half a character has no UTF-8
-    return joined.strip() if joined.isprintable() else "".join(filter(str.isprintable, joined)).strip()
-
-
-def _as_number(found: Any) -> float:
-    """The first of the values as a finite float; NaN if there is none."""
-    if isinstance(found, MultiValue | list):
-        found = found[0] if found else None
-    try:
-        number = float(found)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
-    return number if math.isfinite(number) else math.nan
-
-
-def _as_numbers(found: Any, count: int) -> tuple[float, ...]:
-    """Exactly so many finite numbers, or ()."""
-    if not isinstance(found, MultiValue | list) or len(found) != count:
-        return ()
-    numbers = tuple(_as_number(part) for part in found)
-    return () if any(math.isnan(number) for number in numbers) else numbers
-
-
 def _refuse_kind(header: Header, description: str) -> None:
-    kind, modality = sop_class(header), text(header.dataset, "Modality")
+    kind, modality = sop_class(header), elements.text(header.dataset, "Modality")
     capture = kind == _SECONDARY_CAPTURE or kind.startswith(f"{_SECONDARY_CAPTURE}.")
     # BTP's masks: Secondary Capture, with Modality MR in the archive and whatever a converter left elsewhere
     if modality == "MR" or kind in _MR_CLASSES or (capture and description == "MaskTumor"):
@@ -413,14 +299,19 @@ def image_shape(header: Header) -> Shape:
     if not header.pixel_keyword:
         raise DicomError("no_pixels", "no element of pixel data, or an empty one")
     dataset = header.dataset
-    samples, interpretation = whole(dataset, "SamplesPerPixel"), text(dataset, "PhotometricInterpretation")
+    samples, interpretation = (
+        elements.whole(dataset, "SamplesPerPixel"),
+        elements.text(dataset, "PhotometricInterpretation"),
+    )
     if samples not in {1, -1} or interpretation == "PALETTE COLOR":
         raise DicomError("colour", f"{abs(samples)} samples a pixel, {interpretation[:16] or 'no interpretation'}")
-    stated_bits = whole(dataset, "BitsAllocated")
+    stated_bits = elements.whole(dataset, "BitsAllocated")
     shape = Shape(
-        frames=whole(dataset, "NumberOfFrames") if text(dataset, "NumberOfFrames") not in {"", "0"} else 1,
-        rows=whole(dataset, "Rows"),
-        columns=whole(dataset, "Columns"),
+        frames=elements.whole(dataset, "NumberOfFrames")
+        if elements.text(dataset, "NumberOfFrames") not in {"", "0"}
+        else 1,
+        rows=elements.whole(dataset, "Rows"),
+        columns=elements.whole(dataset, "Columns"),
         # float pixels need not state them
         bits=stated_bits if header.pixel_keyword == "PixelData" else PIXEL_BITS[header.pixel_keyword][0],
     )
@@ -452,16 +343,16 @@ def _refuse_truncation(header: Header, shape: Shape) -> None:
 
 def _identity(header: Header, path: str) -> dict[str, str]:
     dataset, told = header.dataset, naming.identity_from_path(path)
-    stated = {keyword: text(dataset, keyword) or _as_text(found) for keyword, found in told.items()}
+    stated = {keyword: elements.text(dataset, keyword) or elements.as_text(found) for keyword, found in told.items()}
     patient = stated["PatientID"]
-    day = naming.parse_date(text(dataset, "StudyDate")) or told["StudyDate"]
-    folder, instance = Path(path).parent, text(dataset.file_meta, "MediaStorageSOPInstanceUID")
+    day = naming.parse_date(elements.text(dataset, "StudyDate")) or told["StudyDate"]
+    folder, instance = Path(path).parent, elements.text(dataset.file_meta, "MediaStorageSOPInstanceUID")
     made = {
         "StudyInstanceUID": _made_uid("study", patient, day, folder.parent),
-        "SeriesInstanceUID": _made_uid("series", patient, day, text(dataset, "SeriesNumber"), folder),
+        "SeriesInstanceUID": _made_uid("series", patient, day, elements.text(dataset, "SeriesNumber"), folder),
     }
     stated |= {keyword: stated[keyword] or found for keyword, found in made.items()}
-    instance = text(dataset, "SOPInstanceUID") or instance or _made_uid("instance", path)
+    instance = elements.text(dataset, "SOPInstanceUID") or instance or _made_uid("instance", path)
     return {**stated, "StudyDate": day, "SOPInstanceUID": instance}
 
 
@@ -475,77 +366,45 @@ def _shared(header: Header) -> dict[str, Any]:
     return {
         "SOPClassUID": sop_class(header),
         "TransferSyntaxUID": header.transfer_syntax,
-        "Manufacturer": text(dataset, "Manufacturer"),
-        "InstanceNumber": whole(dataset, "InstanceNumber"),
+        "Manufacturer": elements.text(dataset, "Manufacturer"),
+        "InstanceNumber": elements.whole(dataset, "InstanceNumber"),
     }
-
-
-def frame_groups(dataset: Dataset, frame: int) -> list[Dataset]:
-    """The functional groups that speak of a frame: its own first, then what all frames share; [] if not enhanced."""
-    shared, own = (_items(value(dataset, keyword)) for keyword in GROUP_KEYWORDS)
-    return [*own[frame : frame + 1], *shared[:1]]
-
-
-def _items(found: Any) -> Sequence[Dataset]:
-    return found if isinstance(found, ItemSequence) else ()
-
-
-def frame_value(dataset: Dataset, groups: Sequence[Dataset], keyword: str) -> Any:
-    """What an element says of a frame, wherever it is kept; None if nowhere.
-
-    Args:
-        dataset: the whole object.
-        groups: as `frame_groups` gives them.
-        keyword: as a single-frame object has it at its top.
-    """
-    sequence, nested = _IN_GROUPS[keyword]
-    for group in groups:
-        for item in _items(value(group, sequence))[:1]:
-            found = value(item, nested)
-            if found is not None:
-                return found
-    return value(dataset, keyword)
-
-
-def frame_number(dataset: Dataset, groups: Sequence[Dataset], keyword: str) -> float:
-    """As `frame_value`, as a finite number; NaN if there is none."""
-    return _as_number(frame_value(dataset, groups, keyword))
 
 
 def _echoes(dataset: Dataset, groups: Sequence[Sequence[Dataset]]) -> list[int]:
     """EchoNumbers of each frame. An enhanced object counts no echoes: its distinct echo times are numbered from 1."""
     if not any(groups):
-        return [whole(dataset, "EchoNumbers")] * len(groups)
-    times = [frame_number(dataset, group, "EchoTime") for group in groups]
+        return [elements.whole(dataset, "EchoNumbers")] * len(groups)
+    times = [elements.frame_number(dataset, group, "EchoTime") for group in groups]
     distinct = sorted({time for time in times if not math.isnan(time)})
     return [-1 if math.isnan(time) else distinct.index(time) + 1 for time in times]
 
 
 def _sequence_texts(dataset: Dataset, description: str) -> dict[str, str]:
-    texts = {keyword: text(dataset, keyword) for keyword in _PHYSICS_TEXTS}
-    if _items(value(dataset, "ContrastBolusAgentSequence")):
+    texts = {keyword: elements.text(dataset, keyword) for keyword in _PHYSICS_TEXTS}
+    if elements.items(elements.value(dataset, "ContrastBolusAgentSequence")):
         texts["ContrastBolusAgent"] = texts["ContrastBolusAgent"] or "stated in a sequence"
-    texts["SequenceName"] = texts["SequenceName"] or text(dataset, "PulseSequenceName")
+    texts["SequenceName"] = texts["SequenceName"] or elements.text(dataset, "PulseSequenceName")
     return {**texts, "SeriesDescription": description, "ScanningSequence": _scanning_sequence(dataset)}
 
 
 def _scanning_sequence(dataset: Dataset) -> str:
     """ScanningSequence, or what an enhanced object says in its stead (PS3.3 C.8.13.4)."""
-    echo = text(dataset, "EchoPulseSequence")
+    echo = elements.text(dataset, "EchoPulseSequence")
     said = {
-        "EP": text(dataset, "EchoPlanarPulseSequence") == "YES",
-        "IR": text(dataset, "InversionRecovery") == "YES",
+        "EP": elements.text(dataset, "EchoPlanarPulseSequence") == "YES",
+        "IR": elements.text(dataset, "InversionRecovery") == "YES",
         "GR": echo in {"GRADIENT", "BOTH"},
         "SE": echo in {"SPIN", "BOTH"},
     }
-    return text(dataset, "ScanningSequence") or "\\".join(kind for kind, holds in said.items() if holds)
+    return elements.text(dataset, "ScanningSequence") or "\\".join(kind for kind, holds in said.items() if holds)
 
 
 def _frame(dataset: Dataset, groups: Sequence[Dataset], texts: Mapping[str, str]) -> dict[str, Any]:
-    numbers = {keyword: frame_number(dataset, groups, keyword) for keyword in _PHYSICS_NUMBERS}
-    image_type = _as_text(frame_value(dataset, groups, "ImageType"))
+    numbers = {keyword: elements.frame_number(dataset, groups, keyword) for keyword in _PHYSICS_NUMBERS}
+    image_type = elements.as_text(elements.frame_value(dataset, groups, "ImageType"))
     sequence, source = naming.canonical_sequence({**texts, **numbers, "ImageType": image_type})
-    spacing = _as_numbers(frame_value(dataset, groups, "PixelSpacing"), 2)
+    spacing = elements.as_numbers(elements.frame_value(dataset, groups, "PixelSpacing"), 2)
     row_spacing, column_spacing = spacing if spacing and min(spacing) > 0 else (math.nan, math.nan)
     return {
         "Type": texts["SeriesDescription"] or sequence,
@@ -553,20 +412,20 @@ def _frame(dataset: Dataset, groups: Sequence[Dataset], texts: Mapping[str, str]
         "sequence_source": source,
         "row_spacing_mm": row_spacing,
         "column_spacing_mm": column_spacing,
-        "SliceThickness": frame_number(dataset, groups, "SliceThickness"),
+        "SliceThickness": elements.frame_number(dataset, groups, "SliceThickness"),
         **_placement(dataset, groups),
     }
 
 
 def _placement(dataset: Dataset, groups: Sequence[Dataset]) -> dict[str, Any]:
     """Plane, orientation and position of a frame; position_mm = ImagePositionPatient . normal (PS3.3 C.7.6.2.1.1)."""
-    cosines = _as_numbers(frame_value(dataset, groups, "ImageOrientationPatient"), 6)
-    corner = _as_numbers(frame_value(dataset, groups, "ImagePositionPatient"), 3)
+    cosines = elements.as_numbers(elements.frame_value(dataset, groups, "ImageOrientationPatient"), 6)
+    corner = elements.as_numbers(elements.frame_value(dataset, groups, "ImagePositionPatient"), 3)
     normal = naming.normal_of(cosines)
     if normal and corner:
         position = sum(along * coordinate for along, coordinate in zip(normal, corner, strict=True))
     else:
-        position = _as_number(value(dataset, "SliceLocation"))
+        position = elements.as_number(elements.value(dataset, "SliceLocation"))
     rounded = [round(cosine, 2) + 0.0 for cosine in cosines]  # + 0.0: there is no "-0.00"
     return {
         "plane": naming.plane(cosines),

@@ -10,12 +10,12 @@ from pydicom.pixels import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import UID
 
-from tumorprog.dicom import header
+from tumorprog.dicom import elements, header
 from tumorprog.errors import DicomError
 
 _KEYWORDS = (
     *header.IMAGE_KEYWORDS,
-    *header.GROUP_KEYWORDS,
+    *elements.GROUP_KEYWORDS,
     "BitsStored",
     "HighBit",
     "PixelRepresentation",
@@ -45,17 +45,17 @@ def read_frame(path: str, frame: int = 0) -> np.ndarray:
     Raises:
         DicomError: `undecodable`, and whatever `header.read_rows` gives as a reason.
     """
-    with header.quiet_pydicom(), header.open_file(path) as file:
+    with elements.quiet_pydicom(), header.open_file(path) as file:
         head = header.read_header(file, _KEYWORDS)
         shape = header.image_shape(head)
         if not 0 <= frame < shape.frames:
             raise DicomError("undecodable", f"no frame {frame}: the file has {shape.frames}, counted from 0")
         try:
             stored = _decode(file, head, frame, bits=shape.bits)
-        except header.DAMAGE as error:
+        except elements.DAMAGE as error:
             raise header.damaged(error, "undecodable", "the frame") from None
         image = _rescaled(stored, head.dataset, frame)
-        inverted = header.text(head.dataset, "PhotometricInterpretation") == "MONOCHROME1"
+        inverted = elements.text(head.dataset, "PhotometricInterpretation") == "MONOCHROME1"
     if inverted:  # in float64, because the sum can be too large where no pixel is
         return (float(image.max()) + float(image.min()) - image.astype(float)).astype(np.float32)
     return image
@@ -91,9 +91,9 @@ def _options(head: header.Header, bits: int) -> dict[str, Any]:
 
 
 def _rescaled(stored: np.ndarray, dataset: Dataset, frame: int) -> np.ndarray:
-    groups = header.frame_groups(dataset, frame)
-    slope = header.frame_number(dataset, groups, "RescaleSlope")
-    intercept = header.frame_number(dataset, groups, "RescaleIntercept")
+    groups = elements.frame_groups(dataset, frame)
+    slope = elements.frame_number(dataset, groups, "RescaleSlope")
+    intercept = elements.frame_number(dataset, groups, "RescaleIntercept")
     # float32 holds every 16-bit number; what is larger must be rounded once only
     image = stored.astype(np.float32 if stored.dtype.itemsize <= 2 else np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
