@@ -1,6 +1,7 @@
 """A table of patients and grades, as it comes -> who takes part in the grading, and why the others do not."""
 
 import re
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,7 @@ def _sheets(path: Path) -> list[pd.DataFrame]:
             # utf-8-sig: spreadsheets begin their text files with a byte order mark
             options: Any = {"dtype": str, "keep_default_na": False, "sep": None, "encoding": "utf-8-sig"}
             tables = [pd.read_csv(path, engine="python", **options)]
-    except (ValueError, OSError, KeyError, pd.errors.ParserError) as error:
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile, pd.errors.ParserError) as error:
         raise InputError(
             f"{path}: cannot be read as a table ({error}); give xlsx, csv or tab-separated text"
         ) from error

@@ -1,0 +1,132 @@
+import openpyxl
+import pandas as pd
+import pytest
+
+from tumorprog.cohort import clinical
+from tumorprog.errors import InputError
+from tumorprog.settings import Cohort
+
+
+def workbook(path, rows, sheet="report"):
+    book = openpyxl.Workbook()
+    book.active.title = "about"
+    book.active.append(["nothing", "here"])
+    page = book.create_sheet(sheet)
+    for row in rows:
+        page.append(row)
+    book.save(path)
+    return path
+
+
+REMBRANDT = [
+    ["Sample", " Age", " Disease", " Grade", " Institution"],
+    ["900_00_1961", " 50", " GBM", " --", " Thomas Jefferson University"],
+    ["HF0652", " 41", " GBM", " IV", " Henry Ford Hospital"],
+    ["HF0702", " 33", " OLIGODENDROGLIOMA", " II", " Henry Ford Hospital"],
+    ["HF0899", " 60", " --", " --", " Henry Ford Hospital"],
+    ["HF0900", " 30", " ASTROCYTOMA", " I", " Henry Ford Hospital"],
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "grade"),
+    [
+        *(("II", 2), (" III", 3), ("IV", 4), ("2", 2), ("2.0", 2), ("Grade II", 2), ("grade 3", 3), ("WHO II", 2)),
+        *(("WHO grade IV", 4), ("WHO_GRADE_3", 3), ("G2", 2), ("g4", 4), ("I", 1)),
+        *(("--", None), ("", None), ("-", None), ("NA", None), ("unknown", None), (" Unknown ", None), ("nan", None)),
+    ],
+)
+def test_a_grade_is_understood_as_people_write_it(text, grade):
+    assert clinical.parse_grade(text) == grade
+
+
+@pytest.mark.parametrize("text", ["V", "5", "high", "II-III", "0"])
+def test_what_is_no_grade_is_refused(text):
+    with pytest.raises(ValueError, match="no grade"):
+        clinical.parse_grade(text)
+
+
+def test_the_published_spreadsheet_is_read_as_it_is(tmp_path):
+    table = clinical.read_grades(workbook(tmp_path / "clinical.xlsx", REMBRANDT), Cohort()).set_index("PatientID")
+    assert table["status"].to_dict() == {
+        "900-00-1961": "no grade (glioblastoma)",
+        "HF0652": "graded",
+        "HF0702": "graded",
+        "HF0899": "no grade",
+        "HF0900": "out of range",
+    }
+    assert table["grade"]["HF0652"] == 4
+    assert table["Institution"]["HF0652"] == "Henry Ford Hospital"
+
+
+def test_glioblastomas_count_as_grade_4_if_asked(tmp_path):
+    table = clinical.read_grades(workbook(tmp_path / "c.xlsx", REMBRANDT), Cohort(gbm_is_grade_4=True))
+    assert table.set_index("PatientID")["grade"]["900-00-1961"] == 4
+
+
+@pytest.mark.parametrize("separator", [",", "\t", ";"])
+def test_text_tables_of_other_releases_are_read(tmp_path, separator):
+    path = tmp_path / "grades.txt"
+    rows = [["SUBJECT_ID", "DISEASE_TYPE", "WHO_GRADE"], ["hf0652", "GBM", "IV"], ["HF 0702", "", "unknown"]]
+    path.write_text("\n".join(separator.join(row) for row in rows), encoding="utf-8-sig")
+    table = clinical.read_grades(path, Cohort()).set_index("PatientID")
+    assert table["grade"]["HF0652"] == 4
+    assert table["status"]["HF-0702"] == "no grade"
+
+
+def test_columns_can_be_named(tmp_path):
+    path = tmp_path / "grades.csv"
+    path.write_text("who,how bad\nP1,3\n")
+    with pytest.raises(InputError, match=r"no column of patients.*found who, how bad.*--cohort\.patient_column NAME"):
+        clinical.read_grades(path, Cohort())
+    with pytest.raises(InputError, match=r"no column of grades.*--cohort\.grade_column NAME"):
+        clinical.read_grades(path, Cohort(patient_column="who"))
+    table = clinical.read_grades(path, Cohort(patient_column="who", grade_column="how bad"))
+    assert table[["PatientID", "grade"]].to_numpy().tolist() == [["P1", 3]]
+
+
+def test_a_strange_grade_names_its_row(tmp_path):
+    path = tmp_path / "grades.csv"
+    path.write_text("patient,grade\nP1,II\nP2,high\n")
+    with pytest.raises(InputError, match=r"grades\.csv, row 3: 'high' is no grade"):
+        clinical.read_grades(path, Cohort())
+
+
+def test_a_patient_with_two_grades_is_refused_and_with_one_grade_twice_is_one_row(tmp_path):
+    path = tmp_path / "grades.csv"
+    path.write_text("patient,grade\nP_1,II\np-1,3\n")
+    with pytest.raises(InputError, match=r"patient P-1 has the grades"):
+        clinical.read_grades(path, Cohort())
+    path.write_text("patient,grade\nP_1,\np-1,2\nP 1,II\n")
+    assert clinical.read_grades(path, Cohort())[["PatientID", "grade"]].to_numpy().tolist() == [["P-1", 2]]
+
+
+def test_matching_drops_nobody_and_says_why(tmp_path):
+    table = clinical.read_grades(workbook(tmp_path / "clinical.xlsx", REMBRANDT), Cohort())
+    matched = clinical.match(["900-00-1961", "HF0652", "HF0899", "HF0900", "ELSE"], table).set_index("PatientID")
+    assert matched["status"].to_dict() == {
+        "900-00-1961": "no grade (glioblastoma)",
+        "ELSE": "not in the table",
+        "HF0652": "graded",
+        "HF0702": "no images",
+        "HF0899": "no grade",
+        "HF0900": "out of range",
+    }
+    told = clinical.describe(matched.reset_index())
+    assert "1 graded patients (0 of grade 2, 0 of grade 3, 1 of grade 4)" in told
+    assert "--cohort.gbm_is_grade_4 true" in told
+
+
+def test_a_missing_or_unreadable_table_says_what_to_do(tmp_path):
+    with pytest.raises(InputError, match="--grades TABLE"):
+        clinical.read_grades(tmp_path / "none.csv", Cohort())
+    broken = tmp_path / "broken.xlsx"
+    broken.write_bytes(b"PK but not a workbook")
+    with pytest.raises(InputError, match="cannot be read as a table"):
+        clinical.read_grades(broken, Cohort())
+
+
+def test_order_of_rows_changes_nothing(tmp_path):
+    forward = clinical.read_grades(workbook(tmp_path / "a.xlsx", REMBRANDT), Cohort())
+    turned = clinical.read_grades(workbook(tmp_path / "b.xlsx", [REMBRANDT[0], *REMBRANDT[:0:-1]]), Cohort())
+    pd.testing.assert_frame_equal(forward, turned)

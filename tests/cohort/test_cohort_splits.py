@@ -1,0 +1,129 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tumorprog.cohort import splits
+from tumorprog.errors import InputError, LeakError
+
+
+def patients(counts):
+    grades = np.repeat([2, 3, 4], counts)
+    return pd.Series(grades, index=[f"P{number:03d}" for number in range(len(grades))])
+
+
+@given(counts=st.lists(st.integers(3, 40), min_size=3, max_size=3), seed=st.integers(0, 99))
+def test_every_grade_has_patients_on_every_side_and_every_patient_one_side(counts, seed):
+    who = patients(counts)
+    sides = splits.split_patients(who, seed=seed)
+    assert sorted(sides.index) == sorted(who.index)
+    table = pd.crosstab(who.loc[sides.index], sides)
+    assert (table[list(splits.SIDES)] >= 1).all().all()
+    for grade, count in zip((2, 3, 4), counts, strict=True):
+        assert abs(table.loc[grade, "test"] - 0.1 * count) <= 1
+
+
+def test_a_split_does_not_depend_on_the_order_of_the_patients():
+    who = patients([10, 12, 9])
+    shuffled = who.sample(frac=1, random_state=1)
+    pd.testing.assert_series_equal(splits.split_patients(who, seed=3), splits.split_patients(shuffled, seed=3))
+
+
+def test_another_seed_gives_another_split():
+    who = patients([20, 20, 20])
+    assert (splits.split_patients(who, seed=0) != splits.split_patients(who, seed=1)).any()
+
+
+def test_too_few_patients_of_a_grade_are_named():
+    with pytest.raises(InputError, match=r"grade 3 has 2 patients.*--grader\.split"):
+        splits.split_patients(patients([5, 2, 5]), seed=0)
+
+
+def test_the_papers_split_is_80_10_10_of_the_slices():
+    sides = splits.split_slices(1000, seed=0)
+    assert [int((sides == side).sum()) for side in splits.SIDES] == [800, 100, 100]
+
+
+def slices(**changes):
+    table = pd.DataFrame(
+        {
+            "PatientID": ["A", "A", "B", "B"],
+            "StudyInstanceUID": ["1", "1", "2", "2"],
+            "SeriesInstanceUID": ["11", "11", "21", "21"],
+            "SOPInstanceUID": ["111", "112", "211", "212"],
+            "frame": [0, 0, 0, 0],
+            "pixel_hash": ["a", "b", "c", "d"],
+            "side": ["train", "train", "test", "test"],
+        }
+    )
+    return table.assign(**changes)
+
+
+def test_a_clean_split_has_no_leaks():
+    assert splits.audit(slices(), protocol="patient").empty
+
+
+@pytest.mark.parametrize(
+    ("what", "changes"),
+    [
+        ("patient", {"PatientID": ["A", "A", "B", "A"]}),
+        ("study", {"StudyInstanceUID": ["1", "1", "2", "1"]}),
+        ("series", {"SeriesInstanceUID": ["11", "11", "11", "21"]}),
+        ("SOP instance", {"SOPInstanceUID": ["111", "112", "111", "212"]}),
+        ("identical image", {"pixel_hash": ["a", "b", "c", "a"]}),
+    ],
+)
+def test_anything_on_two_sides_stops_a_split_by_patients_with_its_name(what, changes):
+    with pytest.raises(LeakError, match=what):
+        splits.audit(slices(**changes), protocol="patient")
+    found = splits.audit(slices(**changes), protocol="paper")
+    assert found["what"].tolist() == [what]
+    assert found["sides"].tolist() == ["test train"]
+
+
+def test_flat_images_are_alike_and_leak_nothing():
+    assert splits.audit(slices(pixel_hash=["", "b", "", "d"]), protocol="patient").empty
+
+
+def test_frames_of_one_object_are_different_images():
+    several = slices(SOPInstanceUID=["1", "1", "2", "2"], frame=[0, 1, 0, 1])
+    assert splits.audit(several, protocol="patient").empty
+
+
+def test_a_users_split_is_read_and_checked(tmp_path):
+    path = tmp_path / "split.csv"
+    path.write_text("patient,side\nA,train\nB,test\nC,validation\n")
+    assert splits.read_split(path, ["B", "A"]).to_dict() == {"B": "test", "A": "train"}
+    with pytest.raises(InputError, match="D is missing"):
+        splits.read_split(path, ["A", "D"])
+    path.write_text("patient,side\nA,train\nA,test\n")
+    with pytest.raises(InputError, match="A is more than once"):
+        splits.read_split(path, ["A"])
+    path.write_text("patient,side\nA,learn\n")
+    with pytest.raises(InputError, match="'learn'"):
+        splits.read_split(path, ["A"])
+
+
+@given(series=st.lists(st.sampled_from("ABCDEFG"), min_size=3, max_size=40), seed=st.integers(0, 20))
+def test_leaving_one_patient_out_never_splits_a_patient(series, seed):
+    who = np.array(series)
+    if len(set(series)) < 3:
+        with pytest.raises(InputError, match="3 or more"):
+            splits.leave_one_patient_out(who, seed=seed)
+        return
+    folds = splits.leave_one_patient_out(who, seed=seed)
+    assert [fold.name for fold in folds] == sorted(set(series))
+    for fold in folds:
+        assert sorted(np.concatenate([fold.train, fold.validation, fold.test])) == list(range(len(who)))
+        parts = [set(who[part]) for part in (fold.train, fold.validation, fold.test)]
+        assert all(parts)
+        assert sum(map(len, parts)) == len(set(series))
+        assert parts[2] == {fold.name}
+
+
+def test_the_papers_split_of_60_series_tests_12():
+    (fold,) = splits.random_series(60, seed=0)
+    assert len(fold.test) == 12
+    assert len(fold.train) + len(fold.validation) == 48
+    assert sorted(np.concatenate([fold.train, fold.validation, fold.test])) == list(range(60))

@@ -1,0 +1,63 @@
+import datetime
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tumorprog.cohort import timeline
+
+dates = st.dates(datetime.date(1985, 1, 1), datetime.date(2030, 12, 31))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "months"),
+    [("1991-11-19", "1992-04-02", 4), ("1991-08-20", "1991-10-17", 1), ("2000-01-31", "2000-02-29", 0)],
+)
+def test_months_are_those_of_the_paper(first, second, months):
+    assert timeline.completed_months(*map(datetime.date.fromisoformat, (first, second))) == months
+
+
+@given(one=dates, other=dates)
+def test_months_are_the_steps_that_fit_between_the_dates(one, other):
+    """Independent rule: walk month by month; a month is complete when the same day of the month has come."""
+    first, second = sorted((one, other))
+    steps, year, month = 0, first.year, first.month
+    while True:
+        year, month = (year + 1, 1) if month == 12 else (year, month + 1)
+        if (year, month, first.day) > (second.year, second.month, second.day):
+            break
+        steps += 1
+    assert timeline.completed_months(first, second) == steps
+
+
+def studies(*rows):
+    return pd.DataFrame(rows, columns=["PatientID", "date"])
+
+
+def test_pairs_are_consecutive_time_points_in_order():
+    scanned = studies(
+        ("B", "2001-05-01"), ("A", "2000-06-01"), ("A", "2000-01-01"), ("A", "2000-03-01"), ("B", "2001-01-01")
+    )
+    found = timeline.pairs(scanned, min_gap_days=14)
+    assert found.to_numpy().tolist() == [
+        ["A", "2000-01-01", "2000-03-01", 60, 2],
+        ["A", "2000-03-01", "2000-06-01", 92, 3],
+        ["B", "2001-01-01", "2001-05-01", 120, 4],
+    ]
+
+
+def test_studies_days_apart_are_one_time_point():
+    days = studies(("A", "2000-01-01"), ("A", "2000-01-10"), ("A", "2000-01-14"), ("A", "2000-01-15"))
+    assert timeline.pairs(days, min_gap_days=14)[["first", "second"]].to_numpy().tolist() == [
+        ["2000-01-01", "2000-01-15"]
+    ]
+
+
+def test_a_patient_with_one_date_or_an_unknown_one_has_no_pair():
+    assert timeline.pairs(studies(("A", "2000-01-01"), ("A", ""), ("B", "")), min_gap_days=14).empty
+
+
+def test_the_real_intervals_survive_the_default_gap():
+    shortest = studies(("PGBM-017", "1990-01-01"), ("PGBM-017", "1990-01-28"))
+    assert timeline.pairs(shortest, min_gap_days=14)["days"].tolist() == [27]

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+
+from tumorprog.imaging import intensity
+
+
+def noise(shape=(90, 70), seed=0):
+    return np.random.default_rng(seed).normal(500, 100, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("method", ["minmax", "robust"])
+def test_a_scaled_image_fills_zero_to_one_whatever_its_unit(method):
+    scaled = intensity.scale(noise(), method=method)
+    assert scaled.dtype == np.float32
+    assert (scaled.min(), scaled.max()) == (0.0, 1.0)
+    np.testing.assert_allclose(intensity.scale(noise() * 3 - 7000, method=method), scaled, atol=1e-3)
+
+
+def test_minmax_is_the_papers_formula():
+    image = noise()
+    expected = (image - image.min()) / (image.max() - image.min())
+    np.testing.assert_allclose(intensity.scale(image, method="minmax"), expected, atol=1e-6)
+
+
+def test_a_dead_pixel_does_not_darken_the_robust_image():
+    image = noise()
+    spoiled = image.copy()
+    spoiled[0, 0] = 1e6
+    whole = intensity.scale(image, method="robust")[1:]
+    np.testing.assert_allclose(intensity.scale(spoiled, method="robust")[1:], whole, atol=0.02)
+    assert np.abs(intensity.scale(spoiled, method="minmax")[1:]).max() < 0.01
+
+
+@pytest.mark.parametrize("method", ["minmax", "robust"])
+@pytest.mark.parametrize("value", [0.0, 42.0, np.nan, np.inf])
+def test_a_flat_or_undefined_image_becomes_zeros(method, value):
+    assert not intensity.scale(np.full((8, 8), value, np.float32), method=method).any()
+
+
+def test_a_two_valued_mask_keeps_its_two_values_under_robust_scaling():
+    mask = np.zeros((100, 100), np.float32)
+    mask[0, 0] = 1
+    assert set(np.unique(intensity.scale(mask, method="robust"))) == {0.0, 1.0}
+
+
+def test_undefined_pixels_count_as_the_least():
+    image = noise()
+    image[3, 3] = np.nan
+    scaled = intensity.scale(image, method="minmax")
+    assert np.isfinite(scaled).all()
+    assert scaled[3, 3] == 0
+
+
+@pytest.mark.parametrize("shape", [(512, 512), (320, 260), (64, 64), (256, 100), (1, 7)])
+def test_resizing_keeps_range_and_mean(shape):
+    image = noise(shape)
+    small = intensity.resize(image, 224)
+    assert small.shape == (224, 224)
+    assert small.min() >= image.min()
+    assert small.max() <= image.max()
+    assert small.mean() == pytest.approx(image.mean(), abs=40)
+
+
+def test_shrinking_averages_rather_than_picks():
+    """A pattern of single rows, which picking would turn into stripes or nothing, becomes its mean."""
+    stripes = np.tile(np.array([[0.0], [1.0]], np.float32), (224, 448))
+    np.testing.assert_allclose(intensity.resize(stripes, 224), 0.5, atol=1e-6)
+
+
+def test_an_image_of_the_right_size_stays_as_it_is():
+    image = noise((224, 224))
+    np.testing.assert_array_equal(intensity.resize(image, 224), image)
+
+
+def test_the_graders_input_is_the_scaled_image_in_bytes():
+    stored = intensity.grader_input(noise((300, 200)), scaling="minmax")
+    assert stored.dtype == np.uint8
+    assert stored.shape == (224, 224)
+    expected = intensity.resize(intensity.scale(noise((300, 200)), method="minmax"), 224)
+    np.testing.assert_allclose(stored / 255, expected, atol=0.5 / 255 + 1e-6)
