@@ -1,0 +1,76 @@
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from tumorprog import tables
+from tumorprog.errors import DicomError, InputError
+from tumorprog.report import headline
+
+
+def rows(images):
+    empty = {name: "" if pa.types.is_string(tables.SLICES.field(name).type) else 0 for name in tables.SLICES.names}
+    stored = [{**empty, "slice": number, "image": image.tobytes()} for number, image in enumerate(images)]
+    return pa.Table.from_pylist(stored, tables.SLICES)
+
+
+def test_images_come_back_as_they_were_stored_also_from_chunks_and_slices(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (5, 224, 224), np.uint8)
+    tables.write_shard(tmp_path / "part.parquet", rows(images), tables.SLICES)
+    table = tables.read_shards(tmp_path, tables.SLICES)
+    np.testing.assert_array_equal(tables.images(table), images)
+    np.testing.assert_array_equal(tables.images(table.slice(2, 2)), images[2:4])
+    chunks = pa.concat_tables([table.slice(3), table.slice(0, 2)])
+    np.testing.assert_array_equal(tables.images(chunks), images[[3, 4, 0, 1]])
+    assert tables.images(table.slice(0, 0)).shape == (0, 224, 224)
+
+
+def test_a_shard_of_other_columns_is_refused(tmp_path):
+    tables.write_shard(tmp_path / "part.parquet", rows([]), tables.SLICES)
+    with pytest.raises(InputError, match="not a table of ours"):
+        tables.read_shards(tmp_path, tables.FEATURES)
+
+
+def test_a_folder_without_shards_says_which_command_fills_it(tmp_path):
+    with pytest.raises(InputError, match="run `tumorprog"):
+        tables.shards(tmp_path)
+
+
+def test_ids_in_a_csv_stay_text(tmp_path):
+    tables.write_csv(tmp_path / "a.csv", pd.DataFrame({"PatientID": ["007", ""], "n": [1, 2]}), ("PatientID", "n"))
+    assert tables.read_csv(tmp_path / "a.csv", ("PatientID",))["PatientID"].tolist() == ["007", ""]
+
+
+def test_a_missing_column_is_named(tmp_path):
+    tables.write_csv(tmp_path / "a.csv", pd.DataFrame({"a": [1]}), ("a",))
+    with pytest.raises(InputError, match="no column 'b'; found a"):
+        tables.read_csv(tmp_path / "a.csv", ("b",))
+
+
+def test_json_has_no_nan(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        tables.write_json(tmp_path / "a.json", {"a": float("nan")})
+
+
+def test_every_reason_of_the_quarantine_is_documented():
+    text = (tables.Path(__file__).parents[1] / "docs" / "run-directory.md").read_text()
+    assert [reason for reason in tables.REASONS if f"`{reason}`" not in text] == []
+
+
+def test_a_dicom_error_survives_a_process_border():
+    import pickle
+
+    error = pickle.loads(pickle.dumps(DicomError("empty", "no bytes")))  # noqa: S301  our own bytes
+    assert (error.reason, error.detail) == ("empty", "no bytes")
+
+
+def test_headlines_are_lines_with_intervals_and_what_to_compare_with():
+    metric = {"value": 2.5, "lower": 1.0, "upper": None, "n": 4}
+    whole = {**metric, "upper": 4.0}
+    judged = {"mae": whole, "baselines": {"median": {"mae": metric}}}
+    lines = headline.lines({"progression": {"patient": {"all": {"patient": judged}, "grade_rise": {}}}})
+    assert lines == [
+        "Months to progression, mean absolute error per patient, unseen patients: 2.50 months [1.00, 4.00] "
+        "(median of the other patients 2.50; 4 patients)"
+    ]
+    assert headline.lines({}) == ["no predictions to judge yet"]
