@@ -66,7 +66,7 @@ def test_a_file_overrides_defaults_and_options_override_the_file(parsed, tmp_pat
 
 def test_a_run_directory_remembers_its_settings(parsed, tmp_path):
     made_with = with_values(Settings(), {"grader.epochs": 4, "slices.sequences": ("T2", "ADC")})
-    cli._save_config(tmp_path, made_with)
+    cli.save_config(tmp_path, made_with)
     cli.main(["report", "--out", str(tmp_path)])
     cli.main(["report", "--out", str(tmp_path), "--grader.epochs", "6"])
     assert parsed[0][1] == made_with

@@ -210,7 +210,7 @@ def _mendable(message: str) -> SettingsError:
     return SettingsError(told)
 
 
-def _save_config(folder: Path, settings: Settings) -> None:
+def save_config(folder: Path, settings: Settings) -> None:
     """config.yaml: every setting with its meaning, and above them what else the results rest on."""
     from tumorprog import run
 
@@ -228,9 +228,9 @@ def _run_stages(folder: Path, settings: Settings, stages: Sequence["Stage"]) -> 
     from tumorprog import run
 
     if not (folder / "config.yaml").exists():
-        _save_config(folder, settings)
+        save_config(folder, settings)
     worked = run.run_stages(folder, settings, stages)
-    _save_config(folder, settings)
+    save_config(folder, settings)
     return f"{folder}: {worked} of {len(stages)} stages had work to do" if worked else f"{folder}: nothing to do"
 
 

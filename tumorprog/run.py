@@ -170,7 +170,7 @@ def run_stages(folder: Path, settings: Settings, stages: Sequence[Stage] = STAGE
     """
     folder.mkdir(parents=True, exist_ok=True)
     worked = 0
-    with _locked(folder):
+    with locked(folder):
         for number, stage in enumerate(stages, 1):
             worked += _run_if_due(folder, settings, stage, label=f"[{number}/{len(stages)}] {stage.command}")
     return worked
@@ -290,8 +290,12 @@ def _all_there(folder: Path, left: dict[str, int]) -> bool:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Two commands on one run directory would tear each other's results; the lock goes with the process."""
+def locked(folder: Path) -> Iterator[None]:
+    """Holds a run directory, where two commands would tear each other's results; the lock goes with the process.
+
+    Raises:
+        InputError: if another process holds it.
+    """
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

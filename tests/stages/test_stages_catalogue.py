@@ -11,7 +11,7 @@ AXIAL, CORONAL = "1.00,0.00,0.00,0.00,1.00,0.00", "1.00,0.00,0.00,0.00,0.00,-1.0
 
 
 def header(name, **changes):
-    row = dict.fromkeys(catalogue._HEADERS.names, "")
+    row = dict.fromkeys(catalogue.HEADERS.names, "")
     row |= {"path": f"/data/{name}", "frame": 0, "cohort": "grading", "PatientID": "P", "SeriesInstanceUID": "1.2"}
     row |= {"SOPInstanceUID": name, "Rows": 64, "Columns": 64, "EchoNumbers": 1, "InstanceNumber": -1}
     return {**row, "orientation": AXIAL, "position_mm": math.nan, **changes}

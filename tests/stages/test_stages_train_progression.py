@@ -50,9 +50,9 @@ def test_the_target_of_the_patient_left_out_changes_nothing_that_is_predicted_fo
     series = learnable(4)
     (trial,) = [trial for trial in train_progression.plan(series, seed=0) if trial.fold.name == "P2"]
     settings = Progression(hidden=4, epochs=3)
-    told = train_progression._train_one(series, trial, settings, 0)
+    told = train_progression.train_fold(series, trial, settings, 0)
     other = series.assign(months=series["months"].where(series["PatientID"] != "P2", 999.0))
-    changed = train_progression._train_one(other, trial, settings, 0)
+    changed = train_progression.train_fold(other, trial, settings, 0)
     for table in ("predictions", "baselines"):
         column = "Predicted_Progression_Timeline"
         np.testing.assert_array_equal(told[table][column], changed[table][column])

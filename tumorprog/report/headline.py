@@ -32,8 +32,8 @@ def _grader(grader: Metrics) -> list[Headline]:
     for protocol, levels in sorted(grader.items(), key=lambda item: item[0] == "paper"):
         level = "slice" if protocol == "paper" else "patient"
         judged = levels[level]
-        majority = judged["baselines"]["majority"]["balanced_accuracy"]["value"]
-        beside = f"majority class {number(majority)}; {judged['balanced_accuracy']['n']} test {_plural(level)}"
+        majority = _value(judged["baselines"]["majority"]["balanced_accuracy"])
+        beside = f"majority class {majority}; {judged['balanced_accuracy']['n']} test {_plural(level)}"
         found.append(
             Headline(
                 label=f"Grade, balanced accuracy per {level}, {_protocol(protocol)}",
@@ -51,13 +51,13 @@ def _progression(progression: Metrics) -> list[Headline]:
         judged = cohorts.get("all", {}).get("patient", {})
         if not judged:
             continue
-        median = judged["baselines"]["median"]["mae"]["value"]
+        median = _value(judged["baselines"]["median"]["mae"])
         found.append(
             Headline(
                 label=f"Months to progression, mean absolute error per patient, {_protocol(protocol)}",
                 metric=judged["mae"],
                 unit="months",
-                note=f"median of the other patients {number(median)}; {judged['mae']['n']} patients",
+                note=f"median of the other patients {median}; {judged['mae']['n']} patients",
                 leaks=protocol == "paper",
             )
         )
@@ -72,14 +72,16 @@ def _plural(level: str) -> str:
     return "series" if level == "series" else f"{level}s"
 
 
+def _value(metric: Metrics) -> str:
+    return "not defined" if metric["value"] is None else number(metric["value"])
+
+
 def _line(tile: Headline) -> str:
     metric = tile.metric
     if isinstance(metric, str):
         return f"{tile.label}: {metric}"
-    if metric["value"] is None:
-        return f"{tile.label}: not defined ({tile.note})"
     bounds = ""
     if metric["lower"] is not None and metric["upper"] is not None:
         bounds = f" [{number(metric['lower'])}, {number(metric['upper'])}]"
     unit = f" {tile.unit}" if tile.unit else ""
-    return f"{tile.label}: {number(metric['value'])}{unit}{bounds} ({tile.note})"
+    return f"{tile.label}: {_value(metric)}{unit}{bounds} ({tile.note})"

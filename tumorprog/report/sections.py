@@ -72,7 +72,8 @@ def cohort(patients: pd.DataFrame) -> Section:
     Args:
         patients: rows of `tables.COHORT`.
     """
-    counts = patients.groupby(["Institution", "status", "grade"], dropna=False).size().reset_index(name="Patients")
+    known = patients.assign(grade=patients["grade"].astype("Int64"))
+    counts = known.groupby(["Institution", "status", "grade"], dropna=False).size().reset_index(name="Patients")
     return Section(
         id="cohort",
         title="Patients and grades",

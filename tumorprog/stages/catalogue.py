@@ -18,9 +18,10 @@ from tumorprog.stages import streaming
 log = logging.getLogger(__name__)
 
 _MADE_HERE = ("stack", "order")
-_HEADERS = pa.schema([field for field in tables.CATALOGUE if field.name not in _MADE_HERE]).append(
+HEADERS = pa.schema([field for field in tables.CATALOGUE if field.name not in _MADE_HERE]).append(
     pa.field("orientation", pa.string())
 )
+"""What the headers tell, before the order of the slices is known."""
 _STACK = ["orientation", "Rows", "Columns", "EchoNumbers"]
 _SERIES = ["cohort", "SeriesInstanceUID"]
 _SHARD_ROWS = 50_000
@@ -44,8 +45,8 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     files = find_files(settings.archive)
     log.info("  %s files found", f"{files.num_rows:,}")
     streaming.connect(settings.cluster)
-    rejected = streaming.write_shards(files, _read_headers, out / "headers", _HEADERS)
-    headers = tables.read_shards(out / "headers", _HEADERS).to_pandas()
+    rejected = streaming.write_shards(files, _read_headers, out / "headers", HEADERS)
+    headers = tables.read_shards(out / "headers", HEADERS).to_pandas()
     catalogue, duplicates = in_order(headers)
     quarantine = pd.concat([rejected, duplicates]).sort_values("path", kind="stable")
     _refuse_nothing(catalogue, quarantine, settings.archive)
@@ -96,7 +97,7 @@ def _read_headers(files: pa.Table) -> tuple[pa.Table, streaming.Rejected]:
             rows += [{**row, "cohort": file["cohort"]} for row in header.read_rows(file["path"])]
         except DicomError as error:
             rejected.append({"path": file["path"], "reason": error.reason, "detail": error.detail})
-    return pa.Table.from_pylist(rows, _HEADERS), rejected
+    return pa.Table.from_pylist(rows, HEADERS), rejected
 
 
 def in_order(headers: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -135,7 +135,7 @@ def plan(series: pd.DataFrame, *, seed: int) -> list[Trial]:
 
 def _train_all(series: pd.DataFrame, trials: list[Trial], settings: Settings) -> list[dict[str, pd.DataFrame]]:
     shared = ray.put(series)
-    remote = ray.remote(num_cpus=1, max_retries=3)(_train_one)
+    remote = ray.remote(num_cpus=1, max_retries=3)(train_fold)
     pending = {remote.remote(shared, trial, settings.progression, settings.seed): n for n, trial in enumerate(trials)}
     progress = streaming.Progress("train-progression", total=len(trials), unit="folds", items="series tested")
     results: dict[int, dict[str, pd.DataFrame]] = {}
@@ -147,8 +147,19 @@ def _train_all(series: pd.DataFrame, trials: list[Trial], settings: Settings) ->
     return [results[number] for number in range(len(trials))]
 
 
-def _train_one(series: pd.DataFrame, trial: Trial, progression: Progression, seed: int) -> dict[str, pd.DataFrame]:
-    """One fold: what the model and the baselines say of its test part, and the model's losses."""
+def train_fold(series: pd.DataFrame, trial: Trial, progression: Progression, seed: int) -> dict[str, pd.DataFrame]:
+    """One fold: what the model and the baselines say of its test part, and the model's losses.
+
+    Args:
+        series: of `learnable`, whole.
+        trial: which rows of it, and which of these on which side.
+        progression: the settings.
+        seed: of the initial weights and the shuffling.
+
+    Returns:
+        predictions, rows of `tables.PROGRESSION_PREDICTIONS` without intervals; baselines, the same with `Baseline`;
+        history, rows of `tables.PROGRESSION_HISTORY`.
+    """
     cohort = series.iloc[trial.rows].reset_index(drop=True)
     fold = trial.fold
     training, validation = part(cohort, fold.train), part(cohort, fold.validation)
