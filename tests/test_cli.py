@@ -37,7 +37,8 @@ def test_help_does_not_import_what_is_slow():
     assert done.stdout.rstrip().endswith("[]")
 
 
-def test_the_three_inputs_need_no_group(parsed):
+def test_the_three_inputs_need_no_group_and_mean_the_same_from_any_folder(parsed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     words = [
         "run",
         "--grading",
@@ -52,7 +53,8 @@ def test_the_three_inputs_need_no_group(parsed):
     ]
     assert cli.main(words) == 0
     settings = parsed[0][1]
-    assert (settings.archive.grading, settings.archive.grades, settings.archive.progression) == ("G", "T.xlsx", "P")
+    given = (settings.archive.grading, settings.archive.grades, settings.archive.progression)
+    assert given == tuple(str(tmp_path / name) for name in ("G", "T.xlsx", "P"))
     assert settings.progression.hidden == 8
 
 

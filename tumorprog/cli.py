@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from tumorprog import __version__
 from tumorprog.errors import InputError, SettingsError, TumorprogError
-from tumorprog.settings import Settings, check_name, with_values
+from tumorprog.settings import Settings, check_name, lookup, with_values
 
 if TYPE_CHECKING:
     from tumorprog.run import Stage
@@ -31,6 +31,9 @@ ALIASES = {
     "--progression": "--archive.progression",
 }
 """The three things a user always names, without their group."""
+
+PATHS = ("archive.grading", "archive.grades", "archive.progression", "grader.split")
+"""Settings that are made absolute, so that config.yaml means the same from any folder."""
 
 _UNKNOWN = (
     r"unrecognized arguments: --([\w.]+)",
@@ -163,7 +166,9 @@ def _parse(name: str, command: Command, words: list[str]) -> tuple[argparse.Name
         made = parser.instantiate(parsed)
     except (jsonargparse.ArgumentError, ValueError) as error:
         raise _mendable(str(error)) from error
-    return parsed, Settings(**{group: getattr(made, group) for group in Settings.__dataclass_fields__})
+    settings = Settings(**{group: getattr(made, group) for group in Settings.__dataclass_fields__})
+    given = {name: lookup(settings, name) for name in PATHS if lookup(settings, name)}
+    return parsed, with_values(settings, {name: str(Path(path).absolute()) for name, path in given.items()})
 
 
 def _settings_parser(**about: str) -> Any:
