@@ -217,10 +217,10 @@ def _mendable(message: str) -> SettingsError:
 
 def save_config(folder: Path, settings: Settings) -> None:
     """config.yaml: every setting with its meaning, and above them what else the results rest on."""
-    from tumorprog import run
+    from tumorprog import run, tables
 
     parser = _settings_parser()
-    summary = folder / "catalogue" / "_summary.json"
+    summary = folder / "catalogue" / tables.SUMMARY
     rests_on = run.versions()
     if summary.is_file():
         rests_on["data fingerprint"] = json.loads(summary.read_text())["fingerprint"]

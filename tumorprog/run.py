@@ -112,7 +112,7 @@ STAGES = (
         name="report",
         reads=("catalogue", "quarantine.csv"),
         may_read=("slices", "grader", "grades.csv", "reference_sheet.csv", "features", "progression"),
-        settings=("seed", "report", "grader.weights"),
+        settings=("seed", "report"),
         leaves=("metrics.json", "report.html", "figures"),
     ),
 )

@@ -116,6 +116,9 @@ FEATURES = pa.schema(
     }
 )
 
+SUMMARY = "_summary.json"
+"""Beside shards; readers of a folder of Parquet files pass over names that begin with an underscore."""
+
 QUARANTINE = ("path", "reason", "detail")
 COHORT = ("PatientID", "grade", "Institution", "status")
 HISTORY = (
@@ -235,6 +238,18 @@ def write_json(path: Path, value: Any) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
     beside.replace(path)
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The `_summary.json` of a folder of shards: its counts, and the settings that its rows were made with.
+
+    Raises:
+        InputError: if there is none.
+    """
+    path = folder / SUMMARY
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run `tumorprog {folder.name}` first")
+    return json.loads(path.read_text())
 
 
 def images(table: pa.Table) -> np.ndarray:

@@ -192,9 +192,14 @@ def test_a_finished_run_predicts_for_new_patients(finished, cohort_folder, tmp_p
 
 def test_two_workers_of_ray_train_see_every_slice_once(finished, tmp_path_factory):
     """DDP on two processes: validation and test are judged whole, each slice by one of them."""
-    assert cli.main(["train-grader", "--out", str(finished), "--grader.workers", "2", "--grader.epochs", "1"]) == 0
+    words = shlex.split("--grader.workers 2 --grader.epochs 1 --slices.scaling minmax")
+    assert cli.main(["train-grader", "--out", str(finished), *words]) == 0
+    description = json.loads((finished / "grader" / "model.json").read_text())
+    assert description["scaling"] == "robust"  # the shards', whatever this command was told
     history = pd.read_csv(finished / "grader" / "history.csv")
     assert list(history["Epoch"]) == [1]
+    assert not (finished / "grader" / ".ray").exists()
+    assert not (finished / "grader" / "checkpoint.pt").exists()
     levels = metrics.grader_levels(pq.read_table(finished / "grader" / "predictions.parquet").to_pandas())
     for side, column in (("validation", "Validation Acc (%)"), ("test", "Test Acc (%)")):
         slices = levels["slice"][levels["slice"]["side"] == side]

@@ -54,7 +54,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     _write(out / "catalogue", catalogue)
     used = catalogue["path"].nunique()
     counts = {"found": files.num_rows, "used": used, "quarantined": len(quarantine), "slices": len(catalogue)}
-    tables.write_json(out / "catalogue" / "_summary.json", {**counts, "fingerprint": _fingerprint(catalogue)})
+    tables.write_json(out / "catalogue" / tables.SUMMARY, {**counts, "fingerprint": _fingerprint(catalogue)})
     return (
         f"{files.num_rows:,} files found = {used:,} used + {len(quarantine):,} quarantined; "
         f"{len(catalogue):,} slices of {catalogue['PatientID'].nunique():,} patients"

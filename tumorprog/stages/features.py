@@ -35,7 +35,9 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     rejected = streaming.write_shards(_plan(wanted), transform, out / "features", tables.FEATURES)
     tables.write_csv(out / "features" / "_rejected.csv", rejected, tables.QUARANTINE)
     series = wanted["SeriesInstanceUID"].nunique()
-    return f"{len(wanted) - len(rejected):,} vectors of {series:,} series, {len(rejected):,} slices rejected"
+    counts = {"vectors": len(wanted) - len(rejected), "series": series, "rejected": len(rejected)}
+    tables.write_json(out / "features" / tables.SUMMARY, {**counts, "wavelet": settings.features.wavelet})
+    return f"{counts['vectors']:,} vectors of {series:,} series, {len(rejected):,} slices rejected"
 
 
 def _plan(wanted: pd.DataFrame) -> pa.Table:

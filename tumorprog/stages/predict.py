@@ -17,12 +17,15 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     Args:
         folder: holds `progression/` of a finished run, and `features/` and `grades.csv` of the new patients.
         out: receives `predictions.csv`.
-        settings: those of the finished run.
+        settings: not asked; the model and the features say themselves what they were made with.
 
     Raises:
         InputError: if a file is missing, or the features were made with another wavelet than the model's.
     """
-    model, description = train_progression.load(folder / "progression", wavelet=settings.features.wavelet)
+    del settings
+    model, description = train_progression.load(
+        folder / "progression", wavelet=tables.read_summary(folder / "features")["wavelet"]
+    )
     series = train_progression.read_series(folder / "features")
     grades = tables.read_csv(folder / "grades.csv", tables.SERIES_GRADES)
     keys = ["PatientID", "date", "Type"]

@@ -1,7 +1,6 @@
 """report: the predictions of whatever a run directory holds -> metrics.json, report.html, figures/."""
 
 import importlib.metadata
-import json
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ _VERSIONS = ("ray", "torch", "pydicom")
 
 def run(folder: Path, out: Path, settings: Settings) -> str:
     """Judges every predictions table that there is; a part that is missing is left out of the report."""
-    summary = json.loads((folder / "catalogue" / "_summary.json").read_text())
+    summary = tables.read_summary(folder / "catalogue")
     catalogue = tables.read_shards(folder / "catalogue", tables.CATALOGUE).to_pandas()
     quarantine = tables.read_csv(folder / "quarantine.csv", tables.QUARANTINE)
     judged: dict[str, Any] = {}

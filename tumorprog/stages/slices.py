@@ -47,7 +47,9 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     rejected = streaming.write_shards(work, transform, out / "slices", tables.SLICES)
     tables.write_csv(out / "slices" / "_cohort.csv", cohort, tables.COHORT)
     tables.write_csv(out / "slices" / "_rejected.csv", rejected, tables.QUARANTINE)
-    return f"{work.num_rows - len(rejected):,} images, {len(rejected):,} rejected"
+    counts = {"images": work.num_rows - len(rejected), "rejected": len(rejected)}
+    tables.write_json(out / "slices" / tables.SUMMARY, {**counts, "scaling": settings.slices.scaling})
+    return f"{counts['images']:,} images, {counts['rejected']:,} rejected"
 
 
 def plan(grading: pd.DataFrame, cohort: pd.DataFrame, settings: Settings) -> pa.Table:

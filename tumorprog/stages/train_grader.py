@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from tumorprog.training import Tally, class_weights, evaluate, train_epoch
 
 log = logging.getLogger(__name__)
 
+_RAY_FOLDER = ".ray"
+"""Ray Train's own notes, by which a killed run finds its place again."""
 _SHUFFLE_ROWS = 1024
 """The shards lie in random order already (`stages.slices.plan`); this buffer, 50 MB, makes each epoch another one."""
 _KNOWN = [name for name in tables.SLICES.names if name != "image"]
@@ -108,7 +111,7 @@ def _train(slices: Path, target: Path, settings: Settings, *, known: pd.DataFram
     """Trains one grader and predicts all slices with it; finished work of an interrupted call is not done again."""
     if not (target / "predictions.parquet").exists():
         shards = tables.shards(slices)
-        _fit(shards, _plan(known, target, settings, protocol=protocol), known)
+        _fit(shards, _plan(known, target, settings, made_with=tables.read_summary(slices), protocol=protocol), known)
         everything = np.ones(int(known["slice"].max()) + 1, bool)
         rows = streaming.read_rows(shards, ["slice", "image"], wanted=everything).rename_columns({"slice": "row"})
         scores = score(rows, target, settings.grader, num_rows=len(known)).rename(columns={"row": "slice"})
@@ -116,17 +119,18 @@ def _train(slices: Path, target: Path, settings: Settings, *, known: pd.DataFram
         table = pa.Table.from_pandas(predictions, tables.GRADER_PREDICTIONS, preserve_index=False)
         tables.write_shard(target / "predictions.parquet", table, tables.GRADER_PREDICTIONS)
         (target / "checkpoint.pt").unlink()
+        shutil.rmtree(target / _RAY_FOLDER, ignore_errors=True)  # there is none if no worker was asked for
     return tables.read_csv(target / "history.csv", tables.HISTORY)
 
 
-def _plan(known: pd.DataFrame, target: Path, settings: Settings, *, protocol: str) -> Plan:
+def _plan(known: pd.DataFrame, target: Path, settings: Settings, *, made_with: dict[str, Any], protocol: str) -> Plan:
     training = known.loc[known["side"] == "train", "grade"]
     counts = [int((training == grade).sum()) for grade in tables.GRADES]
     description = {
         "model": "torchvision resnet18",
         "classes": list(tables.GRADES),
         "image_size": tables.IMAGE_SIZE,
-        "scaling": settings.slices.scaling,
+        "scaling": made_with["scaling"],
         "channel_mean": list(grader.CHANNEL_MEAN),
         "channel_std": list(grader.CHANNEL_STD),
         "protocol": protocol,
@@ -168,7 +172,7 @@ def _fit(shards: list[Path], plan: Plan, known: pd.DataFrame) -> None:
         ),
         run_config=ray.train.RunConfig(
             name="ray_train",
-            storage_path=str(plan.target.parent / ".ray"),
+            storage_path=str(plan.target / _RAY_FOLDER),
             failure_config=ray.train.FailureConfig(max_failures=3),
         ),
     )
@@ -191,7 +195,7 @@ def _loop(config: dict[str, Any]) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     plan: Plan = config["plan"]
     context = ray.train.get_context()
-    if context.get_world_size() > 1 or os.environ.get("OMP_NUM_THREADS") == "1":
+    if plan.grader.workers:
         torch.set_num_threads(plan.cores)  # Ray gives a worker one thread, whatever the machine has
     state = torch.load(plan.checkpoint, map_location="cpu", weights_only=True)
     bare = grader.build("none", seed=plan.seed)

@@ -67,7 +67,8 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     history = pd.concat([result["history"] for result in results], ignore_index=True)
     tables.write_csv(target / "history.csv", history, tables.PROGRESSION_HISTORY)
     tables.write_csv(target / "folds.csv", _folds(series, trials), tables.FOLDS)
-    _final_model(series, predictions, target, settings)
+    made_with = tables.read_summary(folder / "features")
+    _final_model(series, predictions, target, settings, made_with=made_with)
     honest = predictions[(predictions["Protocol"] == "patient") & (predictions["Cohort"] == "all")]
     error = (honest["Predicted_Progression_Timeline"] - honest["days"] / tables.DAYS_PER_MONTH).abs().mean()
     return (
@@ -221,7 +222,9 @@ def _folds(series: pd.DataFrame, trials: list[Trial]) -> pd.DataFrame:
     return pd.concat(tables_of_sides)
 
 
-def _final_model(series: pd.DataFrame, predictions: pd.DataFrame, target: Path, settings: Settings) -> None:
+def _final_model(
+    series: pd.DataFrame, predictions: pd.DataFrame, target: Path, settings: Settings, *, made_with: dict[str, Any]
+) -> None:
     patients = series["PatientID"].to_numpy()
     train, validation = splits.inner_split(patients, seed=settings.seed)
     model, losses = fit_progression(
@@ -237,7 +240,7 @@ def _final_model(series: pd.DataFrame, predictions: pd.DataFrame, target: Path, 
     description = {
         "model": "bidirectional LSTM",
         "vector_length": tables.VECTOR_LENGTH,
-        "wavelet": settings.features.wavelet,
+        "wavelet": made_with["wavelet"],
         "progression": asdict(settings.progression),
         "seed": settings.seed,
         "epochs": len(losses),
