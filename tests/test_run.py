@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from tumorprog import run
+from tumorprog import run, storage
 from tumorprog.errors import InputError
 from tumorprog.settings import Settings, with_values
 
@@ -119,7 +119,7 @@ def test_a_stage_without_what_it_reads_says_which_command_makes_it(tmp_path, cal
 
 
 def test_two_commands_on_one_run_directory_are_refused(tmp_path, calls):
-    with run.locked(tmp_path), pytest.raises(InputError, match="another tumorprog command"):
+    with storage.locked(tmp_path), pytest.raises(InputError, match="another tumorprog command"):
         work(tmp_path)
 
 

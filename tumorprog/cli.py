@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tumorprog import __version__
+from tumorprog import __version__, storage, terminal
 from tumorprog.errors import InputError, SettingsError, TumorprogError
 from tumorprog.settings import Settings, check_name, lookup, with_values
 
@@ -123,7 +122,7 @@ def _say(text: str) -> None:
 
 def _listen() -> None:
     """Log lines to stderr; SIGTERM (`ray job stop`) ends as Ctrl-C does, with its own exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.basicConfig(level=logging.WARNING, handlers=[terminal.handler(sys.stderr)])
     logging.getLogger("tumorprog").setLevel(logging.INFO)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # Before ray is imported, which reads it: short trainings end sooner.
@@ -160,15 +159,14 @@ def _parse(name: str, command: Command, words: list[str]) -> tuple[argparse.Name
         group = action.dest.split(".")[0]
         if group in Settings.__dataclass_fields__ and group not in command.shows:
             action.help = argparse.SUPPRESS
-    parser.default_config_files = _remembered(words)
     try:
-        parsed = parser.parse_args([_without_alias(word) for word in words])
+        parsed = parser.parse_args([*_remembered(words), *map(_without_alias, words)])
         made = parser.instantiate(parsed)
     except (jsonargparse.ArgumentError, ValueError) as error:
         raise _mendable(str(error)) from error
     settings = Settings(**{group: getattr(made, group) for group in Settings.__dataclass_fields__})
     given = {name: lookup(settings, name) for name in PATHS if lookup(settings, name)}
-    return parsed, with_values(settings, {name: str(Path(path).absolute()) for name, path in given.items()})
+    return parsed, with_values(settings, {name: storage.absolute(path) for name, path in given.items()})
 
 
 def _settings_parser(**about: str) -> Any:
@@ -177,7 +175,7 @@ def _settings_parser(**about: str) -> Any:
     class Formatter(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
         """Keeps the examples as they are written."""
 
-    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True, config_read_mode_fsspec_enabled=True)
     parser = jsonargparse.ArgumentParser(formatter_class=Formatter, exit_on_error=False, allow_abbrev=False, **about)
     parser.add_class_arguments(Settings)
     return parser
@@ -199,7 +197,8 @@ def _remembered(words: list[str]) -> list[str]:
     finder.add_argument("--run", default="")
     known, _ = finder.parse_known_args(words)
     folder = known.run or known.out
-    return [str(Path(folder, "config.yaml"))] if folder and Path(folder, "config.yaml").is_file() else []
+    config = storage.place(folder) / "config.yaml"
+    return ["--config", str(config)] if folder and config.is_file() else []
 
 
 def _mendable(message: str) -> SettingsError:
@@ -226,7 +225,9 @@ def save_config(folder: Path, settings: Settings) -> None:
         rests_on["data fingerprint"] = json.loads(summary.read_text())["fingerprint"]
     above = "".join(f"# {name}: {value}\n" for name, value in rests_on.items())
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(above + parser.dump(parser.parse_object(asdict(settings)), with_comments=True))
+    storage.write_text(
+        folder / "config.yaml", above + parser.dump(parser.parse_object(asdict(settings)), with_comments=True)
+    )
 
 
 def _run_stages(folder: Path, settings: Settings, stages: Sequence["Stage"]) -> str:
@@ -242,7 +243,7 @@ def _run_stages(folder: Path, settings: Settings, stages: Sequence["Stage"]) -> 
 def _run(parsed: argparse.Namespace, settings: Settings) -> str:
     from tumorprog import run
 
-    folder = Path(parsed.out)
+    folder = storage.place(parsed.out)
     told = _run_stages(folder, settings, run.with_what_they_need(settings))
     return "\n".join([told, *_headline(folder)])
 
@@ -258,13 +259,29 @@ def _stage(name: str) -> Callable[[argparse.Namespace, Settings], str]:
     def act(parsed: argparse.Namespace, settings: Settings) -> str:
         from tumorprog import run
 
-        return _run_stages(Path(parsed.out), settings, [run.stage_named(name)])
+        return _run_stages(storage.place(parsed.out), settings, [run.stage_named(name)])
 
     return act
 
 
+def _catalogue(parsed: argparse.Namespace, settings: Settings) -> str:
+    from tumorprog import run, tables
+    from tumorprog.cohort import inventory
+
+    folder = storage.place(parsed.out)
+    told = _run_stages(folder, settings, [run.stage_named("catalogue")])
+    lines = [inventory.describe(tables.read_summary(folder / "catalogue")), told]
+    if parsed.check:
+        from tumorprog.stages import catalogue
+
+        findings = catalogue.check(folder, settings)
+        tables.write_csv(folder / "check.csv", findings, inventory.FINDINGS)
+        lines += ["", inventory.tell(findings), f"each of them: {folder / 'check.csv'}"]
+    return "\n".join(lines)
+
+
 def _synthesize(parsed: argparse.Namespace, settings: Settings) -> str:
-    folder = Path(parsed.out)
+    folder = storage.place(parsed.out)
     _write_cohort(folder, settings)
     options = " ".join(f"--{name.removeprefix('archive.')} '{path}'" for name, path in _trees(folder).items())
     return f"synthetic cohort: {folder}\nrun everything on it with: tumorprog run {options} --out RUN"
@@ -299,13 +316,13 @@ def _demo(parsed: argparse.Namespace, settings: Settings) -> str:
 def _predict(parsed: argparse.Namespace, settings: Settings) -> str:
     from tumorprog import run
 
-    folder, out = Path(parsed.run), Path(parsed.out)
+    folder, out = storage.place(parsed.run), storage.place(parsed.out)
     for name in ("grader", "progression"):
         (out / name).mkdir(parents=True, exist_ok=True)
         for file in ("model.safetensors", "model.json"):
             if not (folder / name / file).is_file():
                 raise InputError(f"{folder / name / file}: missing; --run takes a finished run with both models")
-            shutil.copy2(folder / name / file, out / name / file)  # with its times: the same model stays the same
+            storage.copy(folder / name / file, out / name / file)
     images = with_values(settings, {"archive.grading": "", "archive.grades": "", "archive.progression": parsed.images})
     return "\n".join([_run_stages(out, images, run.PREDICT), f"predictions: {out / 'predictions.csv'}"])
 
@@ -313,7 +330,7 @@ def _predict(parsed: argparse.Namespace, settings: Settings) -> str:
 def _tune(parsed: argparse.Namespace, settings: Settings) -> str:
     from tumorprog import run
 
-    folder = Path(parsed.out)
+    folder = storage.place(parsed.out)
     told = _run_stages(folder, with_values(settings, {"tune.sweep": parsed.sweep}), [run.TUNE])
     return "\n".join([told, f"trials: {folder / 'tune' / 'trials.csv'}", f"best: {folder / 'tune' / 'best.yaml'}"])
 
@@ -353,10 +370,17 @@ COMMANDS = {
     ),
     "catalogue": Command(
         does="Read the headers of all files: a row per slice, and a reason for each file that is not used.",
-        act=_stage("catalogue"),
-        shows=("cluster", "archive"),
-        words=(_OUT,),
-        examples=("tumorprog catalogue --progression Brain-Tumor-Progression --out runs/btp",),
+        act=_catalogue,
+        shows=("cluster", "archive", "cohort"),
+        words=(
+            _OUT,
+            ("--check", {"action": "store_true", "help": "say what is wrong with the data"}),
+        ),
+        examples=(
+            "tumorprog catalogue --progression Brain-Tumor-Progression --out runs/btp",
+            "tumorprog catalogue --grading REMBRANDT --grades clinical_2014-01-16.xlsx --out runs/tcia --check",
+            "tumorprog catalogue --progression s3://bucket/BTP --out s3://bucket/runs/btp",
+        ),
     ),
     "slices": Command(
         does="Make the grader's 224 x 224 images of the graded patients.",

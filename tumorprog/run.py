@@ -7,23 +7,19 @@ are moved into place when it has finished: what is in place is whole, and what a
 found again by the same command, because the folder's name says what it is a part of.
 """
 
-import fcntl
 import hashlib
 import importlib
 import importlib.metadata
 import json
 import logging
-import os
-import shutil
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tumorprog import __version__
+from tumorprog import __version__, storage
 from tumorprog.errors import InputError
 from tumorprog.settings import Settings, lookup
 from tumorprog.tables import write_json
@@ -170,7 +166,7 @@ def run_stages(folder: Path, settings: Settings, stages: Sequence[Stage] = STAGE
     """
     folder.mkdir(parents=True, exist_ok=True)
     worked = 0
-    with locked(folder):
+    with storage.locked(folder):
         for number, stage in enumerate(stages, 1):
             worked += _run_if_due(folder, settings, stage, label=f"[{number}/{len(stages)}] {stage.command}")
     return worked
@@ -179,7 +175,7 @@ def run_stages(folder: Path, settings: Settings, stages: Sequence[Stage] = STAGE
 def _run_if_due(folder: Path, settings: Settings, stage: Stage, *, label: str) -> bool:
     record = read_record(folder)["stages"].get(stage.name)
     fingerprint = _fingerprint(folder, settings, stage)
-    if record and record["fingerprint"] == fingerprint and _all_there(folder, record["left"]):
+    if record and record["fingerprint"] == fingerprint and _all_there(folder, record["left"], stage.leaves):
         log.info("%s: nothing changed, nothing to do", label)
         return False
     log.info("%s: starting", label)
@@ -190,7 +186,7 @@ def _run_if_due(folder: Path, settings: Settings, stage: Stage, *, label: str) -
     _move_into_place(folder, partial, stage)
     _write_record(folder, stage, {"fingerprint": fingerprint, "settings": _depends_on(settings, stage)})
     for left_over in (folder / ".partial").glob(f"{stage.name}-*"):
-        shutil.rmtree(left_over)
+        storage.remove(left_over)
     log.info("%s: %s (%.0f s)", label, summary, time.monotonic() - started)
     return True
 
@@ -201,15 +197,12 @@ def _move_into_place(folder: Path, partial: Path, stage: Stage) -> None:
     if record["stages"].pop(stage.name, None):
         write_json(folder / "run.json", record)
     for name in stage.leaves:
-        target = folder / name
-        if target.is_dir():
-            shutil.rmtree(target)
-        (partial / name).replace(target)
+        storage.move(partial / name, folder / name)
 
 
 def _write_record(folder: Path, stage: Stage, known: dict[str, Any]) -> None:
     record = read_record(folder)
-    left = {str(path.relative_to(folder)): path.stat().st_size for path in _files(folder, stage.leaves)}
+    left = dict(_sizes(folder, stage.leaves))
     record["versions"] = versions()
     record["stages"][stage.name] = {**known, "id": uuid.uuid4().hex, "left": left}
     write_json(folder / "run.json", record)
@@ -253,52 +246,29 @@ def _fingerprint(folder: Path, settings: Settings, stage: Stage) -> str:
             command = stage_named(maker[name]).command
             raise InputError(f"{folder / name}: missing, and {stage.command} reads it; run `tumorprog {command}` first")
         read[name] = done[maker[name]]["id"] if maker[name] in done else _tree_stamp(folder / name)
-    outside = {name: _tree_stamp(Path(lookup(settings, name))) for name in stage.files if lookup(settings, name)}
+    outside = {
+        name: _tree_stamp(storage.place(lookup(settings, name))) for name in stage.files if lookup(settings, name)
+    }
     known = {"version": __version__, "settings": _depends_on(settings, stage), "read": read, "outside": outside}
     return hashlib.sha256(json.dumps(known, sort_keys=True, default=list).encode()).hexdigest()
 
 
 def _tree_stamp(path: Path) -> str:
     """A hash over names, sizes and times of change of all files below a path; "" where there is none."""
-    stamp = hashlib.sha256()
-    if path.is_file():
-        return _file_stamp(path)
-    for directory, folders, names in os.walk(path):
-        folders.sort()
-        for name in sorted(names):
-            one = Path(directory, name)
-            stamp.update(os.fsencode(one.relative_to(path)) + _file_stamp(one).encode())
-    return stamp.hexdigest() if path.exists() else ""
+    if not path.exists():
+        return ""
+    # a sum, because it needs neither an order nor memory, however many files there are
+    total = sum(int.from_bytes(hashlib.sha256(repr(file).encode()).digest()) for file in storage.walk(path))
+    return f"{total % 2**256:064x}"
 
 
-def _file_stamp(path: Path) -> str:
-    try:
-        status = path.stat()
-    except OSError as error:  # a dangling link, say; the catalogue will quarantine it
-        return f"unreadable {error.errno}"
-    return f"{status.st_size} {status.st_mtime_ns}"
-
-
-def _files(folder: Path, leaves: Sequence[str]) -> Iterator[Path]:
+def _sizes(folder: Path, leaves: Sequence[str]) -> Iterator[tuple[str, int]]:
     for name in leaves:
-        path = folder / name
-        yield from sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+        top = str(folder / name)
+        for file in storage.walk(folder / name):
+            yield name + file.path.removeprefix(top), file.num_bytes
 
 
-def _all_there(folder: Path, left: dict[str, int]) -> bool:
-    return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in left.items())
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds a run directory, where two commands would tear each other's results; the lock goes with the process.
-
-    Raises:
-        InputError: if another process holds it.
-    """
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(f"{folder}: another tumorprog command works there; wait for it or choose --out") from error
-        yield
+def _all_there(folder: Path, left: dict[str, int], leaves: Sequence[str]) -> bool:
+    found = dict(_sizes(folder, leaves))
+    return all(found.get(name) == size for name, size in left.items())

@@ -6,16 +6,18 @@ what people open. Files are written beside their place and renamed into it: what
 
 import csv
 import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
+from tumorprog import storage
 from tumorprog.errors import InputError
 
 GRADES = (2, 3, 4)
@@ -43,15 +45,16 @@ REASONS = {
     "truncated_pixels": "fewer bytes of pixel data than the header promises",
     "undecodable": "the pixel data could not be decoded",
     "no_identity": "neither the header nor the path says which patient or series it is",
-    "duplicate": "the same SOP instance was already read from another file",
+    "duplicate": "the same SOP instance was already read from another file, with the same pixels",
+    "conflict": "the same SOP instance was already read from another file, with other pixels",
 }
 """The fixed list of reasons in `quarantine.csv` and what each means."""
 
-_TEXT, _INT, _REAL = pa.string(), pa.int32(), pa.float64()
+_TEXT, _INT, _LONG, _REAL = pa.string(), pa.int32(), pa.int64(), pa.float64()
 
 CATALOGUE = pa.schema(
     {
-        "path": _TEXT,  # absolute
+        "path": _TEXT,  # absolute; bytes of a name that are not UTF-8 stand as \\xNN
         "frame": _INT,  # 0-based; 0 for single-frame files
         "cohort": _TEXT,  # "grading" or "progression": which tree the file came from
         "PatientID": _TEXT,
@@ -77,6 +80,17 @@ CATALOGUE = pa.schema(
         "position_mm": _REAL,  # along the normal of the slice; NaN if unknown
         "stack": _INT,  # within the series: what shares orientation, size and echo
         "order": _INT,  # within the series: by stack, then position, then InstanceNumber
+        "slice_spacing_mm": _REAL,  # median distance between the positions of the stack; NaN if it has fewer than two
+        "missing_before": _INT,  # slices that seem to be missing between this one and the one before it in the stack
+        "repeats": _INT,  # slices before this one in the stack at the same position
+        "PhotometricInterpretation": _TEXT,
+        "RescaleSlope": _REAL,
+        "RescaleIntercept": _REAL,
+        "pixel_offset": _LONG,  # byte of the file at which the frame's stored values begin; -1: only by parsing DICOM
+        "pixel_bytes": _LONG,  # how many; -1 likewise
+        "pixel_dtype": _TEXT,  # of the stored values, with byte order, such as "<u2"; "" likewise
+        "file_bytes": _LONG,  # size of the file
+        "warnings": _TEXT,  # what pydicom found odd about the file, without the values it quotes
     }
 )
 
@@ -166,10 +180,18 @@ def shards(folder: Path) -> list[Path]:
     Raises:
         InputError: if there is none.
     """
-    found = sorted(folder.glob("*.parquet"))
+    found = sorted(folder.glob("[!._]*.parquet"))
     if not found:
         raise InputError(f"{folder}: no *.parquet there; run `tumorprog {folder.name}` first")
     return found
+
+
+def scan(paths: Sequence[Path]) -> pads.Dataset:
+    """Parquet files of one schema as a table that is read in pieces, and only as far as it is asked for."""
+    if not storage.is_remote(str(paths[0])):
+        return pads.dataset([str(path) for path in paths], format="parquet")
+    fs, _ = storage.file_system(paths[0])
+    return pads.dataset([storage.file_system(path)[1] for path in paths], filesystem=fs, format="parquet")
 
 
 def read_shards(folder: Path, schema: pa.Schema, columns: Sequence[str] = ()) -> pa.Table:
@@ -189,23 +211,54 @@ def read_shards(folder: Path, schema: pa.Schema, columns: Sequence[str] = ()) ->
 
 def _read_one(path: Path, schema: pa.Schema, names: list[str]) -> pa.Table:
     try:
-        return pq.read_table(path, columns=names).cast(pa.schema([schema.field(name) for name in names]))
+        with path.open("rb") as file:
+            return pq.read_table(file, columns=names).cast(pa.schema([schema.field(name) for name in names]))
     except (pa.ArrowInvalid, KeyError, ValueError, OSError) as error:
         raise InputError(f"{path}: not a table of ours ({error}); delete it and run the stage again") from error
 
 
+class Shard:
+    """A Parquet file that is being written, a row group at a time."""
+
+    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema) -> None:
+        self._writer, self._schema = writer, schema
+
+    def add(self, table: pa.Table) -> None:
+        """Appends rows, which have exactly the columns of the schema."""
+        self._writer.write_table(table.select(self._schema.names).cast(self._schema))
+
+    def note(self, told: Mapping[str, str]) -> None:
+        """Puts words into the file's own metadata."""
+        self._writer.add_key_value_metadata(dict(told))
+
+
+@contextmanager
+def shard(path: Path, schema: pa.Schema) -> Iterator[Shard]:
+    """A Parquet file to be filled, that appears whole or not at all.
+
+    Pixels are neither compressed nor counted: they would shrink little, and read faster as they are.
+
+    Args:
+        path: of the file; its folder must exist.
+        schema: the contract.
+    """
+    others = [name for name in schema.names if name != "image"]
+    plain = {"compression": "none", "use_dictionary": others, "write_statistics": others}
+    how = plain if "image" in schema.names else {"compression": "zstd"}
+    with storage.whole(path) as file, pq.ParquetWriter(file, schema, **how) as writer:
+        yield Shard(writer, schema)
+
+
 def write_shard(path: Path, table: pa.Table, schema: pa.Schema) -> None:
-    """Writes one Parquet file whole or not at all; uncompressed pixels read faster than they would inflate.
+    """Writes one Parquet file whole or not at all.
 
     Args:
         path: of the file; its folder must exist.
         table: has exactly the columns of `schema`.
         schema: the contract.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    compression = "none" if "image" in schema.names else "zstd"
-    pq.write_table(table.select(schema.names).cast(schema), beside, compression=compression, row_group_size=256)
-    beside.replace(path)
+    with shard(path, schema) as file:
+        file.add(table)
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -217,7 +270,8 @@ def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path}: no such file; run the stage that leaves it first")
     text = dict.fromkeys(("PatientID", "patient", "date", "Type", "Institution", "SeriesInstanceUID"), str)
-    frame = pd.read_csv(path, dtype=text)
+    with path.open("rb") as file:
+        frame = pd.read_csv(file, dtype=text)
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise InputError(f"{path}: no column {missing[0]!r}; found {', '.join(map(str, frame.columns))}")
@@ -228,16 +282,13 @@ def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 def write_csv(path: Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:
     """Writes the named columns, in that order, whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    frame.reindex(columns=list(columns)).to_csv(beside, index=False, quoting=csv.QUOTE_MINIMAL)
-    beside.replace(path)
+    with storage.whole(path) as file:
+        frame.reindex(columns=list(columns)).to_csv(file, index=False, quoting=csv.QUOTE_MINIMAL)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Writes indented JSON, whole or not at all; NaN is refused because JSON has none."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
-    beside.replace(path)
+    storage.write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

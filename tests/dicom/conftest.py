@@ -1,8 +1,28 @@
+import imagecodecs
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.pixels.encoders import RLELosslessEncoder
 from pydicom.sequence import Sequence
-from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import (
+    HTJ2K,
+    EnhancedMRImageStorage,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    MRImageStorage,
+    RLELossless,
+    generate_uid,
+)
+from pydicom.uid import JPEG2000 as JPEG2000Lossy  # noqa: N811
 
 
 def _items(**elements):
@@ -66,6 +86,57 @@ def _enhanced_dataset(frames=4):
     return dataset
 
 
+def _encode(stored, syntax, *, bits=0, **how):
+    """One frame of (rows, columns) as a codestream; `how` goes to imagecodecs. Signed numbers go as DICOM has them."""
+    bits = bits or 8 * stored.itemsize
+    unsigned = stored.view(f"u{stored.itemsize}")
+    unsigned = unsigned & unsigned.dtype.type(2**bits - 1)
+    if syntax == RLELossless:
+        return RLELosslessEncoder.encode(
+            stored.tobytes(),
+            rows=stored.shape[0],
+            columns=stored.shape[1],
+            samples_per_pixel=1,
+            bits_allocated=8 * stored.itemsize,
+            bits_stored=8 * stored.itemsize,
+            pixel_representation=0,
+            photometric_interpretation="MONOCHROME2",
+            number_of_frames=1,
+            encoding_plugin="pydicom",
+        )
+    if syntax in {JPEGBaseline8Bit, JPEGExtended12Bit}:
+        return imagecodecs.jpeg8_encode(unsigned, **{"level": 98, "bitspersample": bits, **how})
+    if syntax in {JPEGLossless, JPEGLosslessSV1}:
+        return imagecodecs.jpeg8_encode(unsigned, lossless=True, **{"predictor": 1, "bitspersample": bits, **how})
+    if syntax in {JPEGLSLossless, JPEGLSNearLossless}:
+        return imagecodecs.jpegls_encode(stored.view(unsigned.dtype), **how)
+    if syntax in {JPEG2000Lossless, JPEG2000Lossy}:
+        return imagecodecs.jpeg2k_encode(
+            stored, **{"codecformat": "j2k", "reversible": True, "level": 0, "bitspersample": bits, **how}
+        )
+    assert syntax in {HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL}
+    return imagecodecs.htj2k_encode(stored, **{"reversible": True, **how})
+
+
+def _compress(dataset, frames, syntax):
+    """The dataset with these encoded frames as its pixels."""
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.PixelData = encapsulate(list(frames))
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    return dataset
+
+
+@pytest.fixture
+def encode():
+    return _encode
+
+
+@pytest.fixture
+def compress():
+    return _compress
+
+
 @pytest.fixture
 def mr_dataset():
     return _mr_dataset
@@ -85,5 +156,15 @@ def save(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         dataset.save_as(path, enforce_file_format=True)
         return str(path)
+
+    return write
+
+
+@pytest.fixture
+def save_compressed(save):
+    """Writes an MR object of `stored` with these codestreams as its pixels, one a frame; gives its path."""
+
+    def write(stored, syntax, *codestreams, **elements):
+        return save(_compress(_mr_dataset(stored, **elements), codestreams, syntax))
 
     return write

@@ -2,14 +2,18 @@
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
+import ray
 
+from tumorprog import cli, storage, tables
 from tumorprog.run import read_record
 from tumorprog.synthetic import archive, plan
 
@@ -58,3 +62,66 @@ def test_a_run_killed_in_the_middle_of_training_goes_on_from_its_last_epoch(coho
     assert history["Epoch"].tolist() == [1, 2, 3]
     pd.testing.assert_frame_equal(history.head(len(before)), before)
     assert not list((run / ".partial").iterdir())
+
+
+def finish(command, run, *words):
+    """Runs a command to its end; what it said."""
+    process = start(command, run, *words)
+    told, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, told
+    return told
+
+
+def result(run):
+    """All that catalogue and slices leave, but for the paths of temporary folders."""
+    found = {
+        name: tables.read_shards(run / name, schema).to_pandas()
+        for name, schema in (("catalogue", tables.CATALOGUE), ("slices", tables.SLICES))
+    }
+    return {**found, "quarantine": pd.read_csv(run / "quarantine.csv")}
+
+
+def test_ingest_killed_at_any_moment_ends_as_if_it_had_not_been(cohort_folder, tmp_path):
+    """SIGKILL at random times, again and again; then the archive changes, and again."""
+    tree = tmp_path / "tree"
+    shutil.copytree(cohort_folder / plan.GRADING, tree)
+    inputs = ("--grading", str(tree), "--grades", str(cohort_folder / archive.CLINICAL_TABLE), "--cluster.cores", "2")
+    began = time.monotonic()
+    finish("catalogue", tmp_path / "whole", *inputs)
+    usual = time.monotonic() - began
+    finish("slices", tmp_path / "whole")
+    expected = result(tmp_path / "whole")
+
+    moments = np.random.default_rng(0)
+    for command in ("catalogue", "slices"):
+        for _ in range(3):
+            process = start(command, tmp_path / "killed", *inputs)
+            time.sleep(moments.uniform(0.3, 1.0) * usual)
+            kill(process)
+        finish(command, tmp_path / "killed", *inputs)
+    assert not list((tmp_path / "killed" / ".partial").iterdir())
+    for name, table in result(tmp_path / "killed").items():
+        pd.testing.assert_frame_equal(table, expected[name])
+
+
+def test_a_kill_while_results_are_moved_into_place_loses_nothing(cohort_folder, tmp_path, monkeypatch):
+    """The moment at which the old catalogue is gone and the new one is not there yet."""
+    tree = tmp_path / "tree"
+    shutil.copytree(next((cohort_folder / plan.PROGRESSION).glob("PGBM*")), tree / "PGBM-001")
+    words = ["catalogue", "--progression", str(tree), "--out", str(tmp_path / "run"), "--cluster.cores", "2"]
+    assert cli.main(words) == 0
+    before = tables.read_shards(tmp_path / "run" / "catalogue", tables.CATALOGUE)
+    (tree / "new.txt").write_text("no image")
+
+    def dies(source, target):
+        storage.remove(target)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "move", dies)
+        assert cli.main(words) == 130
+    assert not (tmp_path / "run" / "catalogue").exists()
+    assert cli.main(words) == 0
+    ray.shutdown()
+    assert tables.read_shards(tmp_path / "run" / "catalogue", tables.CATALOGUE).equals(before)
+    assert pd.read_csv(tmp_path / "run" / "quarantine.csv")["reason"].tolist() == ["not_dicom"]

@@ -146,12 +146,14 @@ def _sheets(path: Path) -> list[pd.DataFrame]:
     """The tables of a file, the likeliest first; all text, without spaces around names and values."""
     try:
         if path.suffix.lower() in {".xlsx", ".xlsm"}:
-            sheets = pd.read_excel(path, sheet_name=None, dtype=str, keep_default_na=False, engine="openpyxl")
+            with path.open("rb") as file:
+                sheets = pd.read_excel(file, sheet_name=None, dtype=str, keep_default_na=False, engine="openpyxl")
             tables = [sheets[name] for name in sorted(sheets, key=lambda name: name.strip() != _SHEET)]
         else:
             # utf-8-sig: spreadsheets begin their text files with a byte order mark
             options: Any = {"dtype": str, "keep_default_na": False, "sep": None, "encoding": "utf-8-sig"}
-            tables = [pd.read_csv(path, engine="python", **options)]
+            with path.open("rb") as file:
+                tables = [pd.read_csv(file, engine="python", **options)]
     except (ValueError, OSError, KeyError, zipfile.BadZipFile, pd.errors.ParserError) as error:
         raise InputError(
             f"{path}: cannot be read as a table ({error}); give xlsx, csv or tab-separated text"

@@ -3,6 +3,7 @@
 import functools
 import logging
 import math
+import re
 import struct
 import warnings
 import zlib
@@ -10,12 +11,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pydicom import config
+from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as ItemSequence
 from pydicom.tag import BaseTag, Tag
+from pydicom.valuerep import VR
 
 DAMAGE = (
     # ends of files, lengths and offsets that point nowhere
@@ -60,18 +62,106 @@ _IN_GROUPS = {
 _INT32 = range(-(2**31), 2**31)
 
 
+_PYDICOM = logging.getLogger("pydicom")
+
+_SAID = (
+    (re.compile(r"VR, but found"), "explicit VR where implicit was stated, or the reverse"),
+    (re.compile(r"[Ee]nd of file|has been reached"), "the file ends inside an element"),
+    (re.compile(r"escape sequence|[Ee]ncoding|Specific Character Set|code extension"), "text not in its character set"),
+    (re.compile(r"exceeds the maximum"), "a value longer than its VR allows"),
+    (re.compile(r"[Ll]ength"), "a value of a length that its VR does not allow"),
+    (re.compile(r"[Vv]alue"), "a value that its VR does not allow"),
+    (re.compile(r"'UN'|Unknown"), "an unknown tag or VR"),
+)
+"""What pydicom's messages mean, the first that fits, in our words: its own quote values, which may name a patient."""
+
+_VR_SAID = re.compile(rf"\bVR (?:of )?'?({'|'.join(sorted(VR))})\b")
+
+_listening: list[set[str]] = []
+
+
+class _Ear(logging.Handler):
+    """Keeps what pydicom logs; most of it is warned of too, and the rest at the level of warnings only."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _listening[-1].add(in_our_words(record.getMessage()))
+
+
+_EAR = _Ear(logging.WARNING)
+
+
 @contextmanager
-def quiet_pydicom() -> Iterator[None]:
-    """Keeps pydicom from warning and logging: it quotes headers, and these may name a patient."""
-    logger = logging.getLogger("pydicom")
-    propagates = logger.propagate
-    with warnings.catch_warnings(), config.disable_value_validation():
-        warnings.simplefilter("ignore")
-        logger.propagate = False
+def quiet_pydicom() -> Iterator[set[str]]:
+    """Keeps pydicom from warning and logging: it quotes headers, and these may name a patient.
+
+    Yields:
+        What it had to say meanwhile, in our words; complete when the block has ended.
+    """
+    propagates, said = _PYDICOM.propagate, set[str]()
+    _PYDICOM.propagate = False
+    _PYDICOM.addHandler(_EAR)
+    _listening.append(said)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         try:
-            yield
+            yield said
         finally:
-            logger.propagate = propagates
+            said.update(in_our_words(str(warning.message)) for warning in caught)
+            _listening.pop()
+            _PYDICOM.propagate = propagates
+            if not _listening:
+                _PYDICOM.removeHandler(_EAR)
+
+
+def hear(said: set[str]) -> None:
+    """Adds to what the surrounding `quiet_pydicom` yields."""
+    if said and _listening:
+        _listening[-1].update(said)
+
+
+def in_our_words(message: str) -> str:
+    """A message of pydicom without anything that it may quote: no word of it is kept but the name of a VR."""
+    told = next((words for pattern, words in _SAID if pattern.search(message)), "another warning of pydicom")
+    vr = _VR_SAID.search(message)
+    return f"{told} ({vr[1]})" if vr and "its VR" in told else told
+
+
+class Elements:
+    """The elements of a data set that were asked for, by keyword; a value is converted when it is wanted."""
+
+    def __init__(self, found: Dataset | None = None) -> None:
+        self._raw = {} if found is None else {int(element.tag): element for element in found.values()}
+        encodings = found.original_character_set if found is not None else ()
+        self._encodings = (encodings,) if isinstance(encodings, str) else tuple(encodings)
+
+    def value(self, keyword: str) -> Any:
+        """What pydicom makes of an element; None if there is none."""
+        tag = int_of(keyword)
+        raw = self._raw.get(tag)
+        if raw is None:
+            return None
+        if isinstance(raw, DataElement):
+            return raw.value
+        # a sequence converts its items later, when what pydicom says of them would be lost
+        if keyword.endswith("Sequence") or raw.VR == "SQ" or len(raw.value or b"") > _LONGEST_KEPT:
+            return convert_raw_data_element(raw, encoding=list(self._encodings)).value
+        encoding = (raw.is_implicit_VR, raw.is_little_endian, *self._encodings)
+        converted, said = _convert(tag, raw.VR, raw.value, encoding)
+        hear(said)
+        return converted
+
+
+_LONGEST_KEPT = 256  # bytes
+
+
+@functools.lru_cache(maxsize=4096)
+def _convert(tag: int, vr: str | None, value: bytes | None, encoding: tuple[Any, ...]) -> tuple[Any, set[str]]:
+    """A value, and what pydicom had to say of it. Most values are the same in all slices of a series."""
+    implicit, little_endian, *encodings = encoding
+    raw = RawDataElement(BaseTag(tag), vr, len(value or b""), value, 0, implicit, little_endian)
+    with quiet_pydicom() as said:
+        converted = convert_raw_data_element(raw, encoding=encodings).value
+    return converted, said
 
 
 @functools.cache
@@ -80,24 +170,36 @@ def tag_of(keyword: str) -> BaseTag:
     return Tag(keyword)
 
 
-def value(dataset: Dataset, keyword: str) -> Any:
+@functools.cache
+def int_of(keyword: str) -> int:
+    """The tag as a number: pydicom's tags compare in Python, ten times as slowly."""
+    return int(Tag(keyword))
+
+
+def value(dataset: Elements | Dataset, keyword: str) -> Any:
     """What pydicom makes of an element; None if there is none, or what it holds cannot be parsed.
 
     One odd value among many must not cost the file: who needs the value says what its lack means.
+
+    Args:
+        dataset: an object's elements, or an item of a sequence.
+        keyword: of the element.
     """
-    tag = tag_of(keyword)
     try:
+        if isinstance(dataset, Elements):
+            return dataset.value(keyword)
+        tag = tag_of(keyword)
         return dataset[tag].value if tag in dataset else None
     except DAMAGE:
         return None
 
 
-def text(dataset: Dataset, keyword: str) -> str:
+def text(dataset: Elements | Dataset, keyword: str) -> str:
     r"""A text element without the spaces around it, several values joined by "\"; "" if missing."""
     return as_text(value(dataset, keyword))
 
 
-def whole(dataset: Dataset, keyword: str) -> int:
+def whole(dataset: Elements | Dataset, keyword: str) -> int:
     """The first value of a whole number; -1 if missing, no whole number, or beyond 32 bits."""
     number = as_number(value(dataset, keyword))
     return int(number) if number.is_integer() and int(number) in _INT32 else -1
@@ -105,6 +207,8 @@ def whole(dataset: Dataset, keyword: str) -> int:
 
 def as_text(found: Any) -> str:
     """A value as one line of printable text; "" for bytes, sequences and nothing."""
+    if type(found) is str and found.isprintable():  # nearly always; the checks below take ten times as long
+        return found.strip()
     if found is None or isinstance(found, bytes | ItemSequence):
         return ""
     joined = "\\".join(str(part).strip() for part in found) if isinstance(found, MultiValue) else str(found)
@@ -114,7 +218,7 @@ def as_text(found: Any) -> str:
 
 def as_number(found: Any) -> float:
     """The first of the values as a finite float; NaN if there is none."""
-    if isinstance(found, MultiValue | list):
+    if not isinstance(found, int | float) and isinstance(found, MultiValue | list):
         found = found[0] if found else None
     try:
         number = float(found)
@@ -131,7 +235,7 @@ def as_numbers(found: Any, count: int) -> tuple[float, ...]:
     return () if any(math.isnan(number) for number in numbers) else numbers
 
 
-def frame_groups(dataset: Dataset, frame: int) -> list[Dataset]:
+def frame_groups(dataset: Elements, frame: int) -> list[Dataset]:
     """The functional groups that speak of a frame: its own first, then what all frames share; [] if not enhanced."""
     shared, own = (items(value(dataset, keyword)) for keyword in GROUP_KEYWORDS)
     return [*own[frame : frame + 1], *shared[:1]]
@@ -142,7 +246,7 @@ def items(found: Any) -> Sequence[Dataset]:
     return found if isinstance(found, ItemSequence) else ()
 
 
-def frame_value(dataset: Dataset, groups: Sequence[Dataset], keyword: str) -> Any:
+def frame_value(dataset: Elements, groups: Sequence[Dataset], keyword: str) -> Any:
     """What an element says of a frame, wherever it is kept; None if nowhere.
 
     Args:
@@ -159,6 +263,6 @@ def frame_value(dataset: Dataset, groups: Sequence[Dataset], keyword: str) -> An
     return value(dataset, keyword)
 
 
-def frame_number(dataset: Dataset, groups: Sequence[Dataset], keyword: str) -> float:
+def frame_number(dataset: Elements, groups: Sequence[Dataset], keyword: str) -> float:
     """As `frame_value`, as a finite number; NaN if there is none."""
     return as_number(frame_value(dataset, groups, keyword))

@@ -1,6 +1,8 @@
 """A DICOM file in, the catalogue's rows of its frames out; pixels are not read."""
 
 import errno
+import functools
+import io
 import math
 import os
 import re
@@ -12,10 +14,11 @@ from typing import Any, BinaryIO
 
 from pydicom import uid
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_partial
-from pydicom.tag import BaseTag, Tag
 
-from tumorprog.dicom import elements, naming
+from tumorprog import storage
+from tumorprog.dicom import elements, naming, parsing
+from tumorprog.dicom.elements import Elements
+from tumorprog.dicom.parsing import PIXEL_BITS, Header
 from tumorprog.errors import DicomError
 
 NATIVE = frozenset(
@@ -28,14 +31,8 @@ NATIVE = frozenset(
 )
 """The transfer syntaxes of uncompressed pixels."""
 
-PIXEL_BITS = {"PixelData": (8, 16, 32, 64), "FloatPixelData": (32,), "DoubleFloatPixelData": (64,)}
-"""The elements that hold pixels, and the bits that a pixel can have in each."""
-
-# int, because pydicom's tags compare in Python
-_PIXEL_KEYWORDS = {int(Tag(keyword)): keyword for keyword in PIXEL_BITS}
-_FIRST_PIXELS, _FIRST_OF_DATASET, _DIRECTORY_GROUP = min(_PIXEL_KEYWORDS), 0x00080000, 0x0004
-_UNDEFINED_LENGTH = 0xFFFFFFFF
 _ITEM_BYTES = 8
+_DIRECTORY_GROUP = 0x0004
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 """How a DICOM file without a preamble begins: file meta information, or group 0008 in either byte order."""
 
@@ -49,6 +46,7 @@ _MR_CLASSES = frozenset(
 )
 _SECONDARY_CAPTURE = uid.SecondaryCaptureImageStorage  # its multi-frame children go on where it ends
 _MOST_PIXELS = 2**28
+_MOST_WARNINGS = 300  # characters
 _MOST_FRAMES = 2**17
 _LARGEST_SIDE = 32768
 
@@ -61,14 +59,18 @@ IMAGE_KEYWORDS = (
     "Rows",
     "Columns",
     "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "RescaleSlope",
+    "RescaleIntercept",
+    *elements.GROUP_KEYWORDS,
 )
-"""What is asked of any file before its pixels are believed."""
+"""What is asked of any file before its pixels are believed, and what they mean."""
 
 _PHYSICS_TEXTS = ("ProtocolName", "ImageType", "ContrastBolusAgent", "SequenceName", "MRAcquisitionType")
 _PHYSICS_NUMBERS = ("RepetitionTime", "EchoTime", "InversionTime", "FlipAngle")
 _CATALOGUE_KEYWORDS = (
     *IMAGE_KEYWORDS,
-    *elements.GROUP_KEYWORDS,
     *_PHYSICS_TEXTS,
     *_PHYSICS_NUMBERS,
     "ScanningSequence",
@@ -96,51 +98,31 @@ _CATALOGUE_KEYWORDS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Header:
-    """What precedes the pixels of a file, and where they begin.
+class Shape:
+    """Of the pixels of a file.
 
     Attributes:
-        dataset: the elements that were asked for.
-        transfer_syntax: as stated, or as the elements are encoded where nothing is stated.
-        pixel_keyword: a key of `PIXEL_BITS`, or "" if the file has no pixels, or an empty element of them.
-        pixel_vr: as stated; "" where it is implicit.
-        pixel_start: byte of the file at which the pixels' value begins; -1 if the data set is deflated.
-        pixel_bytes: how many of them the file holds, and not more than the element's length.
-        fragmented: whether the pixels stand in fragments, as compressed ones do.
-        ends_early: whether the file ends inside an element.
+        frames: how many.
+        rows: of a frame.
+        columns: of a frame.
+        bits: of a pixel's place.
+        bits_stored: how many of them, from the lowest, are the pixel's; all if it is not stated.
+        representation: 0 unsigned, 1 signed; what else is stated, no decoder reads.
+        photometric: PhotometricInterpretation; MONOCHROME2 if it is not stated.
     """
-
-    dataset: Dataset
-    transfer_syntax: str
-    pixel_keyword: str
-    pixel_vr: str
-    pixel_start: int
-    pixel_bytes: int
-    fragmented: bool
-    ends_early: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """Of the pixels of a file."""
 
     frames: int
     rows: int
     columns: int
     bits: int
+    bits_stored: int
+    representation: int
+    photometric: str
 
-
-class _Watch:
-    """Ends the reading at the pixels, and remembers what was seen last and where."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-        self.tag = self.length = self.start = 0
-        self.vr = ""
-
-    def __call__(self, tag: BaseTag, vr: str | None, length: int) -> bool:
-        self.tag, self.vr, self.length, self.start = int(tag), str(vr or ""), length, self.file.tell()
-        return self.tag >= _FIRST_PIXELS or self.tag < _FIRST_OF_DATASET
+    @property
+    def frame_bytes(self) -> int:
+        """The length of an uncompressed frame."""
+        return self.rows * self.columns * self.bits // 8
 
 
 def read_rows(path: str) -> list[dict[str, Any]]:
@@ -153,47 +135,71 @@ def read_rows(path: str) -> list[dict[str, Any]]:
         path: of any file; it need not be DICOM.
 
     Returns:
-        The columns of `tables.CATALOGUE` but `cohort`, `stack` and `order`, and `orientation`: the six direction
-        cosines with two decimals, joined by commas, "" if unknown. Missing text is "", a missing int -1, a missing
-        float NaN.
+        The columns of `tables.CATALOGUE` that a file tells of itself, and `orientation`: the six direction cosines
+        with two decimals, joined by commas, "" if unknown. Missing text is "", a missing int -1, a missing float NaN.
 
     Raises:
         DicomError: if the file has no MR image that can be used; the detail names no patient.
     """
-    with elements.quiet_pydicom():
+    with elements.quiet_pydicom() as said:
         with open_file(path) as file:
             header = read_header(file, _CATALOGUE_KEYWORDS)
-        identity = _identity(header, path)
-        _refuse_kind(header, identity["SeriesDescription"])
-        shape = image_shape(header)
-        if not identity["PatientID"]:
-            raise DicomError("no_identity", "no PatientID in the header, and no patient's folder in the path")
-        groups = [elements.frame_groups(header.dataset, frame) for frame in range(shape.frames)]
-        shared = {**identity, "path": path, "Rows": shape.rows, "Columns": shape.columns, **_shared(header)}
-        texts = _sequence_texts(header.dataset, identity["SeriesDescription"])
-        return [
-            {**shared, "frame": frame, "EchoNumbers": echo, **_frame(header.dataset, group, texts)}
-            for frame, (group, echo) in enumerate(zip(groups, _echoes(header.dataset, groups), strict=True))
-        ]
+        rows = _rows(header, path)
+    told = "; ".join(sorted(said))[:_MOST_WARNINGS]
+    for row in rows:
+        row["warnings"] = told
+    return rows
+
+
+def _rows(header: Header, path: str) -> list[dict[str, Any]]:
+    identity = _identity(header, path)
+    _refuse_kind(header, identity["SeriesDescription"])
+    shape = image_shape(header)
+    if not identity["PatientID"]:
+        raise DicomError("no_identity", "no PatientID in the header, and no patient's folder in the path")
+    groups = [elements.frame_groups(header.dataset, frame) for frame in range(shape.frames)]
+    shared = {**identity, "path": path, **_shared(header, shape)}
+    texts = _sequence_texts(header.dataset, identity["SeriesDescription"])
+    return [
+        {
+            **shared,
+            "frame": frame,
+            "EchoNumbers": echo,
+            "pixel_offset": header.start + frame * shape.frame_bytes if shared["pixel_dtype"] else -1,
+            **_frame(header.dataset, group, texts),
+        }
+        for frame, (group, echo) in enumerate(zip(groups, _echoes(header.dataset, groups), strict=True))
+    ]
 
 
 def open_file(path: str) -> BinaryIO:
-    """A file of at least one byte, open for reading.
+    """A file of at least one byte, open for reading at its start.
+
+    Args:
+        path: of a file of this machine, as `storage.walk` or the operating system names it, or its address in a store.
 
     Raises:
         DicomError: `unreadable` or `empty`.
     """
     try:
-        found = Path(path).stat()
-        if not stat.S_ISREG(found.st_mode):  # a pipe would never end
-            raise DicomError("unreadable", "not a regular file")
-        if found.st_size == 0:
-            raise DicomError("empty", "0 bytes")
-        return Path(path).open("rb")
+        file = storage.open_binary(path) if storage.is_remote(path) else _open_local(path)
+        num_bytes = file.seek(0, io.SEEK_END)
+        file.seek(0)
     except OSError as error:
         raise DicomError("unreadable", error.strerror or "the operating system gives no reason") from error
     except ValueError as error:
         raise DicomError("unreadable", "the path holds a character that no path can have") from error
+    if num_bytes == 0:
+        file.close()
+        raise DicomError("empty", "0 bytes")
+    return file
+
+
+def _open_local(path: str) -> BinaryIO:
+    place = Path(storage.local_name(path))
+    if not stat.S_ISREG(place.stat().st_mode):  # a pipe would never end
+        raise DicomError("unreadable", "not a regular file")
+    return place.open("rb")
 
 
 def read_header(file: BinaryIO, keywords: Sequence[str]) -> Header:
@@ -214,15 +220,12 @@ def read_header(file: BinaryIO, keywords: Sequence[str]) -> Header:
             if begins[:2] not in _FIRST_GROUPS:
                 raise DicomError(reason, "it begins neither with a DICOM preamble nor with a data set")
         file.seek(0)
-        watch = _Watch(file)
-        dataset = read_partial(
-            file, watch, force=True, specific_tags=[elements.tag_of(keyword) for keyword in keywords]
-        )
-        header = _header(file, dataset, watch)
+        header = parsing.parse(file, keywords)
     except elements.DAMAGE as error:
         raise damaged(error, reason, "the header") from None
-    if sop_class(header) == uid.MediaStorageDirectoryStorage or watch.tag >> 16 == _DIRECTORY_GROUP:
+    if sop_class(header) == uid.MediaStorageDirectoryStorage or header.tag >> 16 == _DIRECTORY_GROUP:
         raise DicomError("index_file", "a DICOMDIR")
+    dataset = header.dataset
     if not (_is_uid(sop_class(header)) or (elements.text(dataset, "Modality") and elements.whole(dataset, "Rows") > 0)):
         raise DicomError(reason, "neither SOPClassUID nor Modality and Rows can be read")
     return header
@@ -242,37 +245,9 @@ def damaged(error: BaseException, reason: str, part: str) -> DicomError:
     return DicomError(reason, f"{part} cannot be parsed ({type(error).__name__})")
 
 
-def _header(file: BinaryIO, dataset: Dataset, watch: _Watch) -> Header:
-    size = os.fstat(file.fileno()).st_size
-    stated = elements.text(dataset.file_meta, "TransferSyntaxUID")
-    deflated = stated == uid.DeflatedExplicitVRLittleEndian
-    keyword = _PIXEL_KEYWORDS.get(watch.tag, "") if watch.length else ""
-    fragmented = watch.length == _UNDEFINED_LENGTH
-    end = file.tell() if fragmented else watch.start + watch.length
-    return Header(
-        dataset=dataset,
-        transfer_syntax=stated or _encoding(dataset),
-        pixel_keyword=keyword,
-        pixel_vr=watch.vr,
-        pixel_start=-1 if deflated else watch.start,
-        pixel_bytes=watch.length if deflated else max(0, min(watch.length, size - watch.start)),
-        fragmented=fragmented,
-        ends_early=not keyword and not deflated and watch.tag < _FIRST_PIXELS and end != size,
-    )
-
-
-def _encoding(dataset: Dataset) -> str:
-    implicit, little_endian = dataset.original_encoding
-    if implicit:
-        return str(uid.ImplicitVRLittleEndian)
-    return str(uid.ExplicitVRLittleEndian if little_endian else uid.ExplicitVRBigEndian)
-
-
 def sop_class(header: Header) -> str:
     """The SOPClassUID, also of a file that states it in its meta information only; "" if neither does."""
-    return elements.text(header.dataset, "SOPClassUID") or elements.text(
-        header.dataset.file_meta, "MediaStorageSOPClassUID"
-    )
+    return elements.text(header.dataset, "SOPClassUID") or elements.text(header.meta, "MediaStorageSOPClassUID")
 
 
 def _is_uid(name: str) -> bool:
@@ -299,25 +274,63 @@ def image_shape(header: Header) -> Shape:
     if not header.pixel_keyword:
         raise DicomError("no_pixels", "no element of pixel data, or an empty one")
     dataset = header.dataset
-    samples, interpretation = (
+    samples, photometric = (
         elements.whole(dataset, "SamplesPerPixel"),
         elements.text(dataset, "PhotometricInterpretation"),
     )
-    if samples not in {1, -1} or interpretation == "PALETTE COLOR":
-        raise DicomError("colour", f"{abs(samples)} samples a pixel, {interpretation[:16] or 'no interpretation'}")
-    stated_bits = elements.whole(dataset, "BitsAllocated")
+    if samples not in {1, -1} or photometric == "PALETTE COLOR":
+        raise DicomError("colour", f"{abs(samples)} samples a pixel, {photometric[:16] or 'no interpretation'}")
+    # float pixels need not state their bits
+    floats = header.pixel_keyword != "PixelData"
+    bits = PIXEL_BITS[header.pixel_keyword][0] if floats else elements.whole(dataset, "BitsAllocated")
+    frames_stated = elements.text(dataset, "NumberOfFrames") not in {"", "0"}
     shape = Shape(
-        frames=elements.whole(dataset, "NumberOfFrames")
-        if elements.text(dataset, "NumberOfFrames") not in {"", "0"}
-        else 1,
+        frames=elements.whole(dataset, "NumberOfFrames") if frames_stated else 1,
         rows=elements.whole(dataset, "Rows"),
         columns=elements.whole(dataset, "Columns"),
-        # float pixels need not state them
-        bits=stated_bits if header.pixel_keyword == "PixelData" else PIXEL_BITS[header.pixel_keyword][0],
+        bits=bits,
+        bits_stored=bits if floats else _stated(dataset, "BitsStored", usual=bits),
+        representation=_stated(dataset, "PixelRepresentation", usual=0),
+        photometric=photometric or "MONOCHROME2",
     )
     _refuse_geometry(header, shape)
     _refuse_truncation(header, shape)
     return shape
+
+
+def _stated(dataset: Elements, keyword: str, *, usual: int) -> int:
+    """A whole number; files older than DICOM do not state what was usual."""
+    number = elements.whole(dataset, keyword)
+    return usual if number == -1 else number
+
+
+def stored_dtype(header: Header, shape: Shape) -> str:
+    """How the pixels of each frame stand in the file, one after the other; "" if they must be decoded.
+
+    Returns:
+        numpy's name with byte order: "<u2", ">i2", "|u1", "<f4"; then, if the pixel has fewer bits than its place, a
+        colon and their number: "<u2:12" (the others may hold an overlay).
+    """
+    big_endian, one_byte = header.transfer_syntax == uid.ExplicitVRBigEndian, shape.bits == 8
+    if header.transfer_syntax not in NATIVE - {uid.DeflatedExplicitVRLittleEndian}:
+        return ""
+    # whatever else is stated, pydicom knows what to do or to refuse; bytes may stand in big-endian words
+    if shape.photometric not in {"MONOCHROME1", "MONOCHROME2"} or (big_endian and one_byte and header.vr != "OB"):
+        return ""
+    order = "|" if one_byte else "<>"[big_endian]
+    if header.pixel_keyword != "PixelData":
+        return f"{order}f{shape.bits // 8}"
+    if shape.representation not in {0, 1} or not 1 <= shape.bits_stored <= shape.bits:
+        return ""
+    name = f"{order}{'ui'[shape.representation]}{shape.bits // 8}"
+    return name if shape.bits_stored == shape.bits else f"{name}:{shape.bits_stored}"
+
+
+def rescale(dataset: Elements, groups: Sequence[Dataset]) -> tuple[float, float]:
+    """Slope and intercept of a frame: 1 and 0 if missing, and 1 for a slope of 0, which would leave nothing."""
+    slope = elements.frame_number(dataset, groups, "RescaleSlope")
+    intercept = elements.frame_number(dataset, groups, "RescaleIntercept")
+    return (1.0 if slope == 0 or math.isnan(slope) else slope), (0.0 if math.isnan(intercept) else intercept)
 
 
 def _refuse_geometry(header: Header, shape: Shape) -> None:
@@ -334,7 +347,7 @@ def _refuse_truncation(header: Header, shape: Shape) -> None:
     if header.transfer_syntax in NATIVE:
         if header.fragmented:  # read as they stand, compressed bytes would make an image of noise
             raise DicomError("undecodable", "compressed pixels, and no transfer syntax that says how")
-        needed = shape.rows * shape.columns * shape.frames * shape.bits // 8
+        needed = shape.frames * shape.frame_bytes
     else:
         needed = shape.frames * _ITEM_BYTES  # each has a fragment of its own: bounds a damaged number of frames
     if header.pixel_bytes < needed:
@@ -346,14 +359,13 @@ def _identity(header: Header, path: str) -> dict[str, str]:
     stated = {keyword: elements.text(dataset, keyword) or elements.as_text(found) for keyword, found in told.items()}
     patient = stated["PatientID"]
     day = naming.parse_date(elements.text(dataset, "StudyDate")) or told["StudyDate"]
-    folder, instance = Path(path).parent, elements.text(dataset.file_meta, "MediaStorageSOPInstanceUID")
-    made = {
-        "StudyInstanceUID": _made_uid("study", patient, day, folder.parent),
-        "SeriesInstanceUID": _made_uid("series", patient, day, elements.text(dataset, "SeriesNumber"), folder),
-    }
-    stated |= {keyword: stated[keyword] or found for keyword, found in made.items()}
-    instance = elements.text(dataset, "SOPInstanceUID") or instance or _made_uid("instance", path)
-    return {**stated, "StudyDate": day, "SOPInstanceUID": instance}
+    if not stated["StudyInstanceUID"]:
+        stated["StudyInstanceUID"] = _made_uid("study", patient, day, Path(path).parent.parent)
+    if not stated["SeriesInstanceUID"]:
+        number = elements.text(dataset, "SeriesNumber")
+        stated["SeriesInstanceUID"] = _made_uid("series", patient, day, number, Path(path).parent)
+    instance = elements.text(dataset, "SOPInstanceUID") or elements.text(header.meta, "MediaStorageSOPInstanceUID")
+    return {**stated, "StudyDate": day, "SOPInstanceUID": instance or _made_uid("instance", path)}
 
 
 def _made_uid(*parts: str | Path) -> str:
@@ -361,9 +373,15 @@ def _made_uid(*parts: str | Path) -> str:
     return str(uid.generate_uid(entropy_srcs=[f"{os.fsencode(part).hex()};" for part in parts]))
 
 
-def _shared(header: Header) -> dict[str, Any]:
-    dataset = header.dataset
+def _shared(header: Header, shape: Shape) -> dict[str, Any]:
+    """What all frames of a file have in common."""
+    dataset, dtype = header.dataset, stored_dtype(header, shape)
     return {
+        "Rows": shape.rows,
+        "Columns": shape.columns,
+        "PhotometricInterpretation": shape.photometric,
+        "pixel_bytes": shape.frame_bytes if dtype else -1,
+        "pixel_dtype": dtype,
         "SOPClassUID": sop_class(header),
         "TransferSyntaxUID": header.transfer_syntax,
         "Manufacturer": elements.text(dataset, "Manufacturer"),
@@ -371,7 +389,7 @@ def _shared(header: Header) -> dict[str, Any]:
     }
 
 
-def _echoes(dataset: Dataset, groups: Sequence[Sequence[Dataset]]) -> list[int]:
+def _echoes(dataset: Elements, groups: Sequence[Sequence[Dataset]]) -> list[int]:
     """EchoNumbers of each frame. An enhanced object counts no echoes: its distinct echo times are numbered from 1."""
     if not any(groups):
         return [elements.whole(dataset, "EchoNumbers")] * len(groups)
@@ -380,7 +398,7 @@ def _echoes(dataset: Dataset, groups: Sequence[Sequence[Dataset]]) -> list[int]:
     return [-1 if math.isnan(time) else distinct.index(time) + 1 for time in times]
 
 
-def _sequence_texts(dataset: Dataset, description: str) -> dict[str, str]:
+def _sequence_texts(dataset: Elements, description: str) -> dict[str, str]:
     texts = {keyword: elements.text(dataset, keyword) for keyword in _PHYSICS_TEXTS}
     if elements.items(elements.value(dataset, "ContrastBolusAgentSequence")):
         texts["ContrastBolusAgent"] = texts["ContrastBolusAgent"] or "stated in a sequence"
@@ -388,7 +406,7 @@ def _sequence_texts(dataset: Dataset, description: str) -> dict[str, str]:
     return {**texts, "SeriesDescription": description, "ScanningSequence": _scanning_sequence(dataset)}
 
 
-def _scanning_sequence(dataset: Dataset) -> str:
+def _scanning_sequence(dataset: Elements) -> str:
     """ScanningSequence, or what an enhanced object says in its stead (PS3.3 C.8.13.4)."""
     echo = elements.text(dataset, "EchoPulseSequence")
     said = {
@@ -400,16 +418,19 @@ def _scanning_sequence(dataset: Dataset) -> str:
     return elements.text(dataset, "ScanningSequence") or "\\".join(kind for kind, holds in said.items() if holds)
 
 
-def _frame(dataset: Dataset, groups: Sequence[Dataset], texts: Mapping[str, str]) -> dict[str, Any]:
+def _frame(dataset: Elements, groups: Sequence[Dataset], texts: Mapping[str, str]) -> dict[str, Any]:
     numbers = {keyword: elements.frame_number(dataset, groups, keyword) for keyword in _PHYSICS_NUMBERS}
     image_type = elements.as_text(elements.frame_value(dataset, groups, "ImageType"))
     sequence, source = naming.canonical_sequence({**texts, **numbers, "ImageType": image_type})
     spacing = elements.as_numbers(elements.frame_value(dataset, groups, "PixelSpacing"), 2)
+    slope, intercept = rescale(dataset, groups)
     row_spacing, column_spacing = spacing if spacing and min(spacing) > 0 else (math.nan, math.nan)
     return {
         "Type": texts["SeriesDescription"] or sequence,
         "sequence": sequence,
         "sequence_source": source,
+        "RescaleSlope": slope,
+        "RescaleIntercept": intercept,
         "row_spacing_mm": row_spacing,
         "column_spacing_mm": column_spacing,
         "SliceThickness": elements.frame_number(dataset, groups, "SliceThickness"),
@@ -417,18 +438,21 @@ def _frame(dataset: Dataset, groups: Sequence[Dataset], texts: Mapping[str, str]
     }
 
 
-def _placement(dataset: Dataset, groups: Sequence[Dataset]) -> dict[str, Any]:
+def _placement(dataset: Elements, groups: Sequence[Dataset]) -> dict[str, Any]:
     """Plane, orientation and position of a frame; position_mm = ImagePositionPatient . normal (PS3.3 C.7.6.2.1.1)."""
     cosines = elements.as_numbers(elements.frame_value(dataset, groups, "ImageOrientationPatient"), 6)
     corner = elements.as_numbers(elements.frame_value(dataset, groups, "ImagePositionPatient"), 3)
-    normal = naming.normal_of(cosines)
+    normal, plane, orientation = _orientation(cosines)
     if normal and corner:
         position = sum(along * coordinate for along, coordinate in zip(normal, corner, strict=True))
     else:
         position = elements.as_number(elements.value(dataset, "SliceLocation"))
+    return {"plane": plane, "position_mm": position, "orientation": orientation}
+
+
+@functools.lru_cache(maxsize=256)  # the slices of a stack share it
+def _orientation(cosines: tuple[float, ...]) -> tuple[tuple[float, float, float] | None, str, str]:
+    """Normal, plane, and the cosines as text."""
+    normal = naming.normal_of(cosines)
     rounded = [round(cosine, 2) + 0.0 for cosine in cosines]  # + 0.0: there is no "-0.00"
-    return {
-        "plane": naming.plane(cosines),
-        "position_mm": position,
-        "orientation": ",".join(f"{cosine:.2f}" for cosine in rounded) if normal else "",
-    }
+    return normal, naming.plane(cosines), ",".join(f"{cosine:.2f}" for cosine in rounded) if normal else ""

@@ -1,5 +1,6 @@
 """Headers and paths in, names out: sequence, plane, date, and who and what a path says that a file is."""
 
+import functools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -67,6 +68,13 @@ _FLUID_INVERSION_MS = 1500.0
 _LOCALIZER_REPETITION_MS = 50.0
 
 
+_TEXTS = (
+    *("SeriesDescription", "ProtocolName", "ImageType", "ContrastBolusAgent"),
+    *("SequenceName", "ScanningSequence", "MRAcquisitionType"),
+)
+_NUMBERS = ("RepetitionTime", "EchoTime", "InversionTime", "FlipAngle")
+
+
 def canonical_sequence(fields: Mapping[str, Any]) -> tuple[str, str]:
     """The one name of the sequence that a series is of, and the header that told it.
 
@@ -82,13 +90,20 @@ def canonical_sequence(fields: Mapping[str, Any]) -> tuple[str, str]:
         (sequence, source): `T1pre`, `T1post`, `dT1`, `FLAIR`, `T2`, `ADC`, `nCBF`, `nRCBV`, `sRCBV`, `mask`,
         `localizer` or `other`; a DICOM keyword, `physics`, or "" for `other`.
     """
-    description = _text(fields, "SeriesDescription")
+    texts = tuple((keyword, _text(fields, keyword)) for keyword in _TEXTS)
+    return _named(texts, tuple((keyword, _number(fields, keyword)) for keyword in _NUMBERS))
+
+
+@functools.lru_cache(maxsize=1024)  # the slices of a series share it
+def _named(texts: tuple[tuple[str, str], ...], numbers: tuple[tuple[str, float], ...]) -> tuple[str, str]:
+    fields: dict[str, Any] = dict(texts + numbers)
+    description = fields["SeriesDescription"]
     if description in _BTP:
         return _BTP[description], "SeriesDescription"
     answers = ((tell(fields), source) for source, tell in _SOURCES)
     told, source = next((answer for answer in answers if answer[0]), ("", ""))
     if told == "T1":
-        agent = _text(fields, "ContrastBolusAgent").upper() not in _NO_AGENT
+        agent = fields["ContrastBolusAgent"].upper() not in _NO_AGENT
         return ("T1post", "ContrastBolusAgent") if agent else ("T1pre", source)
     return (told, source) if told not in {"", "other"} else ("other", "")
 

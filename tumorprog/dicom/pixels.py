@@ -1,30 +1,45 @@
 """A DICOM file and the number of a frame in, the frame in the modality's units out."""
 
-import math
-from typing import Any, BinaryIO
+import io
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from pydicom.dataset import Dataset
-from pydicom.filereader import dcmread
 from pydicom.pixels import get_decoder
-from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import UID
 
-from tumorprog.dicom import elements, header
+from tumorprog.dicom import codecs, elements, header
 from tumorprog.errors import DicomError
 
-_KEYWORDS = (
-    *header.IMAGE_KEYWORDS,
-    *elements.GROUP_KEYWORDS,
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "PlanarConfiguration",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "ExtendedOffsetTable",
-    "ExtendedOffsetTableLengths",
-)
+_KEYWORDS = (*header.IMAGE_KEYWORDS, "ExtendedOffsetTable", "ExtendedOffsetTableLengths")
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameIndex:
+    """Where a frame stands in its file and what its numbers mean: a row of the catalogue, in its words.
+
+    Attributes:
+        offset: byte of the file at which the stored values begin (`pixel_offset`).
+        length: in bytes (`pixel_bytes`).
+        dtype: of the stored values, as `header.stored_dtype` gives it (`pixel_dtype`).
+        rows: of the frame.
+        columns: of the frame.
+        slope: RescaleSlope, 1 if there is none.
+        intercept: RescaleIntercept, 0 if there is none.
+        photometric: PhotometricInterpretation.
+        file_bytes: size of the file when it was indexed.
+    """
+
+    offset: int
+    length: int
+    dtype: str
+    rows: int
+    columns: int
+    slope: float
+    intercept: float
+    photometric: str
+    file_bytes: int
 
 
 def read_frame(path: str, frame: int = 0) -> np.ndarray:
@@ -51,58 +66,87 @@ def read_frame(path: str, frame: int = 0) -> np.ndarray:
         if not 0 <= frame < shape.frames:
             raise DicomError("undecodable", f"no frame {frame}: the file has {shape.frames}, counted from 0")
         try:
-            stored = _decode(file, head, frame, bits=shape.bits)
+            stored = _decode(head, shape, frame)
         except elements.DAMAGE as error:
             raise header.damaged(error, "undecodable", "the frame") from None
-        image = _rescaled(stored, head.dataset, frame)
-        inverted = elements.text(head.dataset, "PhotometricInterpretation") == "MONOCHROME1"
-    if inverted:  # in float64, because the sum can be too large where no pixel is
-        return (float(image.max()) + float(image.min()) - image.astype(float)).astype(np.float32)
-    return image
+        slope, intercept = header.rescale(head.dataset, elements.frame_groups(head.dataset, frame))
+        return _in_units(stored, slope, intercept, shape.photometric)
 
 
-def _decode(file: BinaryIO, head: header.Header, frame: int, *, bits: int) -> np.ndarray:
+def read_indexed(path: str, entry: FrameIndex) -> np.ndarray:
+    """One frame of a file by its entry in the catalogue's index, without parsing DICOM.
+
+    Args:
+        path: of the file.
+        entry: with an offset that is not negative.
+
+    Returns:
+        (Rows, Columns) float32, finite: exactly what `read_frame` gives.
+
+    Raises:
+        DicomError: `unreadable` if the file cannot be read or is another than was indexed, `empty`.
+    """
+    try:
+        with header.open_file(path) as file:
+            same = file.seek(0, io.SEEK_END) == entry.file_bytes
+            file.seek(entry.offset)
+            values = file.read(entry.length) if same else b""
+    except OSError as error:
+        raise header.damaged(error, "unreadable", "the file") from None
+    name, _, bits_stored = entry.dtype.partition(":")
+    if len(values) != entry.length:
+        raise DicomError(
+            "unreadable", "the file has changed since the catalogue was made; run `tumorprog catalogue` again"
+        )
+    stored = np.frombuffer(values, name).reshape(entry.rows, entry.columns)
+    if bits_stored:
+        unused = 8 * stored.itemsize - int(bits_stored)
+        stored = (stored << unused) >> unused  # the sign goes along
+    return _in_units(stored, entry.slope, entry.intercept, entry.photometric)
+
+
+def _decode(head: header.Header, shape: header.Shape, frame: int) -> np.ndarray:
     """The stored values of a frame."""
     syntax = UID(head.transfer_syntax)
-    decoder = get_decoder(syntax)
-    if not decoder.is_available:
-        raise DicomError("undecodable", f"no decoder of {syntax.name} is installed; pydicom's manual lists them")
-    if head.pixel_start < 0:  # deflated: nothing in it can be found without inflating all
-        file.seek(0)
-        source, options = dcmread(file, force=True), {}
-    else:
-        file.seek(head.pixel_start)
-        source, options = file, _options(head, bits)
-    decoded, _ = decoder.as_array(source, index=frame, raw=True, **options)
-    return decoded
-
-
-def _options(head: header.Header, bits: int) -> dict[str, Any]:
-    """What pydicom must know of the pixels; files older than DICOM do not state all of it."""
-    usual = {
+    head.source.seek(head.start)
+    options: dict[str, Any] = {
+        "number_of_frames": shape.frames,
+        "rows": shape.rows,
+        "columns": shape.columns,
         "samples_per_pixel": 1,
-        "photometric_interpretation": "MONOCHROME2",
-        "pixel_representation": 0,
-        "bits_stored": bits,
+        "photometric_interpretation": shape.photometric,
+        "bits_allocated": shape.bits,
+        "bits_stored": shape.bits_stored,
+        "pixel_representation": shape.representation,
+        "pixel_keyword": head.pixel_keyword,
     }
-    stated = {name: found for name, found in as_pixel_options(head.dataset).items() if found is not None}
-    vr = {"pixel_vr": head.pixel_vr} if head.pixel_vr else {}
-    return {**usual, **stated, **vr, "pixel_keyword": head.pixel_keyword, "bits_allocated": bits, "view_only": True}
+    if syntax in header.NATIVE:
+        vr = {"pixel_vr": head.vr} if head.vr else {}
+        decoded, _ = get_decoder(syntax).as_array(head.source, index=frame, raw=True, view_only=True, **options, **vr)
+        return decoded
+    offsets = tuple(
+        elements.value(head.dataset, keyword) for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
+    )
+    if all(offsets):
+        options["extended_offsets"] = offsets
+    return codecs.decode(head.source, syntax, frame, options)
 
 
-def _rescaled(stored: np.ndarray, dataset: Dataset, frame: int) -> np.ndarray:
-    groups = elements.frame_groups(dataset, frame)
-    slope = elements.frame_number(dataset, groups, "RescaleSlope")
-    intercept = elements.frame_number(dataset, groups, "RescaleIntercept")
+def _in_units(stored: np.ndarray, slope: float, intercept: float, photometric: str) -> np.ndarray:
+    """Stored values rescaled, turned over if white is 0, and finite."""
     # float32 holds every 16-bit number; what is larger must be rounded once only
     image = stored.astype(np.float32 if stored.dtype.itemsize <= 2 else np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        if slope not in {0.0, 1.0} and not math.isnan(slope):
+        if slope != 1:
             np.multiply(image, slope, out=image)
-        if intercept and not math.isnan(intercept):
+        if intercept:
             np.add(image, intercept, out=image)
         image = image.astype(np.float32, copy=False)
-    finite = np.isfinite(image)
-    if not finite.all():
-        image[~finite] = 0
+    largest = float(np.iinfo(stored.dtype).max) * abs(slope) + abs(intercept) if stored.dtype.kind in "iu" else np.inf
+    if not largest < _FLOAT32_MAX / 2:  # what is surely finite need not be looked at
+        finite = np.isfinite(image)
+        if not finite.all():
+            image[~finite] = 0
+    if photometric == "MONOCHROME1":  # in float64, because the sum can be too large where no pixel is
+        return (float(image.max()) + float(image.min()) - image.astype(float)).astype(np.float32)
     return image

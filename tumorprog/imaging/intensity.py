@@ -1,5 +1,7 @@
 """Intensities of a slice in any unit -> [0, 1], another size, or the grader's input."""
 
+import functools
+import math
 from typing import Literal
 
 import cv2
@@ -9,8 +11,10 @@ from tumorprog.tables import IMAGE_SIZE
 
 Scaling = Literal["robust", "minmax"]
 
-_PERCENTILES = (0.5, 99.5)
-"""Of the robust scaling: a few bright vessels or dead pixels then do not decide how dark the brain is."""
+_SAMPLE = 2**14
+"""Pixels that are enough to tell the percentiles of a slice."""
+_CUT_OFF = 0.005
+"""Share of the pixels at either end: a few bright vessels or dead pixels then do not decide how dark the brain is."""
 
 
 def scale(image: np.ndarray, *, method: Scaling) -> np.ndarray:
@@ -18,44 +22,72 @@ def scale(image: np.ndarray, *, method: Scaling) -> np.ndarray:
 
     Args:
         image: (H, W) of any real dtype; NaN and infinities count as the least finite value.
-        method: `minmax`, between the minimum and the maximum; `robust`, between the 0.5th and the 99.5th percentile,
-            what lies outside being cut off. Where these two percentiles are equal, `robust` is `minmax`.
+        method: `minmax`, between the minimum and the maximum; `robust`, between the 0.5th and the 99.5th percentile of
+            the pixels of a grid (every pixel below 256 x 256, some 16 to 65 thousand above), what lies outside being
+            cut off. Where these two percentiles are equal, `robust` is `minmax`.
 
     Returns:
         (H, W) float32; zeros for a flat image.
     """
-    finite = np.isfinite(image)
-    if not finite.any():
-        return np.zeros(image.shape, np.float32)
-    values = image.astype(np.float64)
-    filled = np.where(finite, values, values[finite].min())
-    low, high = filled.min(), filled.max()
-    if method == "robust":
-        inner = np.percentile(filled, _PERCENTILES)
-        low, high = inner if inner[1] > inner[0] else (low, high)
+    values = image.astype(np.float32, copy=False)
+    finite = np.isfinite(values)
+    if not finite.all():
+        if not finite.any():
+            return np.zeros(image.shape, np.float32)
+        values = np.where(finite, values, values[finite].min())
+    low, high = _inner_range(values) if method == "robust" else (values.min(), values.max())
+    if high <= low:
+        low, high = values.min(), values.max()
     if high <= low:
         return np.zeros(image.shape, np.float32)
-    return np.clip((filled - low) / (high - low), 0.0, 1.0).astype(np.float32)
+    if float(high) - float(low) > np.finfo(np.float32).max:
+        values, low, high = values.astype(np.float64), np.float64(low), np.float64(high)
+    scaled = np.clip(values, low, high)
+    scaled -= low
+    scaled /= high - low
+    return scaled.astype(np.float32, copy=False)
+
+
+def _inner_range(values: np.ndarray) -> tuple[np.float32, np.float32]:
+    """The intensities below and above which as many pixels lie as the robust scaling cuts off; each is a pixel's."""
+    step = max(1, math.isqrt(values.size // _SAMPLE))
+    # numpy sorts with the processor's vectors; its selection of two ranks takes six times as long
+    ordered = np.sort(values[::step, ::step], axis=None)
+    cut = int(_CUT_OFF * (ordered.size - 1))
+    return ordered[cut], ordered[-1 - cut]
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
     """A square image of another size, without aliasing; a slice that is not square is stretched, as in the paper.
+
+    An axis that shrinks is averaged over the width of a new pixel first; then both are interpolated linearly. That is
+    three times as fast as OpenCV's own averaging over areas, and alike.
 
     Args:
         image: (H, W) float32.
         size: of both sides of the result, in pixels.
 
     Returns:
-        (size, size) float32. Each axis is averaged over pixel areas where it shrinks and interpolated linearly where it
-        grows, so the values stay within those of the image.
+        (size, size) float32; the values stay within those of the image.
     """
     height, width = image.shape
-    rows = cv2.resize(np.ascontiguousarray(image, np.float32), (width, size), interpolation=_kind(height, size))
-    return np.clip(cv2.resize(rows, (size, size), interpolation=_kind(width, size)), image.min(), image.max())
+    image = np.ascontiguousarray(image, np.float32)
+    averaged = image
+    if size < max(height, width):
+        kernels = _average(width / size), _average(height / size)
+        averaged = cv2.sepFilter2D(image, -1, *kernels)
+    return np.clip(cv2.resize(averaged, (size, size)), image.min(), image.max())
 
 
-def _kind(length: int, size: int) -> int:
-    return int(cv2.INTER_AREA if size < length else cv2.INTER_LINEAR)
+@functools.cache
+def _average(width: float) -> np.ndarray:
+    """The weights of a mean over so many pixels, a part of the outermost among them; of one pixel if it is no more."""
+    if width <= 1:
+        return np.ones(1, np.float32)
+    outer = math.ceil((width - 1) / 2)
+    weights = np.ones(2 * outer + 1, np.float32)
+    weights[[0, -1]] = (width - (2 * outer - 1)) / 2
+    return weights / np.float32(width)
 
 
 def grader_input(image: np.ndarray, *, scaling: Scaling) -> np.ndarray:
@@ -68,4 +100,4 @@ def grader_input(image: np.ndarray, *, scaling: Scaling) -> np.ndarray:
     Returns:
         (224, 224) uint8.
     """
-    return np.rint(resize(scale(image, method=scaling), IMAGE_SIZE) * 255).astype(np.uint8)
+    return cv2.convertScaleAbs(resize(scale(image, method=scaling), IMAGE_SIZE), alpha=255)

@@ -1,15 +1,15 @@
 """A model on disk: model.safetensors (tensors, never code), then model.json (what they are)."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import nn
 
+from tumorprog import storage
 from tumorprog.errors import InputError
 from tumorprog.tables import write_json
 
@@ -29,9 +29,8 @@ def save(folder: Path, model: nn.Module, description: dict[str, Any]) -> None:
     (folder / DESCRIPTION).unlink(missing_ok=True)  # an old description never stands beside new weights
     # Bytes, not safetensors' own file, whose mode is 0600 whatever the umask says.
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    beside = folder / f".{WEIGHTS}.{os.getpid()}"
-    beside.write_bytes(to_bytes(tensors))
-    beside.replace(folder / WEIGHTS)
+    with storage.whole(folder / WEIGHTS) as file:
+        file.write(to_bytes(tensors))
     write_json(folder / DESCRIPTION, description)
 
 
@@ -74,7 +73,7 @@ def load_into(folder: Path, model: nn.Module, *, expected: dict[str, Any]) -> No
             )
     path = folder / WEIGHTS
     try:
-        state = load_file(path)
+        state = from_bytes(path.read_bytes())
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: cannot be read ({error}); copy it again or train the model again") from error
     own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

@@ -1,37 +1,112 @@
-"""catalogue: folders of files -> catalogue/ (a row per slice) and quarantine.csv (a row per file that is not used)."""
+"""catalogue: folders of files -> catalogue/ (a row per slice) and quarantine.csv (a row per file that is not used).
+
+The headers of all files are kept in `catalogue/_headers/` with the files' sizes and times of change: the next catalogue
+of the same run reads only what is new or has changed. No step holds more than a part of the archive in memory.
+"""
 
 import hashlib
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tumorprog import tables
-from tumorprog.dicom import header
+from tumorprog import __version__, storage, tables
+from tumorprog.cohort import clinical, inventory
+from tumorprog.dicom import header, pixels
 from tumorprog.errors import DicomError, InputError
 from tumorprog.settings import Archive, Settings
-from tumorprog.stages import streaming
+from tumorprog.stages import queries, streaming
 
 log = logging.getLogger(__name__)
 
-_MADE_HERE = ("stack", "order")
-HEADERS = pa.schema([field for field in tables.CATALOGUE if field.name not in _MADE_HERE]).append(
-    pa.field("orientation", pa.string())
+FOUND = pa.schema({"path": pa.string(), "cohort": pa.string(), "file_bytes": pa.int64(), "modified": pa.int64()})
+"""What the file system tells of a file."""
+
+_MADE_HERE = ("stack", "order", "slice_spacing_mm", "missing_before", "repeats")
+HEADERS = pa.schema(
+    [
+        *FOUND,
+        pa.field("reason", pa.string()),  # "" if the file is used
+        pa.field("detail", pa.string()),
+        *(field for field in tables.CATALOGUE if field.name not in {*_MADE_HERE, *FOUND.names}),
+        pa.field("orientation", pa.string()),
+    ],
+    metadata={"tumorprog": __version__},
 )
-"""What the headers tell, before the order of the slices is known."""
-_STACK = ["orientation", "Rows", "Columns", "EchoNumbers"]
-_SERIES = ["cohort", "SeriesInstanceUID"]
+"""A row per frame of a file that may be used, or one row with a reason; the order of the slices is not known yet."""
+
 _SHARD_ROWS = 50_000
+
+_IN_ORDER = """
+WITH kept AS (
+    SELECT * FROM headers WHERE reason = '' AND (cohort, path) NOT IN (SELECT (cohort, path) FROM again)
+), stacked AS (
+    SELECT *, dense_rank() OVER (
+        PARTITION BY cohort, SeriesInstanceUID ORDER BY orientation, "Rows", "Columns", EchoNumbers
+    ) - 1 AS stack
+    FROM kept
+), ordered AS (
+    SELECT *, row_number() OVER (
+        PARTITION BY cohort, SeriesInstanceUID
+        ORDER BY stack, position_mm, InstanceNumber, SOPInstanceUID, frame
+    ) - 1 AS "order"
+    FROM stacked
+), stepped AS (
+    SELECT *, position_mm - lag(position_mm) OVER (
+        PARTITION BY cohort, SeriesInstanceUID, stack ORDER BY "order"
+    ) AS step
+    FROM ordered
+), spaced AS (
+    SELECT *,
+        coalesce(median(step) FILTER (step > 0.01) OVER (PARTITION BY cohort, SeriesInstanceUID, stack), 'nan')
+            AS slice_spacing_mm,
+        sum(CASE WHEN abs(step) <= 0.01 THEN 0 ELSE 1 END) OVER (
+            PARTITION BY cohort, SeriesInstanceUID, stack ORDER BY "order"
+        ) AS place
+    FROM stepped
+)
+SELECT * REPLACE (coalesce(position_mm, 'nan') AS position_mm),
+    CASE WHEN step > 1.5 * slice_spacing_mm AND NOT isnan(step) THEN round(step / slice_spacing_mm) - 1 ELSE 0 END
+        AS missing_before,
+    row_number() OVER (PARTITION BY cohort, SeriesInstanceUID, stack, place ORDER BY "order") - 1 AS repeats
+FROM spaced
+ORDER BY cohort, PatientID, StudyDate, SeriesInstanceUID, "order"
+"""
+"""A stack is what shares orientation, matrix and echo within a series. Positions closer than 0.01 mm are the same; one
+that lies more than one and a half usual steps from the one before has slices missing before it."""
+
+_AGAIN = """
+SELECT cohort, path, first, SOPInstanceUID FROM (
+    SELECT cohort, path, SOPInstanceUID,
+        first_value(path) OVER (PARTITION BY cohort, SOPInstanceUID ORDER BY path) AS first
+    FROM headers WHERE reason = '' AND frame = 0
+) WHERE path <> first ORDER BY cohort, path
+"""
+AGAIN = pa.schema([(name, pa.string()) for name in ("cohort", "path", "first", "SOPInstanceUID")])
+"""A file whose SOP instance another file has brought already, and that file, which is the one used."""
+
+
+_SERIES = """
+SELECT cohort, PatientID, StudyDate, SeriesInstanceUID, min(Type) AS Type, sequence, plane,
+    count(*) AS slices,
+    count(*) FILTER (frame = 0) AS files,
+    sum(missing_before)::BIGINT AS missing,
+    count(*) FILTER (repeats > 0) AS repeated,
+    count(*) FILTER (warnings <> '') AS warned
+FROM catalogue GROUP BY ALL ORDER BY ALL
+"""
+"""The columns of `inventory.SERIES`."""
 
 
 def run(folder: Path, out: Path, settings: Settings) -> str:
-    """Reads the header of every file below the archive's folders.
+    """Reads the header of every file below the archive's folders that is new or has changed.
 
     Args:
-        folder: the run directory; nothing is read from it.
+        folder: the run directory; an earlier catalogue there saves the reading of what has not changed.
         out: receives `catalogue/` and `quarantine.csv`.
         settings: `archive`, `cluster`.
 
@@ -41,109 +116,228 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     Raises:
         InputError: if a folder is missing or holds no MR slice.
     """
-    del folder
-    files = find_files(settings.archive)
-    log.info("  %s files found", f"{files.num_rows:,}")
-    streaming.connect(settings.cluster)
-    rejected = streaming.write_shards(files, _read_headers, out / "headers", HEADERS)
-    headers = tables.read_shards(out / "headers", HEADERS).to_pandas()
-    catalogue, duplicates = in_order(headers)
-    quarantine = pd.concat([rejected, duplicates]).sort_values("path", kind="stable")
-    _refuse_nothing(catalogue, quarantine, settings.archive)
+    found = find_files(settings.archive, out / "found")
+    before = _headers_before(folder / "catalogue" / "_headers")
+    kept, due = _plan(found, before, out)
+    log.info("  %s files found, %s of them to be read", f"{_num_rows(found):,}", f"{_num_rows(due):,}")
+    if due:
+        streaming.connect(settings.cluster)
+        streaming.write_shards(due, _read_headers, out / "headers", HEADERS, items="files")
+    headers = _gather([*kept, *sorted((out / "headers").glob("*.parquet"))], out / "catalogue" / "_headers")
+    again = _compare(headers, out, settings)
+    _order(headers, again, out / "catalogue")
+    quarantine = _quarantine(headers, again)
     tables.write_csv(out / "quarantine.csv", quarantine, tables.QUARANTINE)
-    _write(out / "catalogue", catalogue)
-    used = catalogue["path"].nunique()
-    counts = {"found": files.num_rows, "used": used, "quarantined": len(quarantine), "slices": len(catalogue)}
-    tables.write_json(out / "catalogue" / tables.SUMMARY, {**counts, "fingerprint": _fingerprint(catalogue)})
+    summary = _summary(out / "catalogue", quarantine, num_found=_num_rows(found))
+    _refuse_nothing(summary, quarantine, settings.archive)
+    tables.write_json(out / "catalogue" / tables.SUMMARY, summary)
     return (
-        f"{files.num_rows:,} files found = {used:,} used + {len(quarantine):,} quarantined; "
-        f"{len(catalogue):,} slices of {catalogue['PatientID'].nunique():,} patients"
+        f"{summary['found']:,} files found = {summary['used']:,} used + {summary['quarantined']:,} quarantined; "
+        f"{summary['slices']:,} slices of {summary['patients']:,} patients"
     )
 
 
-def find_files(archive: Archive) -> pa.Table:
-    """All files below the archive's folders: path and cohort, sorted by path.
+def find_files(archive: Archive, folder: Path) -> list[Path]:
+    """Lists all files below the archive's folders into Parquet files of `FOUND`.
 
     Raises:
         InputError: if no folder is named or one does not exist.
     """
-    roots = {"grading": archive.grading, "progression": archive.progression}
-    if not any(roots.values()):
+    roots = {name: getattr(archive, name) for name in ("grading", "progression") if getattr(archive, name)}
+    if not roots:
         raise InputError("no archive: name a folder of DICOM files with --grading DIR, --progression DIR or both")
-    found = []
     for cohort, root in roots.items():
-        if root and not Path(root).is_dir():
+        if not storage.place(root).is_dir():
             raise InputError(f"--{cohort} {root}: no such folder; name the folder that holds the DICOM files")
-        found += [(path, cohort) for path in sorted(_walk(Path(root).absolute()))] if root else []
-    return pa.table({"path": [path for path, _ in found], "cohort": [cohort for _, cohort in found]})
+
+    def listed() -> Iterator[pa.Table]:
+        for cohort, root in roots.items():
+            rows: list[tuple[Any, ...]] = []
+            for file in storage.walk(storage.place(storage.absolute(root))):
+                rows.append((file.path, cohort, file.num_bytes, file.modified))
+                if len(rows) == _SHARD_ROWS:
+                    yield _as_found(rows)
+                    rows = []
+            yield _as_found(rows)
+
+    return queries.write_parts(folder, listed, FOUND, rows=_SHARD_ROWS)
 
 
-def _walk(root: Path) -> Iterator[str]:
-    """Follows links to folders, each folder once: a loop of links ends."""
-    seen = set()
-    for directory, folders, names in os.walk(root, followlinks=True):
-        real = Path(directory).resolve()
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        yield from (str(Path(directory, name)) for name in names)
+def _as_found(rows: list[tuple[Any, ...]]) -> pa.Table:
+    columns = zip(*rows, strict=True) if rows else ([] for _ in FOUND)
+    return pa.table([pa.array(column, field.type) for column, field in zip(columns, FOUND, strict=True)], FOUND)
+
+
+def _num_rows(parts: list[Path]) -> int:
+    return tables.read_summary(parts[0].parent)["rows"] if parts else 0
+
+
+def _headers_before(folder: Path) -> Any:
+    """What an earlier catalogue read, as a data set; an empty table if there is none or another version made it."""
+    paths = sorted(folder.glob("*.parquet"))
+    there = tables.scan(paths) if paths else HEADERS.empty_table()
+    return there if there.schema.equals(HEADERS, check_metadata=True) else HEADERS.empty_table()
+
+
+def _plan(found: list[Path], before: Any, out: Path) -> tuple[list[Path], list[Path]]:
+    """Which headers stand and which files are to be read: (parts of HEADERS, parts of FOUND).
+
+    What could not be read is tried again.
+    """
+    files = tables.scan(found) if found else FOUND.empty_table()
+    same = "USING (path, cohort, file_bytes, modified)"
+    old = "(SELECT * FROM before WHERE reason <> 'unreadable')"
+    kept = queries.write_parts(
+        out / "kept",
+        lambda: queries.stream(f"SELECT * FROM {old} SEMI JOIN files {same}", HEADERS, files=files, before=before),  # noqa: S608
+        HEADERS,
+        rows=_SHARD_ROWS,
+    )
+    sql = f"SELECT * FROM files ANTI JOIN {old} {same} ORDER BY cohort, path"  # noqa: S608
+    rows = streaming.shard_rows(_num_rows(found))
+    due = queries.write_parts(
+        out / "due", lambda: queries.stream(sql, FOUND, files=files, before=before), FOUND, rows=rows
+    )
+    return kept, due
 
 
 def _read_headers(files: pa.Table) -> tuple[pa.Table, streaming.Rejected]:
-    rows, rejected = [], []
+    rows: list[dict[str, Any]] = []
     for file in files.to_pylist():
         try:
-            rows += [{**row, "cohort": file["cohort"]} for row in header.read_rows(file["path"])]
+            rows += [{**row, **file, "reason": "", "detail": ""} for row in header.read_rows(file["path"])]
         except DicomError as error:
-            rejected.append({"path": file["path"], "reason": error.reason, "detail": error.detail})
-    return pa.Table.from_pylist(rows, HEADERS), rejected
+            rows.append({**file, "reason": error.reason, "detail": error.detail})
+    return pa.Table.from_pylist(rows, HEADERS), []
 
 
-def in_order(headers: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _gather(parts: list[Path], folder: Path) -> Any:
+    """The headers of all files, old and new, sorted by path, where the next catalogue will look for them."""
+
+    def sorted_rows() -> Iterator[pa.Table]:
+        sql = "SELECT * FROM headers ORDER BY cohort, path, frame"
+        return queries.stream(sql, HEADERS, headers=tables.scan(parts)) if parts else iter(())
+
+    written = queries.write_parts(folder, sorted_rows, HEADERS, rows=_SHARD_ROWS)
+    return tables.scan(written) if written else HEADERS.empty_table()
+
+
+def in_order(headers: Any, again: Any) -> Iterator[pa.Table]:
     """Finds the stacks of each series and the place of each slice in it.
 
     A stack is what shares orientation, matrix and echo. Within it slices are ordered by their position along its
     normal, and by InstanceNumber where that is unknown or the same.
 
     Args:
-        headers: rows of `tables.CATALOGUE` without `stack` and `order`, with `orientation`.
+        headers: rows of `HEADERS`, in any order; a data set or table.
+        again: rows of `AGAIN`: files to leave out.
 
     Returns:
-        (catalogue, duplicates): rows of `tables.CATALOGUE` by patient, date, series and order; rows of
-        `tables.QUARANTINE` for files whose SOP instances another file has brought already.
+        Rows of `tables.CATALOGUE` by cohort, patient, date, series and order.
     """
-    by_path = headers.sort_values(["path", "frame"], kind="stable")
-    again = by_path.duplicated(["cohort", "SOPInstanceUID", "frame"])
-    duplicates = by_path.loc[again, ["path", "SOPInstanceUID"]].drop_duplicates("path")
-    kept = by_path[~by_path["path"].isin(duplicates["path"])].copy()
-    stacks = kept[_SERIES + _STACK].drop_duplicates().sort_values(_SERIES + _STACK)
-    stacks["stack"] = stacks.groupby(_SERIES).cumcount()
-    kept = kept.merge(stacks, on=_SERIES + _STACK)
-    place = ["stack", "position_mm", "InstanceNumber", "SOPInstanceUID", "frame"]
-    kept = kept.sort_values(["cohort", "PatientID", "StudyDate", "SeriesInstanceUID", *place])
-    kept["order"] = kept.groupby(_SERIES).cumcount()
-    told = duplicates.assign(reason="duplicate", detail="SOP instance " + duplicates["SOPInstanceUID"])
-    return kept[tables.CATALOGUE.names].reset_index(drop=True), told[list(tables.QUARANTINE)]
+    return queries.stream(_IN_ORDER, tables.CATALOGUE, headers=headers, again=again)
 
 
-def _refuse_nothing(catalogue: pd.DataFrame, quarantine: pd.DataFrame, archive: Archive) -> None:
+def repeated(headers: Any) -> pa.Table:
+    """The files whose SOP instances another file of the same cohort has brought already: rows of `AGAIN`."""
+    found = list(queries.stream(_AGAIN, AGAIN, headers=headers))
+    return pa.concat_tables(found) if found else AGAIN.empty_table()
+
+
+def _compare(headers: Any, out: Path, settings: Settings) -> pd.DataFrame:
+    """Repeated files with the reason: `duplicate` if their pixels are those of the file that is used, or `conflict`."""
+    again = repeated(headers)
+    rows = streaming.shard_rows(again.num_rows)
+    work = queries.write_parts(out / "again", lambda: iter([again]), AGAIN, rows=rows) if again.num_rows else []
+    if not work:
+        return again.to_pandas().assign(reason="", detail="")
+    streaming.connect(settings.cluster)
+    told = pa.schema([*AGAIN, pa.field("reason", pa.string()), pa.field("detail", pa.string())])
+    streaming.write_shards(work, _tell_apart, out / "compared", told, items="repeated files")
+    return tables.read_shards(out / "compared", told).to_pandas()
+
+
+def _tell_apart(work: pa.Table) -> tuple[pa.Table, streaming.Rejected]:
+    pairs = zip(work["path"].to_pylist(), work["first"].to_pylist(), strict=True)
+    same = [_same_pixels(path, first) for path, first in pairs]
+    reasons = ["duplicate" if one else "conflict" for one in same]
+    details = [
+        f"SOP instance {instance}, {'also' if one else 'with other pixels'} in {first}"
+        for instance, first, one in zip(
+            work["SOPInstanceUID"].to_pylist(), work["first"].to_pylist(), same, strict=True
+        )
+    ]
+    told = work.append_column("reason", pa.array(reasons, pa.string()))
+    return told.append_column("detail", pa.array(details, pa.string())), []
+
+
+def _same_pixels(path: str, other: str) -> bool:
+    """Whether all frames are equal; a file that cannot be decoded equals only its own copy."""
+    with storage.open_binary(path) as one, storage.open_binary(other) as two:
+        if one.read() == two.read():
+            return True
+    try:
+        frames = len(header.read_rows(path))
+        if frames != len(header.read_rows(other)):
+            return False
+        return all(np.array_equal(pixels.read_frame(path, n), pixels.read_frame(other, n)) for n in range(frames))
+    except DicomError:
+        return False
+
+
+def _order(headers: Any, again: pd.DataFrame, folder: Path) -> None:
+    """Writes the catalogue's shards; they are made again from the headers if the stage was interrupted here."""
+    for number, part in enumerate(queries.cut(in_order(headers, again), _SHARD_ROWS)):
+        tables.write_shard(folder / queries.part_name(number), part, tables.CATALOGUE)
+
+
+def _quarantine(headers: Any, again: pd.DataFrame) -> pd.DataFrame:
+    rejected = queries.ask("SELECT path, reason, detail FROM headers WHERE reason <> ''", headers=headers)
+    listed = pd.concat([rejected, again[list(tables.QUARANTINE)]])
+    return listed.sort_values(list(tables.QUARANTINE), ignore_index=True)
+
+
+def check(folder: Path, settings: Settings) -> pd.DataFrame:
+    """What is wrong with the catalogued data for this pipeline; see `inventory.check`.
+
+    Args:
+        folder: the run directory.
+        settings: `archive.grades`, `cohort`.
+    """
+    series = series_of(folder / "catalogue")
+    graded = sorted(series.loc[series["cohort"] == "grading", "PatientID"].unique())
+    patients = None
+    if settings.archive.grades:
+        patients = clinical.match(graded, clinical.read_grades(storage.place(settings.archive.grades), settings.cohort))
+    return inventory.check(series, patients, min_gap_days=settings.cohort.min_gap_days)
+
+
+def series_of(folder: Path) -> pd.DataFrame:
+    """The series of a catalogue, with the columns `inventory.SERIES`."""
+    paths = sorted(folder.glob("*.parquet"))
+    catalogue = tables.scan(paths) if paths else tables.CATALOGUE.empty_table()
+    return queries.ask(_SERIES, catalogue=catalogue)
+
+
+def _summary(folder: Path, quarantine: pd.DataFrame, *, num_found: int) -> dict[str, Any]:
+    counts = inventory.count(series_of(folder), quarantine, num_found=num_found)
+    paths = sorted(folder.glob("*.parquet"))
+    return {**counts, "fingerprint": _fingerprint(tables.scan(paths) if paths else tables.CATALOGUE.empty_table())}
+
+
+def _fingerprint(catalogue: Any) -> str:
+    """Of what the slices are, wherever they lie: the same images give the same, on any disk."""
+    sql = "SELECT cohort || ' ' || SOPInstanceUID || ' ' || frame AS id FROM catalogue ORDER BY id"
+    hashed = hashlib.sha256()
+    for part in queries.stream(sql, pa.schema({"id": pa.string()}), catalogue=catalogue):
+        hashed.update("\n".join([*part["id"].to_pylist(), ""]).encode())
+    return hashed.hexdigest()
+
+
+def _refuse_nothing(summary: dict[str, Any], quarantine: pd.DataFrame, archive: Archive) -> None:
     for cohort in ("grading", "progression"):
         root = getattr(archive, cohort)
-        if root and not (catalogue["cohort"] == cohort).any():
+        if root and not summary["cohorts"].get(cohort):
             reasons = quarantine["reason"].value_counts()
             told = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "the folder is empty"
             raise InputError(f"--{cohort} {root}: no MR slice among its files ({told})")
-
-
-def _write(folder: Path, catalogue: pd.DataFrame) -> None:
-    folder.mkdir(exist_ok=True)
-    table = pa.Table.from_pandas(catalogue, tables.CATALOGUE, preserve_index=False)
-    for number, start in enumerate(range(0, table.num_rows, _SHARD_ROWS)):
-        tables.write_shard(folder / f"part-{number:05d}.parquet", table.slice(start, _SHARD_ROWS), tables.CATALOGUE)
-
-
-def _fingerprint(catalogue: pd.DataFrame) -> str:
-    """Of what the slices are, wherever they lie: the same images give the same, on any disk."""
-    identities = catalogue["cohort"] + " " + catalogue["SOPInstanceUID"] + " " + catalogue["frame"].astype(str)
-    return hashlib.sha256("\n".join(sorted(identities)).encode()).hexdigest()

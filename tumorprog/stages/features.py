@@ -3,17 +3,25 @@
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from tumorprog import tables
-from tumorprog.dicom import pixels
-from tumorprog.errors import DicomError, InputError
+from tumorprog.errors import InputError
 from tumorprog.imaging import spectral
 from tumorprog.settings import SEQUENCES, Settings
-from tumorprog.stages import streaming
+from tumorprog.stages import frames, queries, streaming
+
+_KNOWN = [name for name in tables.FEATURES.names if name != "vector"]
+WORK = pa.schema([*frames.SCHEMA, *(tables.FEATURES.field(name) for name in _KNOWN)])
+"""What is known of a slice before its vector is computed."""
+
+_PLAN = """
+SELECT *, StudyDate AS date FROM catalogue WHERE cohort = 'progression' AND list_contains($sequences, sequence)
+ORDER BY PatientID, StudyDate, SeriesInstanceUID, "order"
+"""
+
+_VECTOR = np.empty(tables.VECTOR_LENGTH, np.float32)
 
 
 def run(folder: Path, out: Path, settings: Settings) -> str:
@@ -26,36 +34,24 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         SettingsError: if there is no such wavelet.
     """
     spectral.check_wavelet(settings.features.wavelet)
-    catalogue = tables.read_shards(folder / "catalogue", tables.CATALOGUE).to_pandas()
-    wanted = catalogue[(catalogue["cohort"] == "progression") & catalogue["sequence"].isin(SEQUENCES)]
-    if wanted.empty:
+    catalogue = tables.scan(tables.shards(folder / "catalogue"))
+    chosen = {"sequences": list(SEQUENCES)}
+    work = streaming.write_work(out / "work", _PLAN, WORK, chosen, catalogue=catalogue)
+    if not work:
         raise InputError(f"{folder / 'catalogue'}: no image series; give `tumorprog catalogue` a --progression DIR")
     streaming.connect(settings.cluster)
     transform = partial(_vectors, wavelet=settings.features.wavelet)
-    rejected = streaming.write_shards(_plan(wanted), transform, out / "features", tables.FEATURES)
+    rejected = streaming.write_shards(work, transform, out / "features", tables.FEATURES, items="slices")
     tables.write_csv(out / "features" / "_rejected.csv", rejected, tables.QUARANTINE)
-    series = wanted["SeriesInstanceUID"].nunique()
-    counts = {"vectors": len(wanted) - len(rejected), "series": series, "rejected": len(rejected)}
+    series = int(queries.ask("SELECT count(DISTINCT SeriesInstanceUID) AS n FROM work", work=tables.scan(work))["n"][0])
+    vectors = tables.read_summary(out / "work")["rows"] - len(rejected)
+    counts = {"vectors": vectors, "series": series, "rejected": len(rejected)}
     tables.write_json(out / "features" / tables.SUMMARY, {**counts, "wavelet": settings.features.wavelet})
     return f"{counts['vectors']:,} vectors of {series:,} series, {len(rejected):,} slices rejected"
 
 
-def _plan(wanted: pd.DataFrame) -> pa.Table:
-    renamed = wanted.rename(columns={"StudyDate": "date"})
-    known = [tables.FEATURES.field(name) for name in tables.FEATURES.names if name != "vector"]
-    schema = pa.schema([pa.field("path", pa.string()), pa.field("frame", pa.int32()), *known])
-    return pa.Table.from_pandas(renamed, schema, preserve_index=False)
-
-
 def _vectors(work: pa.Table, *, wavelet: str) -> tuple[pa.Table, streaming.Rejected]:
-    cv2.setNumThreads(1)  # the cores are Ray's to share out
-    vectors, kept, rejected = [], [], []
-    for number, (path, frame) in enumerate(zip(work["path"].to_pylist(), work["frame"].to_pylist(), strict=True)):
-        try:
-            vectors.append(spectral.slice_vector(pixels.read_frame(path, frame), wavelet=wavelet))
-            kept.append(number)
-        except DicomError as error:
-            rejected.append({"path": path, "reason": error.reason, "detail": error.detail})
-    flat = pa.array(np.concatenate([np.empty(0, np.float32), *vectors]))
-    column = pa.FixedSizeListArray.from_arrays(flat, tables.VECTOR_LENGTH)
-    return work.drop_columns(["path", "frame"]).take(kept).append_column("vector", column), rejected
+    make = partial(spectral.slice_vector, wavelet=wavelet)
+    vectors, decoded, rejected = frames.decode(work, make, like=_VECTOR)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), tables.VECTOR_LENGTH)
+    return work.select(_KNOWN).filter(pa.array(decoded)).append_column("vector", column), rejected

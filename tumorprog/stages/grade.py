@@ -10,13 +10,13 @@ import pandas as pd
 import pyarrow as pa
 import ray.data
 
-from tumorprog import tables
+from tumorprog import storage, tables
 from tumorprog.cohort import timeline
 from tumorprog.errors import InputError
 from tumorprog.models import grader, weights
 from tumorprog.settings import Grader as GraderSettings
 from tumorprog.settings import Settings
-from tumorprog.stages import slices, streaming
+from tumorprog.stages import frames, slices, streaming
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +60,8 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
 
 def _grade_slices(wanted: pd.DataFrame, model: Path, settings: Settings) -> pd.DataFrame:
     """Adds the probabilities to the rows whose pixels could be decoded."""
-    columns = {"row": np.arange(len(wanted)), "path": wanted["path"], "frame": wanted["frame"]}
-    work = pa.table({name: pa.array(values) for name, values in columns.items()})
+    index = pa.Table.from_pandas(wanted, frames.SCHEMA, preserve_index=False)
+    work = index.append_column("row", pa.array(np.arange(len(wanted))))
     images = ray.data.from_arrow(streaming.pieces(work)).map_batches(
         partial(slices.decoded, scaling=settings.slices.scaling), batch_size=None, batch_format="pyarrow"
     )
@@ -88,10 +88,10 @@ def score(images: ray.data.Dataset, model: Path, settings: GraderSettings, *, nu
     else:
         copies = streaming.copies(num_rows // _ROWS_A_COPY, gpu=settings.gpu)
         scored = images.map_batches(Grader, fn_constructor_kwargs=built, **copies, **whole).iter_batches(**whole)
-    progress = streaming.Progress("grading", total=num_rows, unit="slices", items="slices")
+    progress = streaming.Progress("grading", total=num_rows, items="slices")
     parts = []
     for part in scored:
-        progress.add(part.num_rows, part.num_rows)
+        progress.add(part.num_rows)
         parts.append(part)
     return pa.concat_tables(parts).to_pandas().sort_values("row", ignore_index=True)
 
@@ -102,7 +102,7 @@ class Grader:
     def __init__(self, *, model: str, device: str) -> None:
         self._model = grader.build("none", seed=0)
         self._device = device
-        weights.load_into(Path(model), self._model, expected={"classes": list(tables.GRADES)})
+        weights.load_into(storage.place(model), self._model, expected={"classes": list(tables.GRADES)})
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Rows with `row` and `image` -> rows with `row`, p2, p3, p4."""

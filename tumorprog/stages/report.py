@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from tumorprog import __version__, tables
+from tumorprog import __version__, storage, tables
 from tumorprog.dicom import pixels
 from tumorprog.errors import DicomError
 from tumorprog.evaluation import baselines, metrics
@@ -137,4 +137,4 @@ def _write(out: Path, judged: dict[str, Any], content: list[page.Section], foote
         sections=content,
         footer=footer,
     )
-    (out / "report.html").write_text(page.render(made), encoding="utf-8")
+    storage.write_text(out / "report.html", page.render(made))

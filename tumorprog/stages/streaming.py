@@ -2,9 +2,10 @@
 
 import json
 import logging
+import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 import ray.data
+from ray.data._internal.execution.resource_manager import ResourceManager
 
-from tumorprog import tables
+from tumorprog import storage, tables
 from tumorprog.settings import Cluster
+from tumorprog.stages import queries
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +28,8 @@ Rejected = list[dict[str, str]]
 """Rows of `tables.QUARANTINE`: what could not be used, and why."""
 
 _SHARDS, _LEAST_ROWS, _MOST_ROWS = 16, 32, 2048
-_REPORT_EVERY_S = 5.0
+_ROW_GROUP = 256
+"""Rows that a task holds at a time: 13 MB of images."""
 
 
 def connect(cluster: Cluster) -> None:
@@ -37,6 +41,8 @@ def connect(cluster: Cluster) -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False  # one line of ours instead
     context.execution_options.preserve_order = True  # the same rows in the same order, run after run
+    # Ray Data asks for the cluster's cores once a second, and runs a single task until the first answer (2.60)
+    ResourceManager.GLOBAL_LIMITS_UPDATE_INTERVAL_S = 0.1
     if ray.is_initialized():
         return
     quiet: dict[str, Any] = {"logging_level": logging.ERROR}
@@ -79,58 +85,101 @@ def pieces(work: pa.Table) -> list[pa.Table]:
     return [work.slice(start, rows) for start in range(0, work.num_rows, rows)]
 
 
+def write_work(folder: Path, sql: str, schema: pa.Schema, values: Mapping[str, Any], /, **sources: Any) -> list[Path]:
+    """The rows of a query as files of work for `write_shards`, a shard's worth each; made only once.
+
+    Args:
+        folder: of the files.
+        sql: over the sources, with an order.
+        schema: of its rows.
+        values: of the $names in it.
+        sources: tables by name.
+    """
+    num_rows = int(queries.ask(f"SELECT count(*) AS rows FROM ({sql})", values, **sources)["rows"][0])  # noqa: S608
+    return queries.write_parts(
+        folder, lambda: queries.stream(sql, schema, values, **sources), schema, rows=shard_rows(num_rows)
+    )
+
+
 def write_shards(
-    work: pa.Table,
+    work: list[Path],
     transform: Callable[[pa.Table], tuple[pa.Table, Rejected]],
     folder: Path,
     schema: pa.Schema,
+    *,
+    items: str,
 ) -> pd.DataFrame:
-    """Streams a table of work through `transform` on all cores of the cluster; each piece becomes one shard.
+    """Streams files of work through `transform` on all cores of the cluster; each becomes one shard.
 
-    The tasks open the files that the work names themselves and write their shard themselves, so only paths go in and
-    counts come back. A shard is renamed into place when it is whole, holds what it rejected in its own metadata, and
-    is not made again if it exists: an interrupted call goes on where it stopped, and a task that Ray repeats does no
-    harm.
+    The tasks read their file of work, open what it names, and write their shard, a row group at a time: only names go
+    in and counts come back, and no process holds more than a row group. A shard appears when it is whole, holds what
+    it rejected in its own metadata, and is not made again if it exists: an interrupted call goes on where it stopped,
+    and a task that Ray repeats does no harm.
 
     Args:
-        work: small rows, such as paths.
-        transform: a piece of `work` -> (table of `schema`, what was rejected); pickled to the workers.
+        work: Parquet files of small rows, such as paths.
+        transform: some rows of `work` -> (table of `schema`, what was rejected); pickled to the workers.
         folder: receives `part-00000.parquet` and so on; must be reachable from all nodes.
         schema: of the shards.
+        items: what the rows of work are, for the progress shown.
 
     Returns:
         All that was rejected, columns `tables.QUARANTINE`, in the order of the work.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    cut = pieces(work)
-    paths = [folder / f"part-{number:05d}.parquet" for number in range(len(cut))]
+    shards = [folder / queries.part_name(number) for number in range(len(work))]
+    there = set(folder.glob("part-*.parquet"))
     due = [
-        piece.replace_schema_metadata({"shard": str(path)})
-        for piece, path in zip(cut, paths, strict=True)
-        if not path.exists()
+        pa.table({"work": [str(path)], "shard": [str(shard)]})
+        for path, shard in zip(work, shards, strict=True)
+        if shard not in there
     ]
     if due:
         write = partial(_write_one, transform=transform, schema=schema)
-        results = ray.data.from_arrow(due).map_batches(write, batch_size=None, batch_format="pyarrow")
-        progress = Progress(folder.name, total=len(due), unit="shards", items="rows")
+        results = ray.data.from_arrow(due).map_batches(
+            write, batch_size=None, batch_format="pyarrow", num_cpus=_share_of_a_core()
+        )
+        progress = Progress(folder.name, total=sum(_num_rows(piece["work"][0].as_py()) for piece in due), items=items)
         for result in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            progress.add(result.num_rows, sum(result["rows"].to_pylist()))
-    rejected = [row for path in paths for row in _rejected(path)]
+            progress.add(sum(result["rows"].to_pylist()))
+    rejected = [row for shard in shards for row in _rejected(shard)]
     return pd.DataFrame(rejected, columns=list(tables.QUARANTINE))
+
+
+def _share_of_a_core() -> float:
+    """Of a task, so that a quarter more tasks run than there are cores.
+
+    Ray Data looks for finished tasks ten times a second (2.60), so that a core waits for up to a tenth of a second
+    after each; with these the cores are busy.
+    """
+    whole = cores()
+    return whole / (whole + math.ceil(whole / 4))
 
 
 def _write_one(
     piece: pa.Table, *, transform: Callable[[pa.Table], tuple[pa.Table, Rejected]], schema: pa.Schema
 ) -> pa.Table:
-    path = Path(piece.schema.metadata[b"shard"].decode())
-    table, rejected = transform(piece)
-    noted = schema.with_metadata({"rejected": json.dumps(rejected)})
-    tables.write_shard(path, table, noted)
-    return pa.table({"rows": [table.num_rows + len(rejected)]})
+    work, target = (storage.place(piece[name][0].as_py()) for name in ("work", "shard"))
+    rejected: Rejected = []
+    rows = 0
+    with work.open("rb") as source, tables.shard(target, schema) as shard:
+        for batch in pq.ParquetFile(source).iter_batches(_ROW_GROUP):
+            table, not_used = transform(pa.Table.from_batches([batch]))
+            shard.add(table)
+            rejected += not_used
+            rows += batch.num_rows
+        shard.note({"rejected": json.dumps(rejected)})
+    return pa.table({"rows": [rows]})
+
+
+def _num_rows(path: str) -> int:
+    with storage.place(path).open("rb") as file:
+        return pq.read_metadata(file).num_rows
 
 
 def _rejected(path: Path) -> Rejected:
-    return json.loads(pq.read_schema(path).metadata[b"rejected"])
+    with path.open("rb") as file:
+        return json.loads(pq.read_metadata(file).metadata[b"rejected"])
 
 
 def read_rows(paths: list[Path], columns: list[str], *, wanted: np.ndarray) -> ray.data.Dataset:
@@ -151,36 +200,31 @@ def read_rows(paths: list[Path], columns: list[str], *, wanted: np.ndarray) -> r
 
 def _row_groups(work: pa.Table, *, columns: list[str], wanted: np.ndarray) -> Iterator[pa.Table]:
     for path in work["path"].to_pylist():
-        with pq.ParquetFile(path) as file:
+        with storage.place(path).open("rb") as opened, pq.ParquetFile(opened) as file:
             for number in range(file.num_row_groups):
                 rows = file.read_row_group(number, columns=columns).replace_schema_metadata()
                 yield rows.filter(pa.array(wanted[rows["slice"].to_numpy()]))
 
 
 class Progress:
-    """Says every few seconds how far a long work is, in one line of the log."""
+    """Says how far a long work is: a record of the log at each step, which the command line draws or thins out."""
 
-    def __init__(self, label: str, *, total: int, unit: str, items: str) -> None:
-        self._label, self._total, self._unit, self._items = label, total, unit, items
-        self._done = self._count = 0
-        self._started = self._said = time.monotonic()
+    def __init__(self, label: str, *, total: int, items: str) -> None:
+        self._label, self._total, self._items = label, total, items
+        self._done = 0
+        self._started = time.monotonic()
+        self.add(0)
 
-    def add(self, done: int, count: int = 0) -> None:
-        """Counts finished units, and the items in them."""
+    def add(self, done: int) -> None:
+        """Counts what has been finished since."""
         self._done += done
-        self._count += count
-        now = time.monotonic()
-        if now - self._said < _REPORT_EVERY_S and self._done < self._total:
-            return
-        self._said = now
-        rate = self._count / max(now - self._started, 1e-9)
+        rate = self._done / max(time.monotonic() - self._started, 1e-9)
         log.info(
-            "  %s: %d of %d %s, %s %s, %.0f a second",
+            "  %s: %s of %s %s, %.0f a second",
             self._label,
-            self._done,
-            self._total,
-            self._unit,
-            f"{self._count:,}",
+            f"{self._done:,}",
+            f"{self._total:,}",
             self._items,
             rate,
+            extra={"progress": (self._label, self._done, self._total, self._items)},
         )

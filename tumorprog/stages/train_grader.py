@@ -1,8 +1,6 @@
 """train-grader: slices -> split, leakage audit, grader/ (the trained ResNet-18, its history, all predictions)."""
 
 import logging
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ import ray.train
 import torch
 from ray.train.torch import TorchTrainer, get_device, prepare_model
 
-from tumorprog import __version__, tables
+from tumorprog import __version__, storage, tables
 from tumorprog.cohort import splits
 from tumorprog.errors import InputError, TumorprogError
 from tumorprog.models import grader, weights
@@ -90,7 +88,7 @@ def _split(known: pd.DataFrame, target: Path, settings: Settings, *, protocol: s
     else:
         patients = known.groupby("PatientID")["grade"].first()
         if settings.grader.split:
-            chosen = splits.read_split(Path(settings.grader.split), list(patients.index))
+            chosen = splits.read_split(storage.place(settings.grader.split), list(patients.index))
         else:
             chosen = splits.split_patients(patients, seed=settings.seed)
         sides = known["PatientID"].map(chosen).to_numpy()
@@ -119,7 +117,7 @@ def _train(slices: Path, target: Path, settings: Settings, *, known: pd.DataFram
         table = pa.Table.from_pandas(predictions, tables.GRADER_PREDICTIONS, preserve_index=False)
         tables.write_shard(target / "predictions.parquet", table, tables.GRADER_PREDICTIONS)
         (target / "checkpoint.pt").unlink()
-        shutil.rmtree(target / _RAY_FOLDER, ignore_errors=True)  # there is none if no worker was asked for
+        storage.remove(target / _RAY_FOLDER)
     return tables.read_csv(target / "history.csv", tables.HISTORY)
 
 
@@ -197,7 +195,8 @@ def _loop(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     if plan.grader.workers:
         torch.set_num_threads(plan.cores)  # Ray gives a worker one thread, whatever the machine has
-    state = torch.load(plan.checkpoint, map_location="cpu", weights_only=True)
+    with plan.checkpoint.open("rb") as file:
+        state = torch.load(file, map_location="cpu", weights_only=True)
     bare = grader.build("none", seed=plan.seed)
     bare.load_state_dict(state["model"])
     # five times the images a second of the other layout on a CPU, and what tensor cores want
@@ -301,6 +300,5 @@ def _keep(plan: Plan, model: torch.nn.Module, history: list[dict[str, Any]], lea
 
 
 def _save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save(state, beside)
-    beside.replace(path)
+    with storage.whole(path) as file:
+        torch.save(state, file)

@@ -138,13 +138,13 @@ def _train_all(series: pd.DataFrame, trials: list[Trial], settings: Settings) ->
     shared = ray.put(series)
     remote = ray.remote(num_cpus=1, max_retries=3)(train_fold)
     pending = {remote.remote(shared, trial, settings.progression, settings.seed): n for n, trial in enumerate(trials)}
-    progress = streaming.Progress("train-progression", total=len(trials), unit="folds", items="series tested")
+    progress = streaming.Progress("train-progression", total=len(trials), items="folds")
     results: dict[int, dict[str, pd.DataFrame]] = {}
     while pending:
         (ready,), _ = ray.wait(list(pending), num_returns=1)
         result = ray.get(ready)
         results[pending.pop(ready)] = result
-        progress.add(1, len(result["predictions"]))
+        progress.add(1)
     return [results[number] for number in range(len(trials))]
 
 

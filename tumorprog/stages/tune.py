@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 from ray import tune
 
-from tumorprog import tables
+from tumorprog import storage, tables
 from tumorprog.cohort import splits
 from tumorprog.errors import InputError, SettingsError
 from tumorprog.models.progression import predict_months
@@ -98,7 +98,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         SettingsError: if the sweep cannot work.
         InputError: if fewer than five patients have two dates, or every trial failed.
     """
-    sweep = read_sweep(Path(settings.tune.sweep))
+    sweep = read_sweep(storage.place(settings.tune.sweep))
     series = train_progression.learnable(folder)
     held_out, inner = split(series["PatientID"].to_numpy(), seed=settings.seed)
     streaming.connect(settings.cluster)
@@ -113,7 +113,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         raise InputError(f"{settings.tune.sweep}: every trial failed; the first said: {last_line}")
     best = finished.sort_values(METRIC).iloc[0]
     chosen = {name: results[int(best["trial"])].config[name] for name in sweep.space}
-    (target / "best.yaml").write_text(yaml.safe_dump(_nested(chosen), sort_keys=False))
+    storage.write_text(target / "best.yaml", yaml.safe_dump(_nested(chosen), sort_keys=False))
     tested = _test(series, held_out, with_values(settings, chosen))
     judged = {"trials": len(trials), "validation_mae_months": float(best[METRIC]), **tested}
     tables.write_json(target / "test.json", judged)

@@ -1,0 +1,87 @@
+import pandas as pd
+import pytest
+
+from tumorprog.cohort import inventory
+from tumorprog.tables import COHORT
+
+
+def series(*rows):
+    usual = {"cohort": "progression", "PatientID": "P1", "StudyDate": "1991-01-01", "Type": "T1post"}
+    usual |= {"sequence": "T1post", "plane": "axial", "slices": 20, "files": 20}
+    usual |= {"missing": 0, "repeated": 0, "warned": 0}
+    numbered = ({**usual, "SeriesInstanceUID": f"1.{number}", **row} for number, row in enumerate(rows))
+    return pd.DataFrame(numbered, columns=list(inventory.SERIES))
+
+
+def whole_patient(name, *dates):
+    return [{"PatientID": name, "StudyDate": date, "sequence": kind} for date in dates for kind in ("T1post", "FLAIR")]
+
+
+def found(*rows, patients=None):
+    findings = inventory.check(series(*rows), patients, min_gap_days=14)
+    return {(row.finding.split(":")[0], row.PatientID, row.date) for row in findings.itertuples()}
+
+
+def test_the_numbers_add_up():
+    table = series({}, {"sequence": "FLAIR", "plane": "coronal", "files": 1}, {"plane": "coronal", "warned": 3})
+    quarantine = pd.DataFrame({"reason": ["empty", "not_mr", "empty"]})
+    summary = inventory.count(table, quarantine, num_found=44)
+    assert summary["found"] == summary["used"] + summary["quarantined"] == 44
+    assert (summary["slices"], summary["patients"], summary["dates"], summary["series"]) == (60, 1, 1, 3)
+    assert summary["sequences"] == {"FLAIR": {"coronal": 1}, "T1post": {"axial": 1, "coronal": 1}}
+    assert summary["reasons"] == {"empty": 2, "not_mr": 1}
+    assert summary["cohorts"] == {"progression": 60}
+    told = inventory.describe(summary)
+    assert "44 files found = 41 used + 3 quarantined" in told
+    assert "1 axial, 1 coronal" in told
+
+
+def test_an_empty_catalogue_can_be_told_too():
+    summary = inventory.count(series(), pd.DataFrame({"reason": []}), num_found=0)
+    assert "0 files found = 0 used + 0 quarantined" in inventory.describe(summary)
+
+
+def test_a_sound_data_set_has_no_findings():
+    assert found(*whole_patient("P1", "1991-01-01", "1991-03-01")) == set()
+    assert inventory.tell(inventory.check(series(), None, min_gap_days=14)) == "nothing is wrong with this data set"
+
+
+@pytest.mark.parametrize("dates", [["1991-01-01"], ["1991-01-01", "1991-01-08"]])
+def test_a_patient_with_one_time_point_has_no_months_to_learn_from(dates):
+    assert {finding[:2] for finding in found(*whole_patient("P1", *dates))} == {("patient with one date", "P1")}
+
+
+def test_a_date_without_t1post_or_flair_is_named():
+    rows = whole_patient("P1", "1991-01-01", "1991-03-01")
+    assert found(*rows[:-1]) == {("date without T1post or FLAIR", "P1", "1991-03-01")}
+
+
+def test_masks_make_no_date():
+    rows = [*whole_patient("P1", "1991-01-01"), {"StudyDate": "1991-03-01", "sequence": "mask"}]
+    assert ("patient with one date", "P1", "") in found(*rows)
+
+
+def test_images_without_a_date_are_named():
+    rows = [*whole_patient("P1", "1991-01-01", "1991-03-01"), {"StudyDate": ""}]
+    assert ("images without a date", "P1", "") in found(*rows)
+
+
+def test_a_series_with_missing_slices_is_named_in_either_cohort():
+    gap = {"missing": 3, "cohort": "grading", "PatientID": "G"}
+    patients = pd.DataFrame([("G", 2, "H", "graded")], columns=list(COHORT))
+    assert found(gap, patients=patients) == {("series with missing slices", "G", "1991-01-01")}
+
+
+def test_a_grading_cohort_needs_a_table_and_names_who_takes_no_part():
+    rows = [{"cohort": "grading", "PatientID": name} for name in ("A", "B")]
+    patients = pd.DataFrame([("A", 2, "H", "graded"), ("B", None, "H", "no grade")], columns=list(COHORT))
+    assert found(*rows, patients=patients) == {("patient takes no part in grading", "B", "")}
+    assert found(*rows) == {("no table of grades", "", "")}
+
+
+def test_many_findings_of_a_kind_are_told_by_their_number_and_the_first_few():
+    rows = [row for number in range(9) for row in whole_patient(f"P{number}", "1991-01-01")]
+    told = inventory.tell(inventory.check(series(*rows), None, min_gap_days=14)).splitlines()
+    assert told[0].endswith(": 9")
+    assert len(told) == 7
+    assert told[-1] == "  and 4 more"

@@ -1,0 +1,114 @@
+"""The archive and the run directory in an object store: an S3 that speaks on this machine's loopback."""
+
+import json
+import shlex
+
+import pandas as pd
+import pytest
+import ray
+from moto.server import ThreadedMotoServer
+
+from tumorprog import cli, storage, tables
+from tumorprog.errors import InputError
+from tumorprog.synthetic import archive, plan
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]  # botocore's own
+
+
+@pytest.fixture(scope="module")
+def store():
+    """The address of an empty bucket; this process and Ray's workers know how to reach it."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        fs, bucket = storage.file_system(storage.place("s3://archive"))
+        fs.mkdir(bucket)
+        yield "s3://archive"
+    server.stop()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray(store):
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def upload(folder, address):
+    fs, name = storage.file_system(storage.place(address))
+    for path in folder.rglob("*"):
+        if path.is_file():
+            fs.put_file(str(path), f"{name}/{path.relative_to(folder)}")
+
+
+@pytest.fixture(scope="module")
+def finished(store, cohort_folder):
+    """A run of catalogue and slices from the store into the store; its address."""
+    upload(cohort_folder, f"{store}/cohort")
+    words = shlex.split(f"--grading {store}/cohort/{plan.GRADING} --grades {store}/cohort/{archive.CLINICAL_TABLE}")
+    for command in ("catalogue", "slices"):
+        assert cli.main([command, *words, "--out", f"{store}/run"]) == 0
+    return f"{store}/run"
+
+
+def columns_that_do_not_name_places(table):
+    return table.to_pandas().drop(columns=["path"], errors="ignore")
+
+
+def test_the_store_gives_the_same_catalogue_and_images_as_a_disk(finished, cohort_folder, tmp_path):
+    grading, grades = cohort_folder / plan.GRADING, cohort_folder / archive.CLINICAL_TABLE
+    words = ["--grading", str(grading), "--grades", str(grades), "--out", str(tmp_path)]
+    for command in ("catalogue", "slices"):
+        assert cli.main([command, *words]) == 0
+    for name, schema in (("catalogue", tables.CATALOGUE), ("slices", tables.SLICES)):
+        remote = tables.read_shards(storage.place(finished) / name, schema)
+        pd.testing.assert_frame_equal(
+            *(columns_that_do_not_name_places(table) for table in (remote, tables.read_shards(tmp_path / name, schema)))
+        )
+
+
+def test_nothing_but_the_results_is_left_in_the_store(finished):
+    left = {file.path.removeprefix(finished + "/").split("/")[0] for file in storage.walk(storage.place(finished))}
+    assert left == {"catalogue", "slices", "quarantine.csv", "config.yaml", "run.json"}
+
+
+def test_a_second_run_does_nothing_and_a_new_object_costs_only_itself(finished, store, caplog):
+    assert cli.main(["catalogue", "--out", finished]) == 0
+    assert "nothing changed" in caplog.text
+    fs, tree = storage.file_system(storage.place(f"{store}/cohort/{plan.GRADING}"))
+    fs.pipe_file(f"{tree}/new file.txt", b"no image")
+    assert cli.main(["catalogue", "--out", finished]) == 0
+    assert "1 of them to be read" in caplog.text
+    summary = json.loads((storage.place(finished) / "catalogue" / "_summary.json").read_text())
+    assert summary["found"] == summary["used"] + summary["quarantined"]
+
+
+def test_two_commands_on_one_address_are_refused_until_the_first_was_killed(store, monkeypatch):
+    folder = storage.place(f"{store}/locked")
+    with storage.locked(folder), pytest.raises(InputError, match=r"another tumorprog command works there \(.*process"):
+        storage.locked(folder).__enter__()
+    with storage.locked(folder):
+        pass  # it was given back
+    held = storage.locked(folder)
+    held.__enter__()
+    monkeypatch.setattr(storage, "_LEASE_S", 0.0)  # as if a minute had passed without a renewal
+    with storage.locked(folder):
+        pass
+
+
+def test_a_file_in_a_store_appears_whole_or_not_at_all(store):
+    path = storage.place(f"{store}/file")
+
+    def fails():
+        with storage.whole(path) as file:
+            file.write(b"half")
+            raise OSError("lost")
+
+    with pytest.raises(OSError, match="lost"):
+        fails()
+    assert not path.exists()
