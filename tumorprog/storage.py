@@ -85,6 +85,24 @@ def open_binary(text: str) -> BinaryIO:
     return Path(local_name(text)).open("rb")
 
 
+def read_range(text: str, start: int, length: int) -> tuple[bytes, int]:
+    """Some bytes of a file, fewer where it ends before, and the size of the whole; quicker than to open it.
+
+    Raises:
+        OSError: as the operating system or the driver has it.
+    """
+    if is_remote(text):
+        with open_binary(text) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(start)
+            return file.read(length), size
+    descriptor = os.open(local_name(text), os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
+    try:
+        return os.pread(descriptor, length, start), os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)
+
+
 def local_name(text: str) -> str:
     """The name of a file of this machine that `walk` gave as text."""
     if "\\x" not in text or Path(text).exists():

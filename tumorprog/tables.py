@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from tumorprog import storage
@@ -88,7 +87,7 @@ CATALOGUE = pa.schema(
         "RescaleIntercept": _REAL,
         "pixel_offset": _LONG,  # byte of the file at which the frame's stored values begin; -1: only by parsing DICOM
         "pixel_bytes": _LONG,  # how many; -1 likewise
-        "pixel_dtype": _TEXT,  # of the stored values, with byte order, such as "<u2"; "" likewise
+        "pixel_dtype": _TEXT,  # of the stored values, such as "<u2", or "<u2:12" if 12 bits of each count; "" likewise
         "file_bytes": _LONG,  # size of the file
         "warnings": _TEXT,  # what pydicom found odd about the file, without the values it quotes
     }
@@ -184,14 +183,6 @@ def shards(folder: Path) -> list[Path]:
     if not found:
         raise InputError(f"{folder}: no *.parquet there; run `tumorprog {folder.name}` first")
     return found
-
-
-def scan(paths: Sequence[Path]) -> pads.Dataset:
-    """Parquet files of one schema as a table that is read in pieces, and only as far as it is asked for."""
-    if not storage.is_remote(str(paths[0])):
-        return pads.dataset([str(path) for path in paths], format="parquet")
-    fs, _ = storage.file_system(paths[0])
-    return pads.dataset([storage.file_system(path)[1] for path in paths], filesystem=fs, format="parquet")
 
 
 def read_shards(folder: Path, schema: pa.Schema, columns: Sequence[str] = ()) -> pa.Table:

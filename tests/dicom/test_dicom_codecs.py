@@ -1,5 +1,6 @@
 import io
 import struct
+import time
 from pathlib import Path
 
 import imagecodecs
@@ -249,8 +250,11 @@ def test_a_file_of_jpeg_2000_where_a_bare_codestream_should_be_is_read(save_comp
     stored = smooth(12)
     boxed = encode(stored, JPEG2000Lossless, bits=12, codecformat="jp2")
     assert boxed[4:8] == b"jP  "
-    path = save_compressed(stored, JPEG2000Lossless, boxed, BitsStored=12, HighBit=11)
-    np.testing.assert_array_equal(pixels.read_frame(path), stored)
+    at = boxed.index(b"jp2c")
+    until_the_end = boxed[: at - 4] + bytes(4) + boxed[at:]
+    for codes in (boxed, until_the_end):
+        path = save_compressed(stored, JPEG2000Lossless, codes, BitsStored=12, HighBit=11)
+        np.testing.assert_array_equal(pixels.read_frame(path), stored)
 
 
 def test_run_length_codes_of_the_wrong_length_are_refused(save_compressed, encode):
@@ -283,6 +287,26 @@ def test_what_is_no_codestream_is_refused(syntax, save_compressed, encode):
     sound = encode(smooth(8), syntax)
     for codes in (b"\0\0", b"\xff\xd8\xff\xff", sound[:20], sound[:45], bytes(100), sound[::-1]):
         assert detail_of(save_compressed(smooth(8), syntax, codes + b"\0" * (len(codes) % 2)))
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=name_of)
+@pytest.mark.parametrize("kept", [0.5, 0.9, 0.99])
+def test_a_codestream_that_ends_early_is_no_image(syntax, kept, save_compressed, encode):
+    """libjpeg-turbo would fill the rest with what was last."""
+    stored = smooth(8, (64, 64))
+    codestream = encode(stored, syntax)
+    assert detail_of(save_compressed(stored, syntax, codestream[: int(kept * len(codestream))]))
+
+
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEGLSNearLossless], ids=name_of)
+def test_jpeg_ls_that_never_ends_is_refused_at_once(syntax, save_compressed, encode):
+    """CharLS 2.4.3 alone counts through 2**32 bits that are not there, for seven seconds."""
+    stored = full_range(16, signed=False, allocated=16)
+    codestream = encode(stored, syntax)
+    path = save_compressed(stored, syntax, codestream[:100] + bytes(2))
+    before = time.process_time()
+    assert detail_of(path) == "the decoder gave up (JpeglsError)"
+    assert time.process_time() - before < 1
 
 
 def test_other_transfer_syntaxes_have_no_decoder_and_are_named(save_compressed, encode):

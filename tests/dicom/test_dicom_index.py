@@ -160,12 +160,11 @@ def test_a_file_that_has_changed_since_is_refused(save, mr_dataset):
     path = save(mr_dataset(RNG.integers(0, 4000, (6, 5)).astype(np.uint16)))
     (row,) = header.read_rows(path)
     entry, whole = entry_of(row), Path(path).read_bytes()
-    for changed, reason in ((whole + b"\0\0", "unreadable"), (whole[:-2], "unreadable"), (b"", "empty")):
+    for changed in (whole + b"\0\0", whole[:-2], b""):
         Path(path).write_bytes(changed)
-        with pytest.raises(DicomError) as caught:
+        with pytest.raises(DicomError, match="unreadable") as caught:
             pixels.read_indexed(path, entry)
-        assert caught.value.reason == reason
-        assert reason == "empty" or "run `tumorprog catalogue` again" in caught.value.detail
+        assert "run `tumorprog catalogue` again" in caught.value.detail
     Path(path).unlink()
     with pytest.raises(DicomError, match="unreadable"):
         pixels.read_indexed(path, entry)

@@ -28,6 +28,7 @@ _MOST_TILES = 4096
 _JPEG_FRAMES = {0xC0, 0xC1, 0xC3}
 """Baseline, extended sequential, lossless: the frames of JPEG that DICOM knows, all with Huffman codes."""
 _JPEG_LS_FRAMES = {0xF7}
+_END_OF_IMAGE, _MOST_PADDING = b"\xff\xd9", 64
 _ALL_FRAMES = (set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}) | _JPEG_LS_FRAMES
 
 
@@ -221,14 +222,26 @@ def _unboxed(stream: bytes) -> bytes:
     return b""
 
 
+def _decode_jpeg(stream: bytes) -> np.ndarray:
+    """What libjpeg-turbo makes of a codestream that is whole: of one that ends early it would make up the rest."""
+    if _END_OF_IMAGE not in stream[-_MOST_PADDING:]:
+        raise _undecodable("the codestream ends early")
+    return imagecodecs.jpeg8_decode(stream)
+
+
+def _decode_jpeg_ls(stream: bytes) -> np.ndarray:
+    """What CharLS makes of a codestream that surely ends: without a last marker it may count to 2**32 first."""
+    return imagecodecs.jpegls_decode(stream + _END_OF_IMAGE)
+
+
 _JPEG_2000_SYNTAXES = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
 _Parse = Callable[[bytes], tuple[bytes, _Stated]]
 _jpeg_dct_or_lossless: _Parse = functools.partial(_jpeg, frames=_JPEG_FRAMES)
 _jpeg_ls: _Parse = functools.partial(_jpeg, frames=_JPEG_LS_FRAMES)
 
 _HOW: dict[str, tuple[_Parse, Callable[[bytes], np.ndarray]]] = {
-    **dict.fromkeys(uid.JPEGTransferSyntaxes, (_jpeg_dct_or_lossless, imagecodecs.jpeg8_decode)),
-    **dict.fromkeys(uid.JPEGLSTransferSyntaxes, (_jpeg_ls, imagecodecs.jpegls_decode)),
+    **dict.fromkeys(uid.JPEGTransferSyntaxes, (_jpeg_dct_or_lossless, _decode_jpeg)),
+    **dict.fromkeys(uid.JPEGLSTransferSyntaxes, (_jpeg_ls, _decode_jpeg_ls)),
     # OpenJPEG for the high-throughput ones too: OpenJPH, behind imagecodecs.htj2k_decode, crashes on damaged ones
     **dict.fromkeys(_JPEG_2000_SYNTAXES, (_jpeg2000, imagecodecs.jpeg2k_decode)),
 }

@@ -1,6 +1,5 @@
 """A DICOM file and the number of a frame in, the frame in the modality's units out."""
 
-import io
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
+from tumorprog import storage
 from tumorprog.dicom import codecs, elements, header
 from tumorprog.errors import DicomError
 
@@ -84,17 +84,14 @@ def read_indexed(path: str, entry: FrameIndex) -> np.ndarray:
         (Rows, Columns) float32, finite: exactly what `read_frame` gives.
 
     Raises:
-        DicomError: `unreadable` if the file cannot be read or is another than was indexed, `empty`.
+        DicomError: `unreadable` if the file cannot be read or is another than was indexed.
     """
     try:
-        with header.open_file(path) as file:
-            same = file.seek(0, io.SEEK_END) == entry.file_bytes
-            file.seek(entry.offset)
-            values = file.read(entry.length) if same else b""
+        values, num_bytes = storage.read_range(path, entry.offset, entry.length)
     except OSError as error:
         raise header.damaged(error, "unreadable", "the file") from None
     name, _, bits_stored = entry.dtype.partition(":")
-    if len(values) != entry.length:
+    if num_bytes != entry.file_bytes or len(values) != entry.length:
         raise DicomError(
             "unreadable", "the file has changed since the catalogue was made; run `tumorprog catalogue` again"
         )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tumorprog import __version__, storage, tables
 from tumorprog.cohort import clinical, inventory
@@ -43,41 +44,47 @@ _SHARD_ROWS = 50_000
 
 _IN_ORDER = """
 WITH kept AS (
-    SELECT * FROM headers WHERE reason = '' AND (cohort, path) NOT IN (SELECT (cohort, path) FROM again)
+    SELECT * FROM headers
+    WHERE cohort = $cohort AND PatientID BETWEEN $first AND $last AND reason = ''
+        AND path NOT IN (SELECT path FROM again WHERE cohort = $cohort)
 ), stacked AS (
     SELECT *, dense_rank() OVER (
-        PARTITION BY cohort, SeriesInstanceUID ORDER BY orientation, "Rows", "Columns", EchoNumbers
+        PARTITION BY PatientID, SeriesInstanceUID ORDER BY orientation, "Rows", "Columns", EchoNumbers
     ) - 1 AS stack
     FROM kept
 ), ordered AS (
     SELECT *, row_number() OVER (
-        PARTITION BY cohort, SeriesInstanceUID
+        PARTITION BY PatientID, SeriesInstanceUID
         ORDER BY stack, position_mm, InstanceNumber, SOPInstanceUID, frame
     ) - 1 AS "order"
     FROM stacked
 ), stepped AS (
     SELECT *, position_mm - lag(position_mm) OVER (
-        PARTITION BY cohort, SeriesInstanceUID, stack ORDER BY "order"
+        PARTITION BY PatientID, SeriesInstanceUID, stack ORDER BY "order"
     ) AS step
     FROM ordered
 ), spaced AS (
     SELECT *,
-        coalesce(median(step) FILTER (step > 0.01) OVER (PARTITION BY cohort, SeriesInstanceUID, stack), 'nan')
+        coalesce(median(step) FILTER (step > 0.01) OVER (PARTITION BY PatientID, SeriesInstanceUID, stack), 'nan')
             AS slice_spacing_mm,
         sum(CASE WHEN abs(step) <= 0.01 THEN 0 ELSE 1 END) OVER (
-            PARTITION BY cohort, SeriesInstanceUID, stack ORDER BY "order"
+            PARTITION BY PatientID, SeriesInstanceUID, stack ORDER BY "order"
         ) AS place
     FROM stepped
 )
 SELECT * REPLACE (coalesce(position_mm, 'nan') AS position_mm),
     CASE WHEN step > 1.5 * slice_spacing_mm AND NOT isnan(step) THEN round(step / slice_spacing_mm) - 1 ELSE 0 END
         AS missing_before,
-    row_number() OVER (PARTITION BY cohort, SeriesInstanceUID, stack, place ORDER BY "order") - 1 AS repeats
+    row_number() OVER (PARTITION BY PatientID, SeriesInstanceUID, stack, place ORDER BY "order") - 1 AS repeats
 FROM spaced
-ORDER BY cohort, PatientID, StudyDate, SeriesInstanceUID, "order"
+ORDER BY PatientID, StudyDate, SeriesInstanceUID, "order"
 """
 """A stack is what shares orientation, matrix and echo within a series. Positions closer than 0.01 mm are the same; one
 that lies more than one and a half usual steps from the one before has slices missing before it."""
+
+_PATIENTS = """
+SELECT cohort, PatientID, count(*) AS rows FROM headers WHERE reason = '' GROUP BY ALL ORDER BY ALL
+"""
 
 _AGAIN = """
 SELECT cohort, path, first, SOPInstanceUID FROM (
@@ -173,10 +180,13 @@ def _num_rows(parts: list[Path]) -> int:
 
 
 def _headers_before(folder: Path) -> Any:
-    """What an earlier catalogue read, as a data set; an empty table if there is none or another version made it."""
+    """What an earlier catalogue read, as files; an empty table if there is none or another version made it."""
     paths = sorted(folder.glob("*.parquet"))
-    there = tables.scan(paths) if paths else HEADERS.empty_table()
-    return there if there.schema.equals(HEADERS, check_metadata=True) else HEADERS.empty_table()
+    if not paths:
+        return HEADERS.empty_table()
+    with paths[0].open("rb") as file:
+        same = pq.read_schema(file).equals(HEADERS, check_metadata=True)
+    return paths if same else HEADERS.empty_table()
 
 
 def _plan(found: list[Path], before: Any, out: Path) -> tuple[list[Path], list[Path]]:
@@ -184,7 +194,7 @@ def _plan(found: list[Path], before: Any, out: Path) -> tuple[list[Path], list[P
 
     What could not be read is tried again.
     """
-    files = tables.scan(found) if found else FOUND.empty_table()
+    files = found or FOUND.empty_table()
     same = "USING (path, cohort, file_bytes, modified)"
     old = "(SELECT * FROM before WHERE reason <> 'unreadable')"
     kept = queries.write_parts(
@@ -212,14 +222,14 @@ def _read_headers(files: pa.Table) -> tuple[pa.Table, streaming.Rejected]:
 
 
 def _gather(parts: list[Path], folder: Path) -> Any:
-    """The headers of all files, old and new, sorted by path, where the next catalogue will look for them."""
+    """The headers of all files, old and new, sorted by patient, where the next catalogue will look for them."""
 
     def sorted_rows() -> Iterator[pa.Table]:
-        sql = "SELECT * FROM headers ORDER BY cohort, path, frame"
-        return queries.stream(sql, HEADERS, headers=tables.scan(parts)) if parts else iter(())
+        sql = "SELECT * FROM headers ORDER BY cohort, PatientID, path, frame"
+        return queries.stream(sql, HEADERS, headers=parts) if parts else iter(())
 
     written = queries.write_parts(folder, sorted_rows, HEADERS, rows=_SHARD_ROWS)
-    return tables.scan(written) if written else HEADERS.empty_table()
+    return written or HEADERS.empty_table()
 
 
 def in_order(headers: Any, again: Any) -> Iterator[pa.Table]:
@@ -229,13 +239,20 @@ def in_order(headers: Any, again: Any) -> Iterator[pa.Table]:
     normal, and by InstanceNumber where that is unknown or the same.
 
     Args:
-        headers: rows of `HEADERS`, in any order; a data set or table.
+        headers: rows of `HEADERS`, in any order; files or a table.
         again: rows of `AGAIN`: files to leave out.
 
-    Returns:
-        Rows of `tables.CATALOGUE` by cohort, patient, date, series and order.
+    Yields:
+        Rows of `tables.CATALOGUE` by cohort, patient, date, series and order; each table some whole patients.
     """
-    return queries.stream(_IN_ORDER, tables.CATALOGUE, headers=headers, again=again)
+    counts = queries.ask(_PATIENTS, headers=headers)
+    for cohort, patients in counts.groupby("cohort", sort=True):
+        # some patients at a time: windows over a whole archive would want all of it in memory
+        for _, some in patients.groupby(patients["rows"].cumsum() // _SHARD_ROWS, sort=True):
+            these = {"cohort": cohort, "first": some["PatientID"].iloc[0], "last": some["PatientID"].iloc[-1]}
+            parts = list(queries.stream(_IN_ORDER, tables.CATALOGUE, these, headers=headers, again=again))
+            if parts:  # all files of a patient can be copies of another's
+                yield pa.concat_tables(parts)
 
 
 def repeated(headers: Any) -> pa.Table:
@@ -287,7 +304,7 @@ def _same_pixels(path: str, other: str) -> bool:
 
 def _order(headers: Any, again: pd.DataFrame, folder: Path) -> None:
     """Writes the catalogue's shards; they are made again from the headers if the stage was interrupted here."""
-    for number, part in enumerate(queries.cut(in_order(headers, again), _SHARD_ROWS)):
+    for number, part in enumerate(in_order(headers, again)):
         tables.write_shard(folder / queries.part_name(number), part, tables.CATALOGUE)
 
 
@@ -314,15 +331,13 @@ def check(folder: Path, settings: Settings) -> pd.DataFrame:
 
 def series_of(folder: Path) -> pd.DataFrame:
     """The series of a catalogue, with the columns `inventory.SERIES`."""
-    paths = sorted(folder.glob("*.parquet"))
-    catalogue = tables.scan(paths) if paths else tables.CATALOGUE.empty_table()
-    return queries.ask(_SERIES, catalogue=catalogue)
+    return queries.ask(_SERIES, catalogue=sorted(folder.glob("*.parquet")) or tables.CATALOGUE.empty_table())
 
 
 def _summary(folder: Path, quarantine: pd.DataFrame, *, num_found: int) -> dict[str, Any]:
     counts = inventory.count(series_of(folder), quarantine, num_found=num_found)
-    paths = sorted(folder.glob("*.parquet"))
-    return {**counts, "fingerprint": _fingerprint(tables.scan(paths) if paths else tables.CATALOGUE.empty_table())}
+    slices = sorted(folder.glob("*.parquet")) or tables.CATALOGUE.empty_table()
+    return {**counts, "fingerprint": _fingerprint(slices)}
 
 
 def _fingerprint(catalogue: Any) -> str:

@@ -34,7 +34,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         SettingsError: if there is no such wavelet.
     """
     spectral.check_wavelet(settings.features.wavelet)
-    catalogue = tables.scan(tables.shards(folder / "catalogue"))
+    catalogue = tables.shards(folder / "catalogue")
     chosen = {"sequences": list(SEQUENCES)}
     work = streaming.write_work(out / "work", _PLAN, WORK, chosen, catalogue=catalogue)
     if not work:
@@ -43,7 +43,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     transform = partial(_vectors, wavelet=settings.features.wavelet)
     rejected = streaming.write_shards(work, transform, out / "features", tables.FEATURES, items="slices")
     tables.write_csv(out / "features" / "_rejected.csv", rejected, tables.QUARANTINE)
-    series = int(queries.ask("SELECT count(DISTINCT SeriesInstanceUID) AS n FROM work", work=tables.scan(work))["n"][0])
+    series = int(queries.ask("SELECT count(DISTINCT SeriesInstanceUID) AS n FROM work", work=work)["n"][0])
     vectors = tables.read_summary(out / "work")["rows"] - len(rejected)
     counts = {"vectors": vectors, "series": series, "rejected": len(rejected)}
     tables.write_json(out / "features" / tables.SUMMARY, {**counts, "wavelet": settings.features.wavelet})

@@ -12,20 +12,37 @@ import pyarrow as pa
 
 from tumorprog import storage, tables
 
-_MEMORY = "512MB"
+_MEMORY = "256MB"
 """Beyond this, sorting and grouping go to a temporary folder: it does not grow with the archive."""
 _BATCH_ROWS = 8192
 
 
 @contextmanager
 def database(sources: Mapping[str, Any]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB in memory, bounded, in which Arrow data sets, tables and data frames stand under the names given."""
+    """A DuckDB in memory, bounded, in which Parquet files, tables and data frames stand under the names given.
+
+    Args:
+        sources: by name: a list of Parquet files of one schema, not empty; an Arrow table; or a data frame.
+    """
     with tempfile.TemporaryDirectory(prefix="tumorprog-") as scratch:
         how: Any = {"memory_limit": _MEMORY, "temp_directory": scratch, "threads": 2}
         with duckdb.connect(config=how) as connection:
             for name, source in sources.items():
-                connection.register(name, source)
+                if isinstance(source, list):
+                    _register_files(connection, name, source)
+                else:
+                    connection.register(name, source)
             yield connection
+
+
+def _register_files(connection: duckdb.DuckDBPyConnection, name: str, paths: list[Path]) -> None:
+    """DuckDB reads Parquet itself: a scan by Arrow reads ahead some hundred MB, which no bound of DuckDB's holds."""
+    if storage.is_remote(str(paths[0])):
+        fs, _ = storage.file_system(paths[0])
+        names = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
+        if not names & set(connection.list_filesystems()):
+            connection.register_filesystem(fs)
+    connection.read_parquet([str(path) for path in paths]).create_view(name)
 
 
 def ask(sql: str, values: Mapping[str, Any] | None = None, /, **sources: Any) -> pd.DataFrame:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.dataset as pads
 import xxhash
 
 from tumorprog import storage, tables
@@ -47,7 +46,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     Raises:
         InputError: if the table of grades cannot be read or names no patient of the archive.
     """
-    catalogue = tables.scan(tables.shards(folder / "catalogue"))
+    catalogue = tables.shards(folder / "catalogue")
     patients = queries.ask("SELECT DISTINCT PatientID FROM catalogue WHERE cohort = 'grading'", catalogue=catalogue)
     if patients.empty:
         raise InputError(f"{folder / 'catalogue'}: no slice to grade; give `tumorprog catalogue` a --grading DIR")
@@ -70,14 +69,14 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     return f"{counts['images']:,} images, {counts['rejected']:,} rejected"
 
 
-def plan(catalogue: pads.Dataset, cohort: pd.DataFrame, settings: Settings, folder: Path) -> list[Path]:
+def plan(catalogue: list[Path], cohort: pd.DataFrame, settings: Settings, folder: Path) -> list[Path]:
     """The slices that become images, in a seeded random order, in files of `WORK` that are a shard's worth each.
 
     The order mixes the patients over the shards, so that training can read shards one after the other and still see
     all grades in every batch.
 
     Args:
-        catalogue: rows of `tables.CATALOGUE`.
+        catalogue: files of `tables.CATALOGUE`.
         cohort: rows of `tables.COHORT`.
         settings: `slices.sequences`, `seed`.
         folder: of the files.

@@ -153,7 +153,7 @@ def _share_of_a_core() -> float:
     after each; with these the cores are busy.
     """
     whole = cores()
-    return whole / (whole + math.ceil(whole / 4))
+    return math.floor(100 * whole / (whole + math.ceil(whole / 4))) / 100  # rounded up, it would be one task fewer
 
 
 def _write_one(
