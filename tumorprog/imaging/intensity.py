@@ -29,23 +29,29 @@ def scale(image: np.ndarray, *, method: Scaling) -> np.ndarray:
     Returns:
         (H, W) float32; zeros for a flat image.
     """
+    above, span = _from_zero(image, method)
+    above /= span
+    return above
+
+
+def _from_zero(image: np.ndarray, method: Scaling) -> tuple[np.ndarray, float]:
+    """The intensities cut off and moved to begin at 0, float32, and where they end; (zeros, 1) for a flat image."""
     values = image.astype(np.float32, copy=False)
     finite = np.isfinite(values)
     if not finite.all():
         if not finite.any():
-            return np.zeros(image.shape, np.float32)
+            return np.zeros(image.shape, np.float32), 1.0
         values = np.where(finite, values, values[finite].min())
     low, high = _inner_range(values) if method == "robust" else (values.min(), values.max())
     if high <= low:
         low, high = values.min(), values.max()
     if high <= low:
-        return np.zeros(image.shape, np.float32)
+        return np.zeros(image.shape, np.float32), 1.0
     if float(high) - float(low) > np.finfo(np.float32).max:
-        values, low, high = values.astype(np.float64), np.float64(low), np.float64(high)
-    scaled = np.clip(values, low, high)
-    scaled -= low
-    scaled /= high - low
-    return scaled.astype(np.float32, copy=False)
+        values, low, high = values / 2, low / 2, high / 2
+    above = np.clip(values, low, high)
+    above -= low
+    return above, float(high - low)
 
 
 def _inner_range(values: np.ndarray) -> tuple[np.float32, np.float32]:
@@ -70,13 +76,16 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     Returns:
         (size, size) float32; the values stay within those of the image.
     """
+    return np.clip(_resampled(image, size), image.min(), image.max())
+
+
+def _resampled(image: np.ndarray, size: int) -> np.ndarray:
     height, width = image.shape
-    image = np.ascontiguousarray(image, np.float32)
-    averaged = image
+    averaged = image = np.ascontiguousarray(image, np.float32)
     if size < max(height, width):
         kernels = _average(width / size), _average(height / size)
         averaged = cv2.sepFilter2D(image, -1, *kernels)
-    return np.clip(cv2.resize(averaged, (size, size)), image.min(), image.max())
+    return cv2.resize(averaged, (size, size))
 
 
 @functools.cache
@@ -100,4 +109,5 @@ def grader_input(image: np.ndarray, *, scaling: Scaling) -> np.ndarray:
     Returns:
         (224, 224) uint8.
     """
-    return cv2.convertScaleAbs(resize(scale(image, method=scaling), IMAGE_SIZE), alpha=255)
+    above, span = _from_zero(image, scaling)  # scaled when it is small; what rounding leaves outside is cut off there
+    return cv2.convertScaleAbs(_resampled(above, IMAGE_SIZE), alpha=255 / span)
