@@ -48,7 +48,8 @@ def _from_zero(image: np.ndarray, method: Scaling) -> tuple[np.ndarray, float]:
     if high <= low:
         return np.zeros(image.shape, np.float32), 1.0
     if float(high) - float(low) > np.finfo(np.float32).max:
-        values, low, high = values / 2, low / 2, high / 2
+        half = np.float32(0.5)
+        values, low, high = values * half, low * half, high * half
     above = np.clip(values, low, high)
     above -= low
     return above, float(high - low)
