@@ -68,11 +68,10 @@ IMAGE_KEYWORDS = (
 """What is asked of any file before its pixels are believed, and what they mean."""
 
 _PHYSICS_TEXTS = ("ProtocolName", "ImageType", "ContrastBolusAgent", "SequenceName", "MRAcquisitionType")
-_PHYSICS_NUMBERS = ("RepetitionTime", "EchoTime", "InversionTime", "FlipAngle")
 _CATALOGUE_KEYWORDS = (
     *IMAGE_KEYWORDS,
     *_PHYSICS_TEXTS,
-    *_PHYSICS_NUMBERS,
+    *naming.PHYSICS_NUMBERS,
     "ScanningSequence",
     "ContrastBolusAgentSequence",
     "PulseSequenceName",
@@ -419,7 +418,7 @@ def _scanning_sequence(dataset: Elements) -> str:
 
 
 def _frame(dataset: Elements, groups: Sequence[Dataset], texts: Mapping[str, str]) -> dict[str, Any]:
-    numbers = {keyword: elements.frame_number(dataset, groups, keyword) for keyword in _PHYSICS_NUMBERS}
+    numbers = {keyword: elements.frame_number(dataset, groups, keyword) for keyword in naming.PHYSICS_NUMBERS}
     image_type = elements.as_text(elements.frame_value(dataset, groups, "ImageType"))
     sequence, source = naming.canonical_sequence({**texts, **numbers, "ImageType": image_type})
     spacing = elements.as_numbers(elements.frame_value(dataset, groups, "PixelSpacing"), 2)

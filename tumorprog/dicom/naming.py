@@ -72,7 +72,8 @@ _TEXTS = (
     *("SeriesDescription", "ProtocolName", "ImageType", "ContrastBolusAgent"),
     *("SequenceName", "ScanningSequence", "MRAcquisitionType"),
 )
-_NUMBERS = ("RepetitionTime", "EchoTime", "InversionTime", "FlipAngle")
+PHYSICS_NUMBERS = ("RepetitionTime", "EchoTime", "InversionTime", "FlipAngle")
+"""What `canonical_sequence` is told in numbers: ms, and degrees."""
 
 
 def canonical_sequence(fields: Mapping[str, Any]) -> tuple[str, str]:
@@ -91,7 +92,7 @@ def canonical_sequence(fields: Mapping[str, Any]) -> tuple[str, str]:
         `localizer` or `other`; a DICOM keyword, `physics`, or "" for `other`.
     """
     texts = tuple((keyword, _text(fields, keyword)) for keyword in _TEXTS)
-    return _named(texts, tuple((keyword, _number(fields, keyword)) for keyword in _NUMBERS))
+    return _named(texts, tuple((keyword, _number(fields, keyword)) for keyword in PHYSICS_NUMBERS))
 
 
 @functools.lru_cache(maxsize=1024)  # the slices of a series share it

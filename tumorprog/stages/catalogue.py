@@ -331,13 +331,17 @@ def check(folder: Path, settings: Settings) -> pd.DataFrame:
 
 def series_of(folder: Path) -> pd.DataFrame:
     """The series of a catalogue, with the columns `inventory.SERIES`."""
-    return queries.ask(_SERIES, catalogue=sorted(folder.glob("*.parquet")) or tables.CATALOGUE.empty_table())
+    return queries.ask(_SERIES, catalogue=_slices_of(folder))
+
+
+def _slices_of(folder: Path) -> Any:
+    """The files of a catalogue; an empty table if it has none."""
+    return sorted(folder.glob("*.parquet")) or tables.CATALOGUE.empty_table()
 
 
 def _summary(folder: Path, quarantine: pd.DataFrame, *, num_found: int) -> dict[str, Any]:
     counts = inventory.count(series_of(folder), quarantine, num_found=num_found)
-    slices = sorted(folder.glob("*.parquet")) or tables.CATALOGUE.empty_table()
-    return {**counts, "fingerprint": _fingerprint(slices)}
+    return {**counts, "fingerprint": _fingerprint(_slices_of(folder))}
 
 
 def _fingerprint(catalogue: Any) -> str:

@@ -79,7 +79,7 @@ def write_parts(folder: Path, make: Callable[[], Iterator[pa.Table]], schema: pa
         storage.remove(folder)
         folder.mkdir(parents=True)
         counts = [0]
-        for number, part in enumerate(cut(make(), rows)):
+        for number, part in enumerate(_cut(make(), rows)):
             tables.write_shard(folder / part_name(number), part, schema)
             counts.append(part.num_rows)
         tables.write_json(folder / tables.SUMMARY, {"rows": sum(counts), "parts": len(counts) - 1})
@@ -91,7 +91,7 @@ def part_name(number: int) -> str:
     return f"part-{number:05d}.parquet"
 
 
-def cut(stream: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
+def _cut(stream: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
     """The same rows in tables of so many rows each; the last may be shorter."""
     waiting: list[pa.Table] = []
     there = 0
