@@ -7,11 +7,12 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
+from pydicom.charset import convert_encodings, default_encoding
+from pydicom.dataelem import RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
@@ -60,6 +61,9 @@ _IN_GROUPS = {
 
 
 _INT32 = range(-(2**31), 2**31)
+
+CHARACTER_SET = 0x00080005
+"""The tag of SpecificCharacterSet."""
 
 
 _PYDICOM = logging.getLogger("pydicom")
@@ -126,13 +130,24 @@ def in_our_words(message: str) -> str:
     return f"{told} ({vr[1]})" if vr and "its VR" in told else told
 
 
+Raw = tuple[str | None, Any]
+"""VR and value of an element as they stand in a file: None without a VR; bytes, None if there are none, or the items of
+a sequence whose length is not stated."""
+
+
 class Elements:
     """The elements of a data set that were asked for, by keyword; a value is converted when it is wanted."""
 
-    def __init__(self, found: Dataset | None = None) -> None:
-        self._raw = {} if found is None else {int(element.tag): element for element in found.values()}
-        encodings = found.original_character_set if found is not None else ()
-        self._encodings = (encodings,) if isinstance(encodings, str) else tuple(encodings)
+    def __init__(self, raw: Mapping[int, Raw], *, implicit: bool = False, little_endian: bool = True) -> None:
+        """Elements by tag.
+
+        Args:
+            raw: by tag.
+            implicit: whether VRs are.
+            little_endian: whether the byte order is.
+        """
+        self._raw = raw
+        self._encoding = (implicit, little_endian, *encodings(raw))
 
     def value(self, keyword: str) -> Any:
         """What pydicom makes of an element; None if there is none."""
@@ -140,13 +155,13 @@ class Elements:
         raw = self._raw.get(tag)
         if raw is None:
             return None
-        if isinstance(raw, DataElement):
-            return raw.value
+        vr, value = raw
+        if isinstance(value, ItemSequence):
+            return value
         # a sequence converts its items later, when what pydicom says of them would be lost
-        if keyword.endswith("Sequence") or raw.VR == "SQ" or len(raw.value or b"") > _LONGEST_KEPT:
-            return convert_raw_data_element(raw, encoding=list(self._encodings)).value
-        encoding = (raw.is_implicit_VR, raw.is_little_endian, *self._encodings)
-        converted, said = _convert(tag, raw.VR, raw.value, encoding)
+        if keyword.endswith("Sequence") or vr == "SQ" or len(value or b"") > _LONGEST_KEPT:
+            return _convert_here(tag, vr, value, self._encoding)
+        converted, said = _convert(tag, vr, value, self._encoding)
         hear(said)
         return converted
 
@@ -157,11 +172,33 @@ _LONGEST_KEPT = 256  # bytes
 @functools.lru_cache(maxsize=4096)
 def _convert(tag: int, vr: str | None, value: bytes | None, encoding: tuple[Any, ...]) -> tuple[Any, set[str]]:
     """A value, and what pydicom had to say of it. Most values are the same in all slices of a series."""
+    with quiet_pydicom() as said:
+        converted = _convert_here(tag, vr, value, encoding)
+    return converted, said
+
+
+def _convert_here(tag: int, vr: str | None, value: bytes | None, encoding: tuple[Any, ...]) -> Any:
     implicit, little_endian, *encodings = encoding
     raw = RawDataElement(BaseTag(tag), vr, len(value or b""), value, 0, implicit, little_endian)
+    return convert_raw_data_element(raw, encoding=encodings).value
+
+
+def encodings(raw: Mapping[int, Raw]) -> tuple[str, ...]:
+    """Python's names of the character sets of a data set's text."""
+    stated = raw.get(CHARACTER_SET)
+    if stated is None:
+        return (default_encoding,)
+    found, said = _encodings(*stated)
+    hear(said)
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def _encodings(vr: str | None, value: bytes | None) -> tuple[tuple[str, ...], set[str]]:
     with quiet_pydicom() as said:
-        converted = convert_raw_data_element(raw, encoding=encodings).value
-    return converted, said
+        names = _convert_here(CHARACTER_SET, vr, value, (vr is None, True))
+        found = tuple(convert_encodings(names))
+    return found, said
 
 
 @functools.cache

@@ -213,13 +213,12 @@ def read_header(file: BinaryIO, keywords: Sequence[str]) -> Header:
     """
     reason = "damaged_header"
     try:
-        begins = file.read(132)
-        if begins[128:] != b"DICM":
+        window = file.read(parsing.WINDOW_BYTES)
+        if window[128:132] != b"DICM":
             reason = "not_dicom"
-            if begins[:2] not in _FIRST_GROUPS:
+            if window[:2] not in _FIRST_GROUPS:
                 raise DicomError(reason, "it begins neither with a DICOM preamble nor with a data set")
-        file.seek(0)
-        header = parsing.parse(file, keywords)
+        header = parsing.parse(window, file, keywords)
     except elements.DAMAGE as error:
         raise damaged(error, reason, "the header") from None
     if sop_class(header) == uid.MediaStorageDirectoryStorage or header.tag >> 16 == _DIRECTORY_GROUP:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from pydicom import uid
+from pydicom.dataset import Dataset
 from pydicom.filereader import ENCODED_VR, read_dataset
 from pydicom.tag import BaseTag
 
-from tumorprog.dicom import elements
+from tumorprog.dicom import elements, plain
 from tumorprog.errors import DicomError
 
 PIXEL_BITS = {"PixelData": (8, 16, 32, 64), "FloatPixelData": (32,), "DoubleFloatPixelData": (64,)}
@@ -19,12 +20,17 @@ PIXEL_BITS = {"PixelData": (8, 16, 32, 64), "FloatPixelData": (32,), "DoubleFloa
 
 _PIXEL_TAGS = {elements.int_of(keyword): keyword for keyword in PIXEL_BITS}
 _FIRST_PIXELS, _FIRST_OF_DATASET = min(_PIXEL_TAGS), 0x00080000
+_TAGS_BEFORE_PIXELS = range(_FIRST_OF_DATASET, _FIRST_PIXELS)
 _META_GROUP = 0x0002
+_META_TAGS = range(_META_GROUP << 16, (_META_GROUP + 1) << 16)
+_META_WANTED = frozenset(
+    map(elements.int_of, ("TransferSyntaxUID", "MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID"))
+)
 _PREAMBLE_BYTES = 132
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 
-_WINDOW_BYTES = 2**16
-"""What is read of a file at once. Nearly every header ends in it, and a parser that jumps about is slow on a file."""
+WINDOW_BYTES = 2**16
+"""What is read of a file at once. Nearly every header ends in it."""
 
 _LEAST_INFLATED, _MOST_INFLATED, _MOST_RATIO = 2**26, 2**30, 64
 """Bounds on a deflated data set. Deflate can shrink a thousand times, images shrink two to four times, and masks of
@@ -91,22 +97,57 @@ class _Watch:
     def __call__(self, tag: BaseTag, vr: str | None, length: int) -> bool:
         number = int(tag)
         self.tag, self.vr, self.length, self.start = number, vr, length, self.file.tell()
-        return number >= _FIRST_PIXELS or number < _FIRST_OF_DATASET
+        return number not in _TAGS_BEFORE_PIXELS
 
 
-def parse(file: BinaryIO, keywords: Sequence[str]) -> Header:
+def parse(window: bytes, file: BinaryIO, keywords: Sequence[str]) -> Header:
     """Reads up to the pixels.
 
     Args:
-        file: seekable, open at its start; on return it stands anywhere.
+        window: the first `WINDOW_BYTES` of the file, or all of a smaller one.
+        file: seekable; on return it stands anywhere.
         keywords: of the elements to keep; the others are skipped.
 
     Raises:
         DicomError: `undecodable` if it is deflated and inflates beyond all measure.
         elements.DAMAGE: whatever pydicom makes of what it cannot parse.
     """
-    window = file.read(_WINDOW_BYTES)
-    if len(window) == _WINDOW_BYTES:
+    return _parse_plain(window, file, keywords) or _parse_any(window, file, keywords)
+
+
+def _parse_plain(window: bytes, file: BinaryIO, keywords: Sequence[str]) -> Header | None:
+    """What a header of the usual kind says, without pydicom's loop; None for any other."""
+    if window[_PREAMBLE_BYTES - 4 : _PREAMBLE_BYTES] != b"DICM":
+        return None
+    meta = plain.walk_explicit(window, _PREAMBLE_BYTES, _META_WANTED, _META_TAGS)
+    if meta is None:
+        return None
+    stated = elements.Elements(meta.found)
+    syntax = elements.text(stated, "TransferSyntaxUID")
+    implicit, little_endian = _encoding(syntax, b"")
+    if not syntax or not little_endian or syntax == uid.DeflatedExplicitVRLittleEndian:
+        return None
+    walk = plain.walk_implicit if implicit else plain.walk_explicit
+    told = walk(window, meta.at, _tags(tuple(keywords)), _TAGS_BEFORE_PIXELS)
+    if told is None or told.tag < _FIRST_PIXELS or (told.vr is None and not implicit):
+        return None
+    return Header(
+        meta=stated,
+        dataset=elements.Elements(told.found, implicit=implicit),
+        transfer_syntax=syntax,
+        tag=told.tag,
+        vr=told.vr or "",
+        length=told.length,
+        start=told.start,
+        end=told.start + told.length,
+        source=file,
+        source_bytes=file.seek(0, io.SEEK_END),
+    )
+
+
+def _parse_any(window: bytes, file: BinaryIO, keywords: Sequence[str]) -> Header:
+    """What pydicom makes of a file; most headers end in the window, and a parser that jumps about is slow on a file."""
+    if len(window) == WINDOW_BYTES:
         try:
             with elements.quiet_pydicom() as said:
                 header = _parse(io.BytesIO(window), file, keywords)
@@ -134,7 +175,7 @@ def _parse(stream: BinaryIO, file: BinaryIO, keywords: Sequence[str]) -> Header:
     found = read_dataset(stream, implicit, little_endian, stop_when=watch, specific_tags=list(_tags(tuple(keywords))))
     return Header(
         meta=meta,
-        dataset=elements.Elements(found),
+        dataset=_elements(found),
         transfer_syntax=syntax or _syntax_of(*found.original_encoding),
         tag=watch.tag,
         vr=str(watch.vr or ""),
@@ -144,6 +185,13 @@ def _parse(stream: BinaryIO, file: BinaryIO, keywords: Sequence[str]) -> Header:
         source=source,
         source_bytes=source.seek(0, io.SEEK_END),
     )
+
+
+def _elements(found: Dataset) -> elements.Elements:
+    """Elements as pydicom's own loop leaves them."""
+    implicit, little_endian = found.original_encoding
+    raw = {int(element.tag): (element.VR, element.value) for element in found.values()}
+    return elements.Elements(raw, implicit=bool(implicit), little_endian=bool(little_endian))
 
 
 def _peek(stream: BinaryIO, num_bytes: int) -> bytes:
@@ -158,12 +206,12 @@ def _read_meta(stream: BinaryIO) -> elements.Elements:
     if stream.read(_PREAMBLE_BYTES)[-4:] != b"DICM":
         stream.seek(0)
     if _peek(stream, 2) != b"\2\0":
-        return elements.Elements()
+        return elements.Elements({})
 
     def over(tag: BaseTag, _vr: str | None, _length: int) -> bool:
         return int(tag) >> 16 != _META_GROUP
 
-    return elements.Elements(read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=over))
+    return _elements(read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=over))
 
 
 def _inflated(file: BinaryIO) -> BinaryIO:
@@ -196,5 +244,5 @@ def _syntax_of(implicit: bool, little_endian: bool) -> str:
 
 
 @functools.cache
-def _tags(keywords: tuple[str, ...]) -> tuple[int, ...]:
-    return tuple(map(elements.int_of, keywords))
+def _tags(keywords: tuple[str, ...]) -> frozenset[int]:
+    return frozenset(map(elements.int_of, keywords))

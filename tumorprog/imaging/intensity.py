@@ -51,7 +51,8 @@ def _from_zero(image: np.ndarray, method: Scaling) -> tuple[np.ndarray, float]:
         half = np.float32(0.5)
         values, low, high = values * half, low * half, high * half
     above = np.clip(values, low, high)
-    above -= low
+    if low:  # a background of 0 is the rule
+        above -= low
     return above, float(high - low)
 
 

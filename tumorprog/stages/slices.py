@@ -89,7 +89,7 @@ def plan(catalogue: list[Path], cohort: pd.DataFrame, settings: Settings, folder
 def _images(work: pa.Table, *, scaling: intensity.Scaling) -> tuple[pa.Table, streaming.Rejected]:
     make = partial(intensity.grader_input, scaling=scaling)
     images, decoded, rejected = frames.decode(work, make, like=_IMAGE)
-    hashes = [xxhash.xxh3_128_hexdigest(image) if np.ptp(image) else "" for image in images]
+    hashes = ["" if image.min() == image.max() else xxhash.xxh3_128_hexdigest(image) for image in images]
     known = work.select(_KNOWN).filter(pa.array(decoded))
     return known.append_column("pixel_hash", pa.array(hashes, pa.string())).append_column(
         "image", packed(images)
