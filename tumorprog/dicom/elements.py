@@ -156,10 +156,10 @@ class Elements:
         if raw is None:
             return None
         vr, value = raw
-        if isinstance(value, ItemSequence):
+        if value is not None and type(value) is not bytes:
             return value
         # a sequence converts its items later, when what pydicom says of them would be lost
-        if keyword.endswith("Sequence") or vr == "SQ" or len(value or b"") > _LONGEST_KEPT:
+        if vr == "SQ" or keyword.endswith("Sequence") or (value and len(value) > _LONGEST_KEPT):
             return _convert_here(tag, vr, value, self._encoding)
         converted, said = _convert(tag, vr, value, self._encoding)
         hear(said)
