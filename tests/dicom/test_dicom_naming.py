@@ -264,14 +264,14 @@ STUDY_UID, SERIES_UID = "1.3.6.1.4.1.14519.5.2.1.1706.4001.1", "1.3.6.1.4.1.1451
     ],
 )
 def test_descriptive_folders_tell_patient_date_and_description(path, told):
-    identity = naming.identity_from_path(path)
+    identity = naming.identity_from_folder(path.rpartition("/")[0])
     assert (identity["PatientID"], identity["StudyDate"], identity["SeriesDescription"]) == told
     assert identity["StudyInstanceUID"] == identity["SeriesInstanceUID"] == ""
 
 
 def test_classic_folders_tell_patient_and_uids_and_flat_ones_the_series():
-    classic = naming.identity_from_path(f"/a/PGBM-001/{STUDY_UID}/{SERIES_UID}/1.dcm")
-    flat = naming.identity_from_path(f"/downloads/{SERIES_UID}/1.dcm")
+    classic = naming.identity_from_folder(f"/a/PGBM-001/{STUDY_UID}/{SERIES_UID}")
+    flat = naming.identity_from_folder(f"/downloads/{SERIES_UID}")
     nothing = dict.fromkeys(classic, "")
     uids = {"StudyInstanceUID": STUDY_UID, "SeriesInstanceUID": SERIES_UID}
     assert classic == {**nothing, "PatientID": "PGBM-001", **uids}

@@ -7,7 +7,7 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -149,6 +149,24 @@ class Elements:
         self._raw = raw
         self._encoding = (implicit, little_endian, *encodings(raw))
 
+    def without(self, keywords: Iterable[str]) -> "Elements":
+        """The others."""
+        left_out = set(map(int_of, keywords))
+        implicit, little_endian, *_ = self._encoding
+        others = {tag: raw for tag, raw in self._raw.items() if tag not in left_out}
+        return Elements(others, implicit=implicit, little_endian=little_endian)
+
+    @property
+    def small(self) -> bool:
+        """Whether only a few bytes stand in each, so that they can be compared and remembered."""
+        return all(not value or (type(value) is bytes and len(value) <= _LONGEST_KEPT) for _, value in self._raw.values())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Elements) and self._encoding == other._encoding and self._raw == other._raw
+
+    def __hash__(self) -> int:
+        return hash((self._encoding, *self._raw.items()))
+
     def value(self, keyword: str) -> Any:
         """What pydicom makes of an element; None if there is none."""
         tag = int_of(keyword)
@@ -255,6 +273,8 @@ def as_text(found: Any) -> str:
 
 def as_number(found: Any) -> float:
     """The first of the values as a finite float; NaN if there is none."""
+    if found is None:
+        return math.nan
     if not isinstance(found, int | float) and isinstance(found, MultiValue | list):
         found = found[0] if found else None
     try:

@@ -294,19 +294,19 @@ _STUDY_FOLDER = re.compile(r"(?P<date>[0-9]{2}-[0-9]{2}-[0-9]{4})-(?:.*-)?[0-9.]
 _SERIES_FOLDER = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?|NA|)-(?:(?P<description>.*)-)?[0-9.]{5}")
 
 
-def identity_from_path(path: str) -> dict[str, str]:
-    """What the folders above a file say of it, for headers that lack it.
+def identity_from_folder(folder: str) -> dict[str, str]:
+    """What the names of a folder and those above it say of the files in it, for headers that lack it.
 
     Args:
-        path: of a file in TCIA's Descriptive layout (patient / MM-DD-YYYY-...-12345 / number-description-12345 / file),
-            in its Classic one (patient / study UID / series UID / file), or in a folder named by its series UID.
+        folder: a series' in TCIA's Descriptive layout (patient / MM-DD-YYYY-...-12345 / number-description-12345), in
+            its Classic one (patient / study UID / series UID), or one named by its series UID.
 
     Returns:
         PatientID, StudyDate (ISO 8601), SeriesDescription, StudyInstanceUID, SeriesInstanceUID, each "" if the path
         does not tell it.
     """
     told = dict.fromkeys(("PatientID", "StudyDate", "SeriesDescription", "StudyInstanceUID", "SeriesInstanceUID"), "")
-    patient, study, series = ("", "", "", *PurePath(path).parts[:-1])[-3:]
+    patient, study, series = ("", "", "", *PurePath(folder).parts)[-3:]
     study_folder, series_folder = _STUDY_FOLDER.fullmatch(study), _SERIES_FOLDER.fullmatch(series)
     if study_folder and series_folder:
         description = series_folder["description"] or ""

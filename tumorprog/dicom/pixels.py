@@ -22,7 +22,7 @@ class FrameIndex:
     Attributes:
         offset: byte of the file at which the stored values begin (`pixel_offset`).
         length: in bytes (`pixel_bytes`).
-        dtype: of the stored values, as `header.stored_dtype` gives it (`pixel_dtype`).
+        dtype: of the stored values, in the catalogue's words (`pixel_dtype`).
         rows: of the frame.
         columns: of the frame.
         slope: RescaleSlope, 1 if there is none.
