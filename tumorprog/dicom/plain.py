@@ -10,7 +10,6 @@ import struct
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
-from pydicom.dataelem import empty_value_for_VR
 from pydicom.filereader import read_sequence
 from pydicom.sequence import Sequence
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
@@ -21,7 +20,6 @@ _EXPLICIT = struct.Struct("<HH2sHI")
 _IMPLICIT = struct.Struct("<HHI")
 _SHORT = {str(vr).encode(): str(vr) for vr in EXPLICIT_VR_LENGTH_16}
 _LONG = {str(vr).encode(): str(vr) for vr in EXPLICIT_VR_LENGTH_32}
-_EMPTY = {vr: empty_value_for_VR(vr, raw=True) for vr in (None, *_SHORT.values(), *_LONG.values())}
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _CHARACTER_SET = elements.CHARACTER_SET
 
@@ -82,7 +80,7 @@ def walk_explicit(header: bytes, at: int, wanted: AbstractSet[int], within: rang
             continue
         at = start + length
         if tag in wanted or tag == _CHARACTER_SET:
-            found[tag] = vr, (header[start:at] if length else _EMPTY[vr])
+            found[tag] = vr, header[start:at]
     return None
 
 
@@ -101,7 +99,7 @@ def walk_implicit(header: bytes, at: int, wanted: AbstractSet[int], within: rang
             return None
         at = start + length
         if tag in wanted or tag == _CHARACTER_SET:
-            found[tag] = None, (header[start:at] if length else None)
+            found[tag] = None, header[start:at]
     return None
 
 
