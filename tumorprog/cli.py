@@ -337,7 +337,7 @@ def _tune(parsed: argparse.Namespace, settings: Settings) -> str:
 
 _OUT = ("--out", {"required": True, "metavar": "DIR", "help": "the run directory"})
 _ALWAYS = ("seed", "cluster")
-_TRAINING = (*_ALWAYS, "protocol", "archive", "cohort", "slices", "grader", "features", "progression", "report")
+_TRAINING = (*_ALWAYS, "protocol", "archive", "cohort", "slices", "grader", "roi", "features", "progression", "report")
 
 COMMANDS = {
     "run": Command(
@@ -409,7 +409,7 @@ COMMANDS = {
     "features": Command(
         does="Compute the 100 ROI, wavelet and DCT features of every slice of the progression cohort.",
         act=_stage("features"),
-        shows=("cluster", "features"),
+        shows=("cluster", "roi", "features"),
         words=(_OUT,),
         examples=("tumorprog features --out runs/tcia --features.wavelet db2",),
     ),

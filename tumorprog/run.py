@@ -93,7 +93,7 @@ STAGES = (
     Stage(
         name="features",
         reads=("catalogue",),
-        settings=("features",),
+        settings=("roi", "features"),
         leaves=("features",),
         needs=(_PROGRESSION,),
     ),

@@ -105,6 +105,14 @@ class Grader:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Roi:
+    """The region of interest of a slice, from which its features are computed."""
+
+    method: Literal["brightest", "component"] = "brightest"
+    """The brightest of three clusters of intensity, as in the paper; or its largest piece inside the skull."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Features:
     """The vector of a slice."""
 
@@ -214,6 +222,8 @@ class Settings:
     """How a slice becomes an input of the grader."""
     grader: Grader = field(default_factory=Grader)
     """The ResNet-18 and its training."""
+    roi: Roi = field(default_factory=Roi)
+    """The region of interest of a slice, from which its features are computed."""
     features: Features = field(default_factory=Features)
     """The vector of a slice."""
     progression: Progression = field(default_factory=Progression)

@@ -1,44 +1,99 @@
+import itertools
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 from sklearn.cluster import KMeans
 
 from tumorprog.imaging import roi
 
 
+def squared_error(values, low, high):
+    """Of three clusters, in float64."""
+    values = np.asarray(values, np.float64).ravel()
+    values = values[np.isfinite(values)]
+    parts = values[values <= low], values[(values > low) & (values <= high)], values[values > high]
+    return sum(float(((part - part.mean()) ** 2).sum()) for part in parts if part.size)
+
+
+def least_squared_error(values):
+    """Over all pairs of thresholds, one by one."""
+    distinct = np.unique(values)
+    pairs = itertools.combinations_with_replacement(distinct, 2)
+    return min((squared_error(values, low, high) for low, high in pairs), default=0.0)
+
+
 def images():
     rng = np.random.default_rng(0)
-    yield "uniform", rng.random((40, 40)).astype(np.float32)
-    yield "three bumps", np.clip(rng.choice([0.1, 0.5, 0.8], (40, 40)) + rng.normal(0, 0.05, (40, 40)), 0, 1)
-    yield "mostly dark", np.clip(rng.exponential(0.05, (40, 40)), 0, 1)
-    yield "three values", rng.choice([0.0, 0.4, 1.0], (40, 40))
-    yield "few bright", np.where(rng.random((40, 40)) > 0.995, 1.0, rng.random((40, 40)) * 0.1)
-
-
-def inertia(levels, labels):
-    parts = (levels[labels == label] for label in np.unique(labels))
-    return sum(float(((part - part.mean()) ** 2).sum()) for part in parts)
+    shape = (40, 40)
+    yield "uniform", rng.random(shape).astype(np.float32)
+    yield "three bumps", rng.choice([0.1, 0.5, 0.8], shape) + rng.normal(0, 0.05, shape)
+    yield "mostly dark", rng.exponential(0.05, shape).astype(np.float32)
+    yield "three values", rng.choice([0.0, 0.4, 1.0], shape)
+    yield "few bright", np.where(rng.random(shape) > 0.995, 1.0, rng.random(shape) * 0.1)
+    yield "12 bits", np.clip(rng.normal(900, 300, shape), 0, 4095).astype(np.uint16)
+    yield "16 bits", rng.integers(0, 65536, shape).astype(np.uint16)
+    yield "signed", rng.integers(-32768, 32768, shape).astype(np.int16)
+    yield "octaves", (2.0 ** rng.integers(-30, 30, shape)).astype(np.float32)
+    yield "small differences on a large level", 1e6 + rng.random(shape)
+    yield "with NaN", np.where(rng.random(shape) < 0.2, np.nan, rng.random(shape))
 
 
 @pytest.mark.parametrize(("name", "image"), list(images()))
 def test_no_k_means_has_less_squared_error(name, image):
-    levels = np.rint(image * 255).astype(float) / 255
-    low, high = roi.cluster_thresholds(image)
-    ours = inertia(levels, np.digitize(levels, [low, high], right=True))
-    theirs = KMeans(3, n_init=10, random_state=0).fit(levels.reshape(-1, 1)).inertia_
-    assert ours <= theirs * (1 + 1e-9) + 1e-12
+    finite = image[np.isfinite(image)].astype(np.float64)
+    theirs = KMeans(3, n_init=10, random_state=0, tol=0).fit((finite - finite.min()).reshape(-1, 1)).inertia_
+    assert squared_error(image, *roi.cluster_thresholds(image)) <= theirs * (1 + 1e-9) + 1e-12
 
 
-@pytest.mark.parametrize(("name", "image"), list(images()))
-def test_the_region_is_what_is_brighter_than_the_upper_threshold(name, image):
-    low, high = roi.cluster_thresholds(image)
-    assert 0 <= low <= high <= 1
-    levels = np.rint(image * 255).astype(float) / 255
-    np.testing.assert_array_equal(roi.brightest_region(image), levels > high)
+@settings(max_examples=300, deadline=None)
+@given(
+    st.one_of(
+        arrays.arrays(np.uint16, st.integers(0, 40), elements=st.integers(0, 65535)),
+        arrays.arrays(np.int16, st.integers(0, 40), elements=st.integers(-5, 5)),
+        arrays.arrays(np.float32, st.integers(0, 40), elements=st.floats(-1e6, 1e6, width=32)),
+        arrays.arrays(np.float64, st.integers(0, 40), elements=st.sampled_from([0, 1, 1.5, 7, np.nan, np.inf])),
+    )
+)
+def test_no_pair_of_thresholds_has_less_squared_error(values):
+    low, high = roi.cluster_thresholds(values)
+    finite = values[np.isfinite(values)].astype(np.float64)
+    spread = float(np.ptp(finite)) ** 2 * finite.size if finite.size else 0.0
+    assert low <= high
+    assert squared_error(values, low, high) <= least_squared_error(finite) + 1e-9 * spread
 
 
-@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
+def test_the_search_goes_on_where_few_pairs_can_be_compared_at_once(monkeypatch):
+    monkeypatch.setattr(roi, "_FEW_PAIRS", 1)
+    for name, image in images():
+        small = image[:8]
+        finite = small[np.isfinite(small)].astype(np.float64)
+        theirs = KMeans(3, n_init=10, random_state=0, tol=0).fit((finite - finite.min()).reshape(-1, 1)).inertia_
+        assert squared_error(small, *roi.cluster_thresholds(small)) <= theirs * (1 + 1e-9) + 1e-12, name
+
+
+def test_sixteen_bits_are_clustered_on_their_true_values():
+    """Two of three groups lie in one of 256 levels."""
+    image = np.repeat(np.array([10, 12, 60_000], np.uint16), 20).reshape(6, 10)
+    assert roi.cluster_thresholds(image) == (10, 12)
+    np.testing.assert_array_equal(roi.brightest_region(image), image == 60_000)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, -7.0])
 def test_a_flat_slice_has_an_empty_region(value):
-    assert not roi.brightest_region(np.full((16, 16), value, np.float32)).any()
+    image = np.full((16, 16), value, np.float32)
+    assert roi.cluster_thresholds(image) == (np.float32(value), np.float32(value))
+    assert not any(region(image).any() for region in roi.REGIONS.values())
+
+
+@pytest.mark.parametrize("image", [np.empty((0, 0), np.float32), np.full((4, 4), np.nan, np.float32)])
+def test_a_slice_without_a_finite_pixel_has_an_empty_region(image):
+    assert roi.cluster_thresholds(image) == (0, 0)
+    for region in roi.REGIONS.values():
+        assert region(image).shape == image.shape
+        assert not region(image).any()
 
 
 def test_of_two_values_the_brighter_is_the_region():
@@ -47,6 +102,39 @@ def test_of_two_values_the_brighter_is_the_region():
     np.testing.assert_array_equal(roi.brightest_region(image), image > 0)
 
 
+def test_what_is_not_finite_is_in_no_region():
+    image = np.random.default_rng(1).random((32, 32)).astype(np.float32)
+    whole = roi.brightest_region(image)
+    image[:4] = np.nan
+    assert not roi.brightest_region(image)[:4].any()
+    assert roi.brightest_region(image)[4:].any()
+    assert whole[:4].any()
+
+
 def test_the_region_does_not_depend_on_where_the_pixels_are():
     image = np.random.default_rng(1).random((32, 32)).astype(np.float32)
     np.testing.assert_array_equal(roi.brightest_region(image[::-1].T), roi.brightest_region(image)[::-1].T)
+
+
+def head(size=128):
+    """A head with a bright scalp, a grey brain, and a bright lesion beside a smaller bright spot."""
+    rows, columns = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
+    radius = np.hypot(rows / 0.9, columns / 0.75)
+    image = np.where(radius < 1, 0.4, 0.02)
+    image[(radius > 0.92) & (radius < 1)] = 1.0
+    lesion = np.hypot(rows + 0.2, columns - 0.2) < 0.15
+    image[lesion] = 0.9
+    image[np.hypot(rows - 0.3, columns + 0.3) < 0.05] = 0.9
+    return image.astype(np.float32), lesion
+
+
+def test_the_component_is_the_lesion_and_neither_the_scalp_nor_a_spot():
+    image, lesion = head()
+    np.testing.assert_array_equal(roi.brightest_component(image), lesion)
+    assert roi.brightest_region(image).sum() > 2 * lesion.sum()  # with the scalp
+
+
+def test_a_head_that_is_cut_off_by_the_edge_has_a_rim_there_too():
+    image, _ = head()
+    cut = image[:, 40:]
+    assert not roi.brightest_component(cut)[:, :3].any()

@@ -3,8 +3,9 @@ import pytest
 import pywt
 import scipy.fft
 import scipy.stats
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from tumorprog.errors import SettingsError
 from tumorprog.imaging import intensity, roi, spectral
@@ -20,30 +21,62 @@ def noise(shape=(128, 128), seed=0):
 
 
 def test_zigzag_is_the_order_of_jpegs_standard():
-    assert [f"{row}{column}" for row, column in spectral.zigzag(8, 64)] == JPEG_8.split()
+    assert [f"{row}{column}" for row, column in spectral.zigzag(8, 8, 64)] == JPEG_8.split()
 
 
-@given(size=st.integers(1, 40), share=st.floats(0, 1))
-def test_zigzag_goes_from_low_to_high_frequencies_and_to_no_place_twice(size, share):
-    count = max(1, round(share * size * size))
-    places = spectral.zigzag(size, count)
+@given(height=st.integers(1, 30), width=st.integers(1, 30), share=st.floats(0, 1))
+def test_zigzag_goes_from_low_to_high_frequencies_and_to_no_place_twice(height, width, share):
+    count = max(1, round(share * height * width))
+    places = spectral.zigzag(height, width, count)
+    assert (places < [height, width]).all()
     assert len({tuple(place) for place in places}) == count
     assert (np.diff(places.sum(axis=1)) >= 0).all()
     assert np.abs(np.diff(places, axis=0)).max(initial=0) <= 1
 
 
-@pytest.mark.parametrize("size", [16, 128, 131])
-def test_dct_coefficients_are_scipys(size):
-    image = noise((size, size))
-    places = spectral.zigzag(size, 88)
+SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
+
+
+@given(size=SIZES, share=st.floats(0, 1), seed=st.integers(0, 99))
+def test_dct_coefficients_are_scipys(size, share, seed):
+    image, count = noise(size, seed), max(1, round(share * size[0] * size[1]))
+    places = spectral.zigzag(*size, count)
     expected = scipy.fft.dctn(image, norm="ortho")[places[:, 0], places[:, 1]]
-    np.testing.assert_allclose(spectral.dct_coefficients(image, 88), expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(spectral.dct_coefficients(image, count), expected, rtol=1e-5, atol=1e-12)
+
+
+@settings(max_examples=200, deadline=None)
+@given(wavelet=st.sampled_from(pywt.wavelist(kind="discrete")), size=SIZES, seed=st.integers(0, 99))
+@example(wavelet="haar", size=(1, 1), seed=0)
+@example(wavelet="haar", size=(7, 10), seed=0)
+@example(wavelet="haar", size=(10, 7), seed=0)
+@pytest.mark.filterwarnings("ignore:Level value")
+def test_the_sub_bands_are_those_of_pywavelets(wavelet, size, seed):
+    image = noise(size, seed) - 0.5
+    low, details = pywt.dwt2(image, wavelet)
+    np.testing.assert_allclose(spectral.subbands(image, wavelet), [low, *details], rtol=1e-5, atol=1e-12)
 
 
 @pytest.mark.parametrize("wavelet", ["haar", "db2", "sym4", "bior2.2"])
 def test_the_sub_bands_give_the_image_back(wavelet):
     low, horizontal, vertical, diagonal = spectral.subbands(noise(), wavelet)
     np.testing.assert_allclose(pywt.idwt2((low, (horizontal, vertical, diagonal)), wavelet), noise(), atol=1e-9)
+
+
+@pytest.mark.parametrize("wavelet", ["haar", "db3"])
+@pytest.mark.parametrize("size", [(32, 32), (31, 20)])
+def test_a_batch_is_each_of_its_images_alone(wavelet, size):
+    images = noise((3, *size))
+    bands = spectral.subbands(images, wavelet)
+    for number, image in enumerate(images):
+        alone = spectral.subbands(image, wavelet)
+        np.testing.assert_array_equal(bands[:, number], alone)
+        np.testing.assert_array_equal(
+            spectral.subband_statistics(bands)[:, number], spectral.subband_statistics(alone)
+        )
+        np.testing.assert_allclose(
+            spectral.dct_coefficients(images, 20)[number], spectral.dct_coefficients(image, 20), rtol=1e-12
+        )
 
 
 def test_a_horizontal_edge_stands_in_lh_and_a_vertical_one_in_hl():
@@ -58,13 +91,38 @@ def test_a_horizontal_edge_stands_in_lh_and_a_vertical_one_in_hl():
     assert not lh.any()
 
 
-def test_statistics_are_those_of_their_formulas():
-    band = noise((30, 50), seed=3) - 0.5
-    mean, std, energy, entropy = spectral.subband_statistics(band)
-    assert mean == pytest.approx(np.sum(band) / band.size)
-    assert std == pytest.approx(np.sqrt(np.sum((band - band.mean()) ** 2) / band.size))
-    assert energy == pytest.approx(std**2 + mean**2)
-    assert entropy == pytest.approx(scipy.stats.entropy(np.histogram(band, bins=64)[0], base=2))
+def said_by_scipy(band):
+    """Mean, standard deviation, energy and entropy."""
+    counts, _ = np.histogram(band, bins=64)
+    return [band.mean(), band.std(), np.mean(band**2), scipy.stats.entropy(counts, base=2)]
+
+
+def bands():
+    rng = np.random.default_rng(3)
+    yield "noise", rng.random((30, 50)) - 0.5
+    yield "on a large level", 1e6 + rng.random((30, 50))
+    yield "mostly nothing", np.where(rng.random((30, 50)) < 0.1, rng.normal(0, 1, (30, 50)), 0)
+    yield "nothing but positive", np.where(rng.random((30, 50)) < 0.1, rng.random((30, 50)), 0)
+    yield "on the edges of bins", rng.integers(-32, 33, (30, 50)) / 64
+    yield "of a slice", spectral.subbands(np.where(noise() > 0.8, noise(), 0), "haar")[1]
+
+
+@pytest.mark.parametrize(("name", "band"), list(bands()))
+def test_statistics_are_those_of_their_formulas(name, band):
+    np.testing.assert_allclose(spectral.subband_statistics(band), said_by_scipy(band), rtol=1e-5, atol=1e-12)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    arrays.arrays(
+        np.float64,
+        st.tuples(st.integers(1, 8), st.integers(1, 8)),
+        elements=st.one_of(st.just(0.0), st.floats(-100, 100, width=32), st.integers(-4, 4).map(float)),
+    )
+)
+def test_the_statistics_of_any_band_are_those_of_their_formulas(band):
+    told, expected = spectral.subband_statistics(band), said_by_scipy(band)
+    np.testing.assert_allclose(told, expected, rtol=1e-5, atol=1e-9 * max(1.0, np.abs(band).max() ** 2))
 
 
 @pytest.mark.parametrize("value", [0.0, 2.5])
@@ -73,24 +131,24 @@ def test_a_flat_band_has_no_entropy(value):
 
 
 @pytest.mark.parametrize("wavelet", ["haar", "db4"])
-def test_a_vector_is_what_the_libraries_make_of_the_slice(wavelet):
+@pytest.mark.parametrize("method", list(roi.REGIONS))
+def test_a_vector_is_what_the_libraries_make_of_the_slice(wavelet, method):
     image = noise((320, 260)) * 900
     scaled = intensity.resize(intensity.scale(image, method="minmax"), 256)
-    masked = np.where(roi.brightest_region(scaled), scaled, 0)
-    low, details = pywt.dwt2(masked, wavelet)
-    places = spectral.zigzag(len(low), 88)
-    expected = [*scipy.fft.dctn(low, norm="ortho")[places[:, 0], places[:, 1]]]
-    for band in details:
-        shares = np.histogram(band, bins=64)[0] / band.size
-        expected += [band.mean(), band.std(), np.mean(band**2), scipy.stats.entropy(shares, base=2)]
-    vector = spectral.slice_vector(image, wavelet=wavelet)
+    low, details = pywt.dwt2(np.where(roi.REGIONS[method](scaled), scaled, 0).astype(float), wavelet)
+    places = spectral.zigzag(*low.shape, 88)
+    expected = [*scipy.fft.dctn(low, norm="ortho")[places[:, 0], places[:, 1]], *map(said_by_scipy, details)]
+    vector = spectral.slice_vector(image, wavelet=wavelet, method=method)
     assert vector.shape == (100,)
     assert vector.dtype == np.float32
-    np.testing.assert_allclose(vector, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(vector, np.hstack(expected), rtol=1e-5, atol=1e-6)
 
 
-def test_a_flat_slice_has_a_vector_of_zeros():
-    assert not spectral.slice_vector(np.full((50, 50), 7.0, np.float32), wavelet="haar").any()
+@pytest.mark.parametrize("value", [7.0, np.nan])
+@pytest.mark.parametrize("method", list(roi.REGIONS))
+def test_a_slice_that_shows_nothing_has_a_vector_of_zeros(value, method):
+    image = np.full((50, 50), value, np.float32)
+    assert not spectral.slice_vector(image, wavelet="haar", method=method).any()
 
 
 def test_a_wrong_wavelet_is_refused_with_the_nearest():

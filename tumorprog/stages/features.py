@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from tumorprog import tables
 from tumorprog.errors import InputError
-from tumorprog.imaging import spectral
+from tumorprog.imaging import roi, spectral
 from tumorprog.settings import SEQUENCES, Settings
 from tumorprog.stages import frames, queries, streaming
 
@@ -40,18 +40,19 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     if not work:
         raise InputError(f"{folder / 'catalogue'}: no image series; give `tumorprog catalogue` a --progression DIR")
     streaming.connect(settings.cluster)
-    transform = partial(_vectors, wavelet=settings.features.wavelet)
+    transform = partial(_vectors, wavelet=settings.features.wavelet, method=settings.roi.method)
     rejected = streaming.write_shards(work, transform, out / "features", tables.FEATURES, items="slices")
     tables.write_csv(out / "features" / "_rejected.csv", rejected, tables.QUARANTINE)
     series = int(queries.ask("SELECT count(DISTINCT SeriesInstanceUID) AS n FROM work", work=work)["n"][0])
     vectors = tables.read_summary(out / "work")["rows"] - len(rejected)
     counts = {"vectors": vectors, "series": series, "rejected": len(rejected)}
-    tables.write_json(out / "features" / tables.SUMMARY, {**counts, "wavelet": settings.features.wavelet})
+    made_with = {"wavelet": settings.features.wavelet, "roi": settings.roi.method}
+    tables.write_json(out / "features" / tables.SUMMARY, {**counts, **made_with})
     return f"{counts['vectors']:,} vectors of {series:,} series, {len(rejected):,} slices rejected"
 
 
-def _vectors(work: pa.Table, *, wavelet: str) -> tuple[pa.Table, streaming.Rejected]:
-    make = partial(spectral.slice_vector, wavelet=wavelet)
+def _vectors(work: pa.Table, *, wavelet: str, method: roi.Method) -> tuple[pa.Table, streaming.Rejected]:
+    make = partial(spectral.slice_vector, wavelet=wavelet, method=method)
     vectors, decoded, rejected = frames.decode(work, make, like=_VECTOR)
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), tables.VECTOR_LENGTH)
     return work.select(_KNOWN).filter(pa.array(decoded)).append_column("vector", column), rejected

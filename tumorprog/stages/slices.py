@@ -90,7 +90,8 @@ def _images(work: pa.Table, *, scaling: intensity.Scaling) -> tuple[pa.Table, st
     make = partial(intensity.grader_input, scaling=scaling)
     images, decoded, rejected = frames.decode(work, make, like=_IMAGE)
     hashes = ["" if image.min() == image.max() else xxhash.xxh3_128_hexdigest(image) for image in images]
-    known = work.select(_KNOWN).filter(pa.array(decoded))
+    known = work.select(_KNOWN)
+    known = known.filter(pa.array(decoded)) if rejected else known
     return known.append_column("pixel_hash", pa.array(hashes, pa.string())).append_column(
         "image", packed(images)
     ), rejected

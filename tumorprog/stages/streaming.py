@@ -1,5 +1,6 @@
 """Ray for the stages: connecting to it, and streaming a table of work into shards that are written whole."""
 
+import ctypes
 import json
 import logging
 import os
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 Rejected = list[dict[str, str]]
 """Rows of `tables.QUARANTINE`: what could not be used, and why."""
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""glibc's numbers of the options, from malloc.h."""
 _SHARDS, _LEAST_ROWS, _MOST_ROWS = 16, 32, 2048
 _TASK_SHARDS = 8
 _ROW_GROUP, _IMAGE_ROW_GROUP = 1024, 64
@@ -42,7 +45,7 @@ def connect(cluster: Cluster) -> None:
     context.enable_progress_bars = False  # one line of ours instead
     context.execution_options.preserve_order = True  # the same rows in the same order, run after run
     # Ray Data asks for the cluster's cores once a second, and runs a single task until the first answer (2.60)
-    ResourceManager.GLOBAL_LIMITS_UPDATE_INTERVAL_S = 0.1
+    ResourceManager.GLOBAL_LIMITS_UPDATE_INTERVAL_S = 0.02
     if ray.is_initialized():
         return
     quiet: dict[str, Any] = {"logging_level": logging.ERROR}
@@ -169,11 +172,20 @@ def _write_some(
     due: pa.Table, *, transform: Callable[[pa.Table], tuple[pa.Table, Rejected]], schema: pa.Schema
 ) -> Iterator[pa.Table]:
     """Writes one shard after the other and yields the rows of work of each."""
+    keep_freed_memory()
     for one in due.to_pylist():
         shard = storage.place(one["shard"])
         if not shard.exists():  # else this task was on a node that was lost, and is done again
             _write_one(storage.place(one["work"]), shard, transform, schema)
         yield pa.table({"rows": [_num_rows(one["work"])]})
+
+
+def keep_freed_memory() -> None:
+    """Lets the C library keep some of what is freed: else it is given back, and asked for again, with every slice."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):  # glibc's
+        libc.mallopt(_M_MMAP_THRESHOLD, 2**25)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**26)
 
 
 def _write_one(
