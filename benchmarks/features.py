@@ -3,9 +3,9 @@
     python benchmarks/features.py                  # on all cores
     python benchmarks/features.py --patients 20 --cores 4 --json features.json
 
-The slices are those of synthetic patients. `libraries_per_core` and `ours_per_core` turn arrays in memory into vectors in
-one process with one thread, the same slices in turns; `ours_all_cores` is the whole stage on Ray, from the catalogue to the
-shards on disk. Starting Ray and reading the headers are not counted.
+The slices are those of synthetic patients. `libraries_per_core` and `ours_per_core` turn arrays in memory into vectors
+in one process with one thread, the same slices in turns; `ours_all_cores` is the whole stage on Ray, from the catalogue
+to the shards on disk. Starting Ray and reading the headers are not counted.
 """
 
 import argparse

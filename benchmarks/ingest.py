@@ -4,12 +4,12 @@
     python benchmarks/ingest.py --slices 40000 --cores 4 --json ingest.json
 
 Everything runs in one call, on the same files, one after the other, with the same number of processes, in rounds; the
-best round of each counts, because other work on a machine only ever slows one down. The two data loaders do the same work
-as ours with what their users reach for: between the 0.5th and the 99.5th percentile of each slice, to 224 x 224 with
-antialiasing, to bytes, onto the disk. The paper's loop scales between minimum and maximum.
+best round of each counts, because other work on a machine only ever slows one down. The two data loaders do the same
+work as ours with what their users reach for: between the 0.5th and the 99.5th percentile of each slice, to 224 x 224
+with antialiasing, to bytes, onto the disk. The paper's loop scales between minimum and maximum.
 
-Before each, a file as large as what is going to be written is written and removed: a virtual machine may have to ask its
-host for memory that was free for some seconds, at 500 MB/s, and whoever writes first would pay for that.
+Before each, a file twice as large as what is going to be written is written and removed: a virtual machine may have to
+ask its host for memory that was free for some seconds, at 500 MB/s, and whoever writes first would pay for that.
 """
 
 import argparse

@@ -280,6 +280,17 @@ def _catalogue(parsed: argparse.Namespace, settings: Settings) -> str:
     return "\n".join(lines)
 
 
+def _features(parsed: argparse.Namespace, settings: Settings) -> str:
+    from tumorprog import run
+
+    folder = storage.place(parsed.out)
+    if not parsed.show:
+        return _run_stages(folder, settings, [run.stage_named("features")])
+    from tumorprog.stages import features
+
+    return f"picture: {features.show(folder, parsed.show, settings, order=parsed.slice)}"
+
+
 def _synthesize(parsed: argparse.Namespace, settings: Settings) -> str:
     folder = storage.place(parsed.out)
     _write_cohort(folder, settings)
@@ -408,10 +419,28 @@ COMMANDS = {
     ),
     "features": Command(
         does="Compute the 100 ROI, wavelet and DCT features of every slice of the progression cohort.",
-        act=_stage("features"),
+        act=_features,
         shows=("cluster", "roi", "features"),
-        words=(_OUT,),
-        examples=("tumorprog features --out runs/tcia --features.wavelet db2",),
+        words=(
+            _OUT,
+            (
+                "--show",
+                {
+                    "nargs": "+",
+                    "metavar": "SERIES",
+                    "help": "draw the features of one series instead: its UID, or PatientID, date and Type",
+                },
+            ),
+            (
+                "--slice",
+                {"type": int, "metavar": "N", "help": "which slice to draw, from 0; the middle one if not given"},
+            ),
+        ),
+        examples=(
+            "tumorprog features --out runs/tcia --features.wavelet db2",
+            "tumorprog features --out runs/tcia --show PGBM-001 1991-11-19 T1post",
+            "tumorprog features --out runs/tcia --show PGBM-001 1991-11-19 T1post --slice 12 --roi.method component",
+        ),
     ),
     "train-progression": Command(
         does="Train and judge the LSTM, leaving one patient out in turn, and as in the paper.",

@@ -108,7 +108,7 @@ STAGES = (
         name="report",
         reads=("catalogue", "quarantine.csv"),
         may_read=("slices", "grader", "grades.csv", "reference_sheet.csv", "features", "progression"),
-        settings=("seed", "report"),
+        settings=("seed", "roi", "features", "report"),
         leaves=("metrics.json", "report.html", "figures"),
     ),
 )

@@ -109,7 +109,7 @@ class Roi:
     """The region of interest of a slice, from which its features are computed."""
 
     method: Literal["brightest", "component"] = "brightest"
-    """The brightest of three clusters of intensity, as in the paper; or its largest piece inside the skull."""
+    """The brightest of three clusters, as in the paper; or the largest unusually bright piece inside the skull."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ SETTINGS = [
     "grader.split",
     "grader.workers",
     "grader.gpu",
+    "roi.method",
     "features.wavelet",
     "progression.hidden",
     "progression.epochs",

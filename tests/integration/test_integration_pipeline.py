@@ -8,6 +8,7 @@ progression/{model.safetensors, model.json, history.csv, folds.csv, predictions.
 figures/*.png
 """
 
+import html
 import json
 import shlex
 from pathlib import Path
@@ -19,7 +20,9 @@ import pytest
 import ray
 
 from tumorprog import cli, tables
+from tumorprog.dicom import pixels
 from tumorprog.evaluation import metrics
+from tumorprog.imaging import spectral
 from tumorprog.synthetic import archive, plan
 
 pytestmark = pytest.mark.slow
@@ -99,6 +102,36 @@ def test_slices_are_those_of_the_graded_patients_with_the_grades_of_the_truth(fi
     assert (slices["grade"] == slices["PatientID"].map(truth)).all()
     assert sorted(slices["slice"]) == list(range(len(slices)))
     assert slices["image"].map(len).eq(224 * 224).all()
+
+
+def test_vectors_are_those_of_the_slices_alone_whatever_ray_did_with_them(finished):
+    vectors = pd.read_parquet(finished / "features")
+    place = ["SeriesInstanceUID", "order"]
+    slices = pd.read_parquet(finished / "catalogue").merge(vectors, on=place)
+    assert len(slices) == len(vectors)
+    for row in slices.iloc[:: max(1, len(slices) // 40)].itertuples():
+        frame = pixels.read_frame(row.path, row.frame)
+        alone = spectral.slice_vector(frame, wavelet="haar", method="brightest")
+        np.testing.assert_array_equal(row.vector, alone)
+
+
+def test_a_series_is_drawn_without_doing_any_stage_again(finished, capsys):
+    series = pd.read_csv(finished / "grades.csv").iloc[0]
+    before = (finished / "run.json").read_bytes()
+    words = ["--show", series["PatientID"], series["date"], series["Type"], "--roi.method", "component"]
+    assert cli.main(["features", "--out", str(finished), *words]) == 0
+    picture = Path(capsys.readouterr().out.split("picture: ")[1].strip())
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert (finished / "run.json").read_bytes() == before
+    assert cli.main(["features", "--out", str(finished), "--show", "nobody", "2000-01-01", "T2"]) == 2
+    assert "no PatientID 'nobody'" in capsys.readouterr().err
+
+
+def test_the_report_says_how_far_each_region_is_the_tumour(finished):
+    dice = json.loads((finished / "metrics.json").read_text())["roi"]
+    assert set(dice) == {"brightest", "component"}
+    assert dice["component"]["T1post"]["dice"]["value"] > dice["brightest"]["T1post"]["dice"]["value"] + 0.2
+    assert "Dice's coefficient" in html.unescape((finished / "report.html").read_text())
 
 
 def test_no_patient_of_the_grader_stands_on_two_sides(finished):

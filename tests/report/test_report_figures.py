@@ -72,6 +72,17 @@ def groups():
     }
 
 
+def steps(mask):
+    image = np.linspace(0, 1, mask.size).reshape(mask.shape)
+    return {
+        **example(mask),
+        "clusters": (3 * image).astype(int).clip(0, 2),
+        "bands": np.stack([image * mask] * 4),
+        "coefficients": np.arange(6.0) * mask.any(),
+        "places": np.array([[0, 0], [0, 1], [1, 0], [2, 0], [1, 1], [0, 2]]),
+    }
+
+
 def example(mask):
     return {"title": "P1 FLAIR", "image": np.linspace(0, 1, 64).reshape(8, 8), "mask": mask}
 
@@ -101,6 +112,8 @@ DRAWN = {
     "cohort_overview_of_nobody": lambda: figures.cohort_overview(pd.DataFrame()),
     "roi_panel": lambda: figures.roi_panel([example(square())] * 3),
     "roi_panel_empty_and_full": lambda: figures.roi_panel([example(square() & False), example(square() | True)]),
+    "feature_steps": lambda: figures.feature_steps(steps(square())),
+    "feature_steps_of_nothing": lambda: figures.feature_steps(steps(square() & False)),
     "roi_panel_of_nobody": lambda: figures.roi_panel([]),
 }
 

@@ -152,14 +152,15 @@ class Elements:
     def without(self, keywords: Iterable[str]) -> "Elements":
         """The others."""
         left_out = set(map(int_of, keywords))
-        implicit, little_endian, *_ = self._encoding
         others = {tag: raw for tag, raw in self._raw.items() if tag not in left_out}
-        return Elements(others, implicit=implicit, little_endian=little_endian)
+        return Elements(others, implicit=bool(self._encoding[0]), little_endian=bool(self._encoding[1]))
 
     @property
     def small(self) -> bool:
         """Whether only a few bytes stand in each, so that they can be compared and remembered."""
-        return all(not value or (type(value) is bytes and len(value) <= _LONGEST_KEPT) for _, value in self._raw.values())
+        return all(
+            not value or (type(value) is bytes and len(value) <= _LONGEST_KEPT) for _, value in self._raw.values()
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Elements) and self._encoding == other._encoding and self._raw == other._raw

@@ -227,7 +227,7 @@ def _common(dataset: Elements, form: _Form, folder: str) -> tuple[_Common, set[s
         shape = _shape(dataset, form)
         groups = [elements.frame_groups(dataset, frame) for frame in range(shape.frames)]
         texts = _sequence_texts(dataset, identity["SeriesDescription"])
-        frames = []
+        frames: list[tuple[dict[str, Any], Vector | None, Sequence[Dataset]]] = []
         for group, echo in zip(groups, _echoes(dataset, groups), strict=True):
             row, normal = _frame(dataset, group, texts)
             frames.append(({**row, "EchoNumbers": echo}, normal, group))

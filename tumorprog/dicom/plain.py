@@ -1,7 +1,7 @@
 """The bytes of a header in, its elements out, if it is of the usual kind; whatever is unusual is left to pydicom.
 
-An archive's headers are nearly all little endian with known VRs and stated lengths. Going through them needs no more than
-a few operations an element, where pydicom's general loop needs some hundred. Nothing is decided here: at the first
+An archive's headers are nearly all little endian with known VRs and stated lengths. Going through them needs no more
+than a few operations an element, where pydicom's general loop needs some hundred. Nothing is decided here: at the first
 thing that could mean more than it says, the answer is None, and pydicom reads the file.
 """
 
@@ -108,7 +108,7 @@ def _items(header: bytes, start: int, found: dict[int, elements.Raw]) -> tuple[S
     stream = io.BytesIO(header[start:])
     try:
         with elements.quiet_pydicom() as said:
-            read = read_sequence(stream, False, True, _UNDEFINED_LENGTH, list(elements.encodings(found)))  # noqa: FBT003
+            read = read_sequence(stream, False, True, _UNDEFINED_LENGTH, list(elements.encodings(found)))
     except elements.DAMAGE:  # the header goes on beyond what is here, or is damaged
         return None
     elements.hear(said)

@@ -104,7 +104,7 @@ def grader_metrics(level: pd.DataFrame, *, resamples: int, seed: int) -> dict[st
         "expected_calibration_error": lambda rows: _calibration_error(bins[rows], confidence[rows], correct[rows]),
     }
     patients = level["PatientID"].to_numpy()
-    metrics = {name: _measure(patients, of, resamples=resamples, seed=seed) for name, of in statistics.items()}
+    metrics = {name: measure(patients, of, resamples=resamples, seed=seed) for name, of in statistics.items()}
     for grade in GRADES:
         hits = correct[truth == grade]
         metrics[f"recall_{grade}"] = _measure_mean(patients[truth == grade], hits, resamples=resamples, seed=seed)
@@ -126,7 +126,7 @@ def by_group(level: pd.DataFrame, column: str, *, resamples: int, seed: int) -> 
     groups = level[column].fillna("").replace("", "unknown")
     return {
         str(name): {
-            metric: _measure(part["PatientID"].to_numpy(), of, resamples=resamples, seed=seed)
+            metric: measure(part["PatientID"].to_numpy(), of, resamples=resamples, seed=seed)
             for metric, of in _accuracies(part["grade"].to_numpy(), part["predicted"].to_numpy()).items()
         }
         for name, part in level.groupby(groups, sort=True)
@@ -228,7 +228,7 @@ def _months_metrics(level: pd.DataFrame, *, resamples: int, seed: int) -> dict[s
         "coverage": lambda rows: observed_coverage(truth[rows], lower[rows], upper[rows]),
     }
     patients = level["PatientID"].to_numpy()
-    return {name: _measure(patients, of, resamples=resamples, seed=seed) for name, of in statistics.items()}
+    return {name: measure(patients, of, resamples=resamples, seed=seed) for name, of in statistics.items()}
 
 
 def concordance(truth: np.ndarray, predicted: np.ndarray) -> float:
@@ -258,10 +258,11 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _measure_mean(patients: np.ndarray, values: np.ndarray, *, resamples: int, seed: int) -> Metric:
-    return _measure(patients, lambda rows: _mean(values[rows]), resamples=resamples, seed=seed)
+    return measure(patients, lambda rows: _mean(values[rows]), resamples=resamples, seed=seed)
 
 
-def _measure(patients: np.ndarray, statistic: Callable[[np.ndarray], float], *, resamples: int, seed: int) -> Metric:
+def measure(patients: np.ndarray, statistic: Callable[[np.ndarray], float], *, resamples: int, seed: int) -> Metric:
+    """A figure of rows and their patients, with its interval; None where it is undefined."""
     value = statistic(np.arange(len(patients)))
     found = np.isfinite(value)
     lower, upper = bootstrap(patients, statistic, resamples=resamples, seed=seed) if found else NO_INTERVAL

@@ -172,7 +172,9 @@ def dct_coefficients(images: np.ndarray, count: int) -> np.ndarray:
     """
     height, width = images.shape[-2:]
     places = zigzag(height, width, count)
-    rows, columns = (_dct_rows(side, int(most) + 1) for side, most in zip((height, width), places.max(axis=0), strict=True))
+    rows, columns = (
+        _dct_rows(side, int(most) + 1) for side, most in zip((height, width), places.max(axis=0), strict=True)
+    )
     return (rows @ images @ columns.T)[..., places[:, 0], places[:, 1]]
 
 

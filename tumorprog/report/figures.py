@@ -27,6 +27,7 @@ LEAKING_PROTOCOL = "paper"
 _SIDES = {"Train": ("Training", BLUE, "o"), "Validation": ("Validation", ORANGE, "s"), "Test": ("Test", GREEN, "^")}
 _ACCURACIES = {"Train": "Training Acc (%)", "Validation": "Validation Acc (%)", "Test": "Test Acc (%)"}
 _SHADES = LinearSegmentedColormap.from_list("shades", ["#FFFFFF", BLUE])
+_SIGNED = LinearSegmentedColormap.from_list("signed", [BLUE, "#FFFFFF", ORANGE])
 
 
 def png(figure: Figure) -> bytes:
@@ -332,6 +333,39 @@ def roi_panel(examples: Sequence[Mapping[str, Any]]) -> Figure:
         if mask.any() and not mask.all():
             outlined.contour(mask.astype(np.float64), levels=[0.5], colors=[ORANGE], linewidths=1.2)
     return figure
+
+
+def feature_steps(example: Mapping[str, Any]) -> Figure:
+    """What the vector of one slice is made of: slice, clusters, region, four sub-bands, the coefficients kept.
+
+    Args:
+        example: title; image ((H, W) float in [0, 1]); clusters ((H, W) int, 0 to 2); mask ((H, W) bool); bands
+            ((4, h, w), LL, LH, HL, HH); coefficients ((N,) float) and places ((N, 2) int) of the DCT of LL.
+    """
+    figure, all_axes = _figure(5.0, 2, 4)
+    for axes in all_axes:
+        axes.set_axis_off()
+    image, mask = np.asarray(example["image"], np.float64), np.asarray(example["mask"], bool)
+    low, *details = np.asarray(example["bands"], np.float64)
+    shown = [("slice", image), ("three clusters", example["clusters"]), (f"ROI: {mask.mean():.1%}", image), ("LL", low)]
+    for axes, (title, values) in zip(all_axes, shown, strict=False):
+        axes.imshow(values, cmap="gray", interpolation="nearest")
+        axes.set_title(title, fontsize=9)
+    if mask.any() and not mask.all():
+        all_axes[2].contour(mask.astype(np.float64), levels=[0.5], colors=[ORANGE], linewidths=1.0)
+    most = max(float(np.abs(details).max()), 1e-9)
+    for axes, title, values in zip(all_axes[4:], ("LH", "HL", "HH"), details, strict=False):
+        axes.imshow(values, cmap=_SIGNED, vmin=-most, vmax=most, interpolation="nearest")
+        axes.set_title(f"{title} (blue -, orange +)", fontsize=9)
+    _coefficients(all_axes[7], np.asarray(example["coefficients"]), np.asarray(example["places"]))
+    return _titled(figure, str(example["title"]))
+
+
+def _coefficients(axes: Axes, coefficients: np.ndarray, places: np.ndarray) -> None:
+    kept = np.full(places.max(axis=0) + 1, np.nan)
+    kept[places[:, 0], places[:, 1]] = np.log10(np.abs(coefficients) + 1e-6)
+    axes.imshow(kept, cmap=_SHADES, interpolation="nearest")
+    axes.set_title(f"{len(coefficients)} DCT coefficients of LL, log", fontsize=9)
 
 
 def _by_grid(rows: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:

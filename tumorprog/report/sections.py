@@ -12,6 +12,11 @@ from tumorprog.report.page import Picture, Section, Table
 LEVELS = ("slice", "series", "patient")
 
 _GRADER_METRICS = ("accuracy", "balanced_accuracy", "macro_auc", "recall_2", "recall_3", "recall_4")
+_STEPS_SHOWN = 3
+_OVERLAP_WORDS = (
+    "Where there are masks of the tumour, Dice's coefficient says how far a region is the tumour: 1 is the same, 0 "
+    "nothing in common. It counts all slices of a series, also those without tumour, and some series of each sequence."
+)
 _MONTHS_METRICS = ("mae", "median_ae", "rmse", "concordance", "coverage")
 
 
@@ -181,28 +186,60 @@ def _grader_table(metrics: Mapping[str, Any], *, leaks: bool) -> Table:
     )
 
 
-def rois(examples: Sequence[Mapping[str, Any]]) -> Section:
-    """Slices with the region that the features are computed from.
+def rois(examples: Sequence[Mapping[str, Any]], overlaps: Mapping[str, Any], *, method: str) -> Section:
+    """Slices with the region that the features are computed from, and how well each method's region is the tumour.
 
     Args:
-        examples: of `figures.roi_panel`.
+        examples: of `figures.roi_panel` and `figures.feature_steps`.
+        overlaps: `metrics.json`'s part `roi`; empty without masks.
+        method: of the examples' regions, the setting `roi.method`.
     """
+    told = {
+        "brightest": "The region is the brightest of three clusters of intensity, which the paper takes for the "
+        "tumour. Where something else is as bright (fat of the scalp, vessels with contrast agent, fluid on T2), it "
+        "holds that as well: look. `--roi.method component` is the alternative.",
+        "component": "The region is the largest piece of what is unusually bright inside the skull, not the brightest "
+        "cluster of the paper (`--roi.method brightest`). It can still be a vessel or a ventricle: look.",
+    }
     return Section(
         id="roi",
         title="The region of interest",
-        paragraphs=[
-            "The paper takes the brightest of three clusters of intensity for the tumour. Where something else is as "
-            "bright (fat of the scalp, vessels with contrast agent, fluid on T2), the region holds that as well: look."
-        ],
+        paragraphs=[told[method], *([_OVERLAP_WORDS] if overlaps else [])],
+        tables=[_overlap_table(overlaps)] if overlaps else [],
         pictures=[
             _picture(
                 "roi",
                 figures.roi_panel(examples),
                 caption="The middle slice of some series of the progression cohort, and the outline of its ROI.",
-                alt="Pairs of MRI slices, plain and with the outline of the brightest cluster.",
+                alt="Pairs of MRI slices, plain and with the outline of the region of interest.",
                 source="the archive",
-            )
+            ),
+            *(
+                _picture(
+                    f"features-{number}",
+                    figures.feature_steps(example),
+                    caption="From a slice to its features; `tumorprog features --show` draws any other.",
+                    alt="A slice, its clusters and region, the four sub-bands and the kept DCT coefficients.",
+                    source="the archive",
+                )
+                for number, example in enumerate(examples[:_STEPS_SHOWN], 1)
+            ),
         ],
+    )
+
+
+def _overlap_table(overlaps: Mapping[str, Any]) -> Table:
+    sequences = sorted({sequence for by_sequence in overlaps.values() for sequence in by_sequence})
+    rows = [
+        {
+            "Sequence": sequence,
+            "n": max(of[sequence]["dice"]["n"] for of in overlaps.values()),
+            **{method: of[sequence]["dice"] for method, of in overlaps.items()},
+        }
+        for sequence in sequences
+    ]
+    return Table(
+        caption="Dice's coefficient of region and MaskTumor, mean over series", rows=rows, source="metrics.json"
     )
 
 

@@ -1,16 +1,19 @@
 """features: catalogue -> features/ (per series of the progression cohort, its slices in order, 100 float32 each)."""
 
+import re
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from tumorprog import tables
-from tumorprog.errors import InputError
+from tumorprog import storage, tables
+from tumorprog.errors import DicomError, InputError
 from tumorprog.imaging import roi, spectral
+from tumorprog.report import figures
 from tumorprog.settings import SEQUENCES, Settings
-from tumorprog.stages import frames, queries, streaming
+from tumorprog.stages import frames, queries, regions, streaming
 
 _KNOWN = [name for name in tables.FEATURES.names if name != "vector"]
 WORK = pa.schema([*frames.SCHEMA, *(tables.FEATURES.field(name) for name in _KNOWN)])
@@ -49,6 +52,35 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     made_with = {"wavelet": settings.features.wavelet, "roi": settings.roi.method}
     tables.write_json(out / "features" / tables.SUMMARY, {**counts, **made_with})
     return f"{counts['vectors']:,} vectors of {series:,} series, {len(rejected):,} slices rejected"
+
+
+def show(folder: Path, words: Sequence[str], settings: Settings, *, order: int | None = None) -> Path:
+    """Draws what the vector of one slice is made of, into the run directory.
+
+    Args:
+        folder: the run directory, with a catalogue.
+        words: a SeriesInstanceUID; or PatientID, date and Type.
+        settings: `roi.method`, `features.wavelet`.
+        order: of the slice in its series; None is the middle one.
+
+    Returns:
+        The picture, `features-<PatientID>-<date>-<Type>.png`.
+
+    Raises:
+        InputError: if there is no such series or slice, or its pixels cannot be decoded.
+    """
+    spectral.check_wavelet(settings.features.wavelet)
+    series = regions.series_named(regions.slices_of(tables.shards(folder / "catalogue")), words)
+    first = series.iloc[0]
+    try:
+        drawn = regions.example(series, settings, order=order)
+    except DicomError as error:
+        raise InputError(f"{first['path']}: {error}") from error
+    name = " ".join([first["PatientID"], first["StudyDate"], first["Type"]])
+    path = folder / f"features-{re.sub(r'[^A-Za-z0-9._]+', '-', name)}.png"
+    with storage.whole(path) as file:
+        file.write(figures.png(figures.feature_steps({**drawn, "title": f"{name} ({drawn['title']})"})))
+    return path
 
 
 def _vectors(work: pa.Table, *, wavelet: str, method: roi.Method) -> tuple[pa.Table, streaming.Rejected]:

@@ -20,11 +20,12 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         settings: not asked; the model and the features say themselves what they were made with.
 
     Raises:
-        InputError: if a file is missing, or the features were made with another wavelet than the model's.
+        InputError: if a file is missing, or the features were made with another wavelet or region than the model's.
     """
     del settings
+    made_with = tables.read_summary(folder / "features")
     model, description = train_progression.load(
-        folder / "progression", wavelet=tables.read_summary(folder / "features")["wavelet"]
+        folder / "progression", wavelet=made_with["wavelet"], roi=made_with["roi"]
     )
     series = train_progression.read_series(folder / "features")
     grades = tables.read_csv(folder / "grades.csv", tables.SERIES_GRADES)

@@ -4,18 +4,14 @@ import importlib.metadata
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from tumorprog import __version__, storage, tables
-from tumorprog.dicom import pixels
-from tumorprog.errors import DicomError
-from tumorprog.evaluation import baselines, metrics
-from tumorprog.imaging import intensity, roi
+from tumorprog.evaluation import baselines, metrics, overlap
 from tumorprog.models import weights
 from tumorprog.report import headline, page, sections
-from tumorprog.settings import SEQUENCES, Settings
+from tumorprog.settings import Settings
+from tumorprog.stages import regions
 
-_ROI_SIZE, _ROI_EXAMPLES = 256, 6
+_ROI_EXAMPLES = 6
 _VERSIONS = ("ray", "torch", "pydicom")
 
 
@@ -31,8 +27,12 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     if (folder / "grader" / "predictions.parquet").exists():
         judged["grader"], evidence = _judge_grader(folder / "grader", settings)
         content += sections.grader(judged["grader"], evidence)
-    examples = _roi_examples(catalogue)
-    content += [sections.rois(examples)] if examples else []
+    slices = regions.slices_of(tables.shards(folder / "catalogue"))
+    examples = regions.examples(slices, settings, most=_ROI_EXAMPLES)
+    if examples:
+        chance = {"resamples": settings.report.bootstrap, "seed": settings.seed}
+        judged["roi"] = overlap.dice_by_sequence(regions.overlaps(slices), **chance)
+        content.append(sections.rois(examples, judged["roi"], method=settings.roi.method))
     if (folder / "progression" / "predictions.csv").exists():
         judged["progression"] = _judge_progression(folder / "progression", settings)
         shown = [
@@ -98,24 +98,6 @@ def _judge_progression(folder: Path, settings: Settings) -> dict[str, Any]:
                 levels[level].setdefault("baselines", {})[str(name)] = values
         judged[str(protocol)][cohort] = levels
     return judged
-
-
-def _roi_examples(catalogue: pd.DataFrame) -> list[dict[str, Any]]:
-    """The middle slice of one series of each of a few sequences, from different patients where there are some."""
-    images = catalogue[(catalogue["cohort"] == "progression") & catalogue["sequence"].isin(SEQUENCES)]
-    examples = []
-    for number, (_, rows) in enumerate(images.groupby("sequence", sort=True)):
-        series = rows["SeriesInstanceUID"].unique()
-        slices = rows[rows["SeriesInstanceUID"] == series[number % len(series)]].sort_values("order")
-        middle = slices.iloc[len(slices) // 2]
-        try:
-            frame = pixels.read_frame(middle["path"], int(middle["frame"]))
-        except DicomError:  # listed in features/_rejected.csv; a picture of another series will do
-            continue
-        image = intensity.resize(intensity.scale(frame, method="minmax"), _ROI_SIZE)
-        title = f"{middle['sequence']}, slice {middle['order'] + 1} of {len(slices)}"
-        examples.append({"title": title, "image": image, "mask": roi.brightest_region(image)})
-    return examples[:_ROI_EXAMPLES]
 
 
 def _footer(summary: dict[str, Any], settings: Settings) -> dict[str, str]:

@@ -32,7 +32,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _SHARDS, _LEAST_ROWS, _MOST_ROWS = 16, 32, 2048
 _TASK_SHARDS = 8
 _ROW_GROUP, _IMAGE_ROW_GROUP = 1024, 64
-"""Rows that a task holds at a time. Of images it is 3 MB: the processor's caches still hold them when they are written."""
+"""Rows that a task holds at a time. Of images it is 3 MB, which the caches still hold when they are written."""
 
 
 def connect(cluster: Cluster) -> None:
@@ -133,9 +133,7 @@ def write_shards(
     shards = [folder / queries.part_name(number) for number in range(len(work))]
     there = set(folder.glob("part-*.parquet"))
     due = [
-        {"work": str(path), "shard": str(shard)}
-        for path, shard in zip(work, shards, strict=True)
-        if shard not in there
+        {"work": str(path), "shard": str(shard)} for path, shard in zip(work, shards, strict=True) if shard not in there
     ]
     if due:
         tasks = num_tasks(len(due), cores())
@@ -154,8 +152,8 @@ def write_shards(
 def num_tasks(num_shards: int, num_cores: int) -> int:
     """Into how many tasks the writing of shards is cut.
 
-    Ray Data notices ten times a second that a task has ended (2.60), and its core waits meanwhile: so a task makes up to
-    eight shards. Every core gets as many tasks, so that all are done at about the same time.
+    Ray Data notices ten times a second that a task has ended (2.60), and its core waits meanwhile: so a task makes up
+    to eight shards. Every core gets as many tasks, so that all are done at about the same time.
 
     Args:
         num_shards: to be written, at least 1.

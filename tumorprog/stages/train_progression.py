@@ -241,6 +241,7 @@ def _final_model(
         "model": "bidirectional LSTM",
         "vector_length": tables.VECTOR_LENGTH,
         "wavelet": made_with["wavelet"],
+        "roi": made_with["roi"],
         "progression": asdict(settings.progression),
         "seed": settings.seed,
         "epochs": len(losses),
@@ -253,13 +254,13 @@ def _final_model(
     weights.save(target, model, description)
 
 
-def load(folder: Path, *, wavelet: str) -> tuple[ProgressionLSTM, dict[str, Any]]:
+def load(folder: Path, *, wavelet: str, roi: str) -> tuple[ProgressionLSTM, dict[str, Any]]:
     """The final model of a run, and its description.
 
     Raises:
-        InputError: if there is none, or it was trained on features of another wavelet.
+        InputError: if there is none, or it was trained on features of another wavelet or region.
     """
     description = weights.load_description(folder)
     model = ProgressionLSTM(description["progression"]["hidden"])
-    weights.load_into(folder, model, expected={"vector_length": tables.VECTOR_LENGTH, "wavelet": wavelet})
+    weights.load_into(folder, model, expected={"vector_length": tables.VECTOR_LENGTH, "wavelet": wavelet, "roi": roi})
     return model.eval(), description
