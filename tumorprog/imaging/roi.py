@@ -6,7 +6,6 @@ from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
-import scipy.ndimage
 
 Method = Literal["brightest", "component"]
 
@@ -132,10 +131,11 @@ def _inside_of_head(image: np.ndarray) -> np.ndarray:
     low, _ = cluster_thresholds(image)
     if not (image > low).any():
         return np.zeros(image.shape, bool)
-    head = scipy.ndimage.binary_fill_holes(_largest_piece(image > low))
+    head = np.pad(_largest_piece(image > low).astype(np.uint8), 1)  # beyond the edge of the picture is no head
+    cv2.floodFill(head, None, (0, 0), 2)
+    head = (head != 2).astype(np.uint8)  # holes filled
     diameter = 2 * math.sqrt(np.count_nonzero(head) / math.pi)
-    bordered = np.pad(head, 1).astype(np.uint8)  # beyond the edge of the picture is no head
-    return cv2.distanceTransform(bordered, cv2.DIST_L2, 5)[1:-1, 1:-1] > _RIM * diameter
+    return cv2.distanceTransform(head, cv2.DIST_L2, 5)[1:-1, 1:-1] > _RIM * diameter
 
 
 def _largest_piece(mask: np.ndarray) -> np.ndarray:
