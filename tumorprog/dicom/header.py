@@ -177,7 +177,7 @@ def _rows(header: Header, path: str) -> list[dict[str, Any]]:
             "position_mm": _position(dataset, group, normal),
             "pixel_offset": header.start + frame * frame_bytes if common.row["pixel_dtype"] else -1,
         }
-        for frame, (row, normal, group) in enumerate(common.frames)
+        for frame, (row, normal, group) in enumerate(common.frames or _frames(others, common.shape, common.row))
     ]
 
 
@@ -201,18 +201,23 @@ def _form(header: Header) -> _Form:
     )
 
 
+_Frame = tuple[dict[str, Any], Vector | None, Sequence[Dataset]]
+"""Columns of the catalogue that a frame has for itself, its normal, its functional groups."""
+
+
 class _Common(NamedTuple):
     """What files agree in whose headers differ in nothing but `_OWN`.
 
     Attributes:
         shape: of the pixels.
         row: columns of the catalogue that all frames share.
-        frames: of each frame: its other columns, its normal, its functional groups.
+        frames: of the frame, if there is one, as `_frames` gives it; many are not worked out before it is clear that
+            the file has them.
     """
 
     shape: Shape
     row: dict[str, Any]
-    frames: list[tuple[dict[str, Any], Vector | None, Sequence[Dataset]]]
+    frames: list[_Frame]
 
 
 _OWN = ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient", "SliceLocation")
@@ -225,14 +230,19 @@ def _common(dataset: Elements, form: _Form, folder: str) -> tuple[_Common, set[s
         identity = _identity(dataset, folder)
         _refuse_kind(dataset, form, identity["SeriesDescription"])
         shape = _shape(dataset, form)
-        groups = [elements.frame_groups(dataset, frame) for frame in range(shape.frames)]
-        texts = _sequence_texts(dataset, identity["SeriesDescription"])
-        frames: list[tuple[dict[str, Any], Vector | None, Sequence[Dataset]]] = []
-        for group, echo in zip(groups, _echoes(dataset, groups), strict=True):
-            row, normal = _frame(dataset, group, texts)
-            frames.append(({**row, "EchoNumbers": echo}, normal, group))
         row = {**identity, **_shared(dataset, form, shape)}
+        frames = _frames(dataset, shape, row) if shape.frames == 1 else []
     return _Common(shape, row, frames), said
+
+
+def _frames(dataset: Elements, shape: Shape, shared: Mapping[str, Any]) -> list[_Frame]:
+    groups = [elements.frame_groups(dataset, frame) for frame in range(shape.frames)]
+    texts = _sequence_texts(dataset, shared["SeriesDescription"])
+    frames: list[_Frame] = []
+    for group, echo in zip(groups, _echoes(dataset, groups), strict=True):
+        row, normal = _frame(dataset, group, texts)
+        frames.append(({**row, "EchoNumbers": echo}, normal, group))
+    return frames
 
 
 def open_file(path: str) -> BinaryIO:
