@@ -348,7 +348,19 @@ def _tune(parsed: argparse.Namespace, settings: Settings) -> str:
 
 _OUT = ("--out", {"required": True, "metavar": "DIR", "help": "the run directory"})
 _ALWAYS = ("seed", "cluster")
-_TRAINING = (*_ALWAYS, "protocol", "archive", "cohort", "slices", "grader", "roi", "features", "progression", "report")
+_TRAINING = (
+    *_ALWAYS,
+    "protocol",
+    "archive",
+    "cohort",
+    "slices",
+    "grader",
+    "grade",
+    "roi",
+    "features",
+    "progression",
+    "report",
+)
 
 COMMANDS = {
     "run": Command(
@@ -413,9 +425,12 @@ COMMANDS = {
     "grade": Command(
         does="Grade every series of the progression cohort and make the reference sheet.",
         act=_stage("grade"),
-        shows=("cluster", "cohort", "slices", "grader"),
+        shows=("cluster", "cohort", "slices", "grader", "grade"),
         words=(_OUT,),
-        examples=("tumorprog grade --out runs/tcia",),
+        examples=(
+            "tumorprog grade --out runs/tcia",
+            "tumorprog grade --out runs/tcia --grade.sequences '[T1post, T2]'    # whose slices vote for a patient",
+        ),
     ),
     "features": Command(
         does="Compute the 100 ROI, wavelet and DCT features of every slice of the progression cohort.",

@@ -86,8 +86,8 @@ STAGES = (
     Stage(
         name="grade",
         reads=("catalogue", "grader"),
-        settings=("cohort.min_gap_days", "slices"),
-        leaves=("grades.csv", "reference_sheet.csv"),
+        settings=("cohort.min_gap_days", "slices", "grade"),
+        leaves=("grades.csv", "patient_grades.csv", "reference_sheet.csv"),
         needs=(_GRADING, _GRADES, _PROGRESSION),
     ),
     Stage(

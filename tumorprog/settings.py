@@ -25,6 +25,11 @@ def _above(name: str, value: float, bound: float) -> None:
         raise SettingsError(f"{name} is {value}; it must be greater than {bound}")
 
 
+def _some_sequences(name: str, sequences: tuple[str, ...]) -> None:
+    if not sequences or set(sequences) - set(SEQUENCES):
+        raise SettingsError(f"{name} is {list(sequences)}; choose from {', '.join(SEQUENCES)}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Archive:
     """What goes in."""
@@ -64,9 +69,7 @@ class Slices:
     """Which sequences are graded and trained on, by canonical name."""
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.sequences if name not in SEQUENCES]
-        if unknown or not self.sequences:
-            raise SettingsError(f"slices.sequences is {list(self.sequences)}; choose from {', '.join(SEQUENCES)}")
+        _some_sequences("slices.sequences", self.sequences)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +105,17 @@ class Grader:
         _at_least("grader.step_epochs", self.step_epochs, 1)
         _above("grader.step_factor", self.step_factor, 0)
         _at_least("grader.workers", self.workers, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grade:
+    """How the grades of slices become the grade of a patient on a date."""
+
+    sequences: tuple[str, ...] = ("T1post", "FLAIR")
+    """Whose slices vote, by canonical name; all of them on a date that has none of these."""
+
+    def __post_init__(self) -> None:
+        _some_sequences("grade.sequences", self.sequences)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,6 +236,8 @@ class Settings:
     """How a slice becomes an input of the grader."""
     grader: Grader = field(default_factory=Grader)
     """The ResNet-18 and its training."""
+    grade: Grade = field(default_factory=Grade)
+    """How the grades of slices become the grade of a patient on a date."""
     roi: Roi = field(default_factory=Roi)
     """The region of interest of a slice, from which its features are computed."""
     features: Features = field(default_factory=Features)

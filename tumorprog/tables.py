@@ -144,15 +144,9 @@ HISTORY = (
     "Test Acc (%)",
     "Best Model Saved",
 )
-SERIES_GRADES = (
-    "PatientID",
-    "date",
-    "Type",
-    "PredictedGrade",
-    "Slices",
-    *(f"Votes{grade}" for grade in GRADES),
-    "Confidence",
-)
+_VOTES = ("PredictedGrade", "Slices", *(f"Votes{grade}" for grade in GRADES), "Confidence")
+SERIES_GRADES = ("PatientID", "date", "Type", *_VOTES)
+PATIENT_GRADES = ("PatientID", "date", *_VOTES)
 REFERENCE_SHEET = ("PatientID", "date", "Type", "PredictedGrade", "MonthDif", "days", "FirstGrade", "LaterGrade")
 PREDICTIONS = ("PatientID", "date", "Type", "PredictedGrade", "Predicted_Progression_Timeline", "Lower", "Upper")
 FOLDS = ("Protocol", "Cohort", "Fold", "PatientID", "date", "Type", "side")

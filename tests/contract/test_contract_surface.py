@@ -27,6 +27,7 @@ SETTINGS = [
     "grader.split",
     "grader.workers",
     "grader.gpu",
+    "grade.sequences",
     "roi.method",
     "features.wavelet",
     "progression.hidden",
@@ -89,6 +90,9 @@ def test_the_columns_of_the_tables_are_these():
     assert (
         *("PatientID", "date", "Type", "PredictedGrade", "Slices", "Votes2", "Votes3", "Votes4", "Confidence"),
     ) == tables.SERIES_GRADES
+    assert (
+        *("PatientID", "date", "PredictedGrade", "Slices", "Votes2", "Votes3", "Votes4", "Confidence"),
+    ) == tables.PATIENT_GRADES
     assert tables.REFERENCE_SHEET[:5] == ("PatientID", "date", "Type", "PredictedGrade", "MonthDif")
     assert tables.PROGRESSION_PREDICTIONS[:11] == (
         *("PatientID", "date", "Type", "PredictedGrade", "MonthDif", "Predicted_Progression_Timeline"),

@@ -60,7 +60,7 @@ def finished(words):
 def test_every_file_of_the_contract_is_left(finished):
     for name in (
         *("config.yaml", "run.json", "quarantine.csv", "grades.csv", "reference_sheet.csv", "metrics.json"),
-        *("report.html", "catalogue/_summary.json", "slices/_cohort.csv", "slices/_rejected.csv"),
+        *("patient_grades.csv", "report.html", "catalogue/_summary.json", "slices/_cohort.csv", "slices/_rejected.csv"),
         *(f"grader/{name}" for name in ("model.safetensors", "model.json", "history.csv", "split.csv", "leaks.csv")),
         *("grader/predictions.parquet", "features/_rejected.csv"),
         *(f"progression/{name}" for name in ("model.safetensors", "model.json", "history.csv", "folds.csv")),
@@ -79,6 +79,7 @@ def test_the_tables_open_in_pandas_with_the_columns_of_the_contract(finished):
     for name, columns in (
         ("quarantine.csv", tables.QUARANTINE),
         ("grades.csv", tables.SERIES_GRADES),
+        ("patient_grades.csv", tables.PATIENT_GRADES),
         ("reference_sheet.csv", tables.REFERENCE_SHEET),
         ("grader/history.csv", tables.HISTORY),
         ("progression/predictions.csv", tables.PROGRESSION_PREDICTIONS),

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tumorprog import tables
 from tumorprog.stages import grade
 
 KEYS = ["PatientID", "StudyDate", "Type", "SeriesInstanceUID", "sequence"]
@@ -29,9 +30,10 @@ def test_votes_do_not_depend_on_the_order_of_the_slices():
     pd.testing.assert_frame_equal(grade.vote(rows, KEYS), grade.vote(rows[::-1], KEYS))
 
 
-def sheet(*parts):
+def sheet(*parts, sequences=("T1post", "FLAIR")):
     graded = pd.concat(parts)
-    return grade.reference_sheet(graded, grade.vote(graded, KEYS), min_gap_days=14)
+    patients = grade.grades_of_patients(graded, sequences)
+    return grade.reference_sheet(patients, grade.vote(graded, KEYS), min_gap_days=14)
 
 
 def test_the_sheet_has_the_first_dates_series_and_the_time_to_the_second():
@@ -58,6 +60,21 @@ def test_a_patients_grade_is_that_of_t1post_and_flair_slices_together():
     )
     assert set(found["FirstGrade"]) == {3}
     assert set(found["LaterGrade"]) == {4}
+
+
+def test_any_sequences_can_be_the_ones_that_vote_for_a_patient():
+    two, four = (1, 0, 0), (0, 0, 1)
+    graded = pd.concat([slices("A", "2000-01-01", "T1post", two, two, two), slices("A", "2000-01-01", "ADC", four)])
+    by_default = grade.grades_of_patients(graded, ("T1post", "FLAIR")).iloc[0]
+    assert by_default[["PredictedGrade", "Slices", "Votes2", "Votes4"]].tolist() == [2, 3, 3, 0]
+    by_adc = grade.grades_of_patients(graded, ("ADC",)).iloc[0]
+    assert by_adc[["PredictedGrade", "Slices", "Votes2", "Votes4"]].tolist() == [4, 1, 0, 1]
+    assert list(by_adc.index) == list(tables.PATIENT_GRADES)
+
+
+def test_where_none_of_them_is_all_slices_vote():
+    graded = slices("A", "2000-01-01", "ADC", (1, 0, 0), (1, 0, 0))
+    assert grade.grades_of_patients(graded, ("T1post",)).iloc[0]["Slices"] == 2
 
 
 def test_without_two_dates_the_sheet_is_empty_and_has_its_columns():

@@ -11,7 +11,10 @@ from tumorprog.report.page import Picture, Section, Table
 
 LEVELS = ("slice", "series", "patient")
 
-_GRADER_METRICS = ("accuracy", "balanced_accuracy", "macro_auc", "recall_2", "recall_3", "recall_4")
+_GRADER_METRICS = (
+    *("accuracy", "balanced_accuracy", "macro_auc", "recall_2", "recall_3", "recall_4"),
+    "expected_calibration_error",
+)
 _STEPS_SHOWN = 3
 _OVERLAP_WORDS = (
     "Where there are masks of the tumour, Dice's coefficient says how far a region is the tumour: 1 is the same, 0 "

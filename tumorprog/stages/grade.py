@@ -1,6 +1,7 @@
-"""grade: catalogue + grader -> grades.csv (the grade of each series), reference_sheet.csv (what there is to learn)."""
+"""grade: catalogue + grader -> grades.csv, patient_grades.csv (who voted how), reference_sheet.csv (what to learn)."""
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,6 @@ log = logging.getLogger(__name__)
 _BATCH = 64
 _ROWS_A_COPY = 2000
 """Slices that are worth starting another copy of the grader for."""
-_PATIENT_SEQUENCES = ("T1post", "FLAIR")
-"""Whose slices together give a patient's grade on a date."""
 _PROBABILITIES = [f"p{grade}" for grade in tables.GRADES]
 _SERIES = ["PatientID", "StudyDate", "Type", "SeriesInstanceUID", "sequence"]
 
@@ -49,7 +48,9 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     graded = _grade_slices(wanted, folder / "grader", settings)
     series = vote(graded, _SERIES).sort_values(_SERIES)
     tables.write_csv(out / "grades.csv", series.rename(columns={"StudyDate": "date"}), tables.SERIES_GRADES)
-    sheet = reference_sheet(graded, series, min_gap_days=settings.cohort.min_gap_days)
+    patients = grades_of_patients(graded, settings.grade.sequences)
+    tables.write_csv(out / "patient_grades.csv", patients, tables.PATIENT_GRADES)
+    sheet = reference_sheet(patients, series, min_gap_days=settings.cohort.min_gap_days)
     tables.write_csv(out / "reference_sheet.csv", sheet, tables.REFERENCE_SHEET)
     rising = sheet.loc[sheet["LaterGrade"] > sheet["FirstGrade"], "PatientID"].nunique()
     return (
@@ -136,32 +137,37 @@ def vote(graded: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*keys, *known])
 
 
-def reference_sheet(graded: pd.DataFrame, series: pd.DataFrame, *, min_gap_days: int) -> pd.DataFrame:
-    """What there is to learn from: the series of each pair's first date, with the time to the second.
+def grades_of_patients(graded: pd.DataFrame, sequences: Sequence[str]) -> pd.DataFrame:
+    """The grade of each patient on each date, by the votes of all slices of some sequences together.
 
     Args:
         graded: a row per slice, as for `vote`, with PatientID, StudyDate and sequence.
-        series: of `vote` over the series.
+        sequences: whose slices vote; on a date that has none of them, all slices do.
+
+    Returns:
+        Rows of `tables.PATIENT_GRADES`, ordered by patient and date; without slices of an unknown date.
+    """
+    dated = graded[graded["StudyDate"] != ""].rename(columns={"StudyDate": "date"})
+    telling = dated["sequence"].isin(sequences)
+    told = telling.groupby([dated["PatientID"], dated["date"]]).transform("any").astype(bool)
+    return vote(dated[telling | ~told], ["PatientID", "date"])
+
+
+def reference_sheet(patients: pd.DataFrame, series: pd.DataFrame, *, min_gap_days: int) -> pd.DataFrame:
+    """What there is to learn from: the series of each pair's first date, with the time to the second.
+
+    Args:
+        patients: of `grades_of_patients`.
+        series: of `vote` over the series, with PatientID, StudyDate and Type.
         min_gap_days: studies closer than that are one time point.
 
     Returns:
-        Rows of `tables.REFERENCE_SHEET`. FirstGrade and LaterGrade are the patient's on the two dates: of the T1post
-        and FLAIR slices together, or of all slices where there are none of these.
+        Rows of `tables.REFERENCE_SHEET`. FirstGrade and LaterGrade are the patient's on the two dates.
     """
-    dated = graded[graded["StudyDate"] != ""]
-    studies = dated[["PatientID", "StudyDate"]].drop_duplicates().rename(columns={"StudyDate": "date"})
-    pairs = timeline.pairs(studies, min_gap_days=min_gap_days)
-    telling = dated["sequence"].isin(_PATIENT_SEQUENCES)
-    told = telling.groupby([dated["PatientID"], dated["StudyDate"]]).transform("any")
-    grades = vote(dated[telling | ~told], ["PatientID", "StudyDate"]).set_index(["PatientID", "StudyDate"])
-    rows = [
-        {
-            **pair,
-            "FirstGrade": grades["PredictedGrade"][pair["PatientID"], pair["first"]],
-            "LaterGrade": grades["PredictedGrade"][pair["PatientID"], pair["second"]],
-        }
-        for pair in pairs.to_dict("records")
-    ]
-    paired = pd.DataFrame(rows, columns=[*pairs.columns, "FirstGrade", "LaterGrade"])
+    pairs = timeline.pairs(patients[["PatientID", "date"]], min_gap_days=min_gap_days)
+    grades = patients[["PatientID", "date", "PredictedGrade"]]
+    for date, name in (("first", "FirstGrade"), ("second", "LaterGrade")):
+        there = grades.rename(columns={"date": date, "PredictedGrade": name})
+        pairs = pairs.merge(there, on=["PatientID", date], how="left")
     first_series = series.rename(columns={"StudyDate": "date"})
-    return paired.merge(first_series, left_on=["PatientID", "first"], right_on=["PatientID", "date"], how="inner")
+    return pairs.merge(first_series, left_on=["PatientID", "first"], right_on=["PatientID", "date"], how="inner")
