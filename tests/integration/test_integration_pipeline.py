@@ -224,6 +224,29 @@ def test_a_finished_run_predicts_for_new_patients(finished, cohort_folder, tmp_p
     assert predictions["Predicted_Progression_Timeline"].between(0, 100).all()
 
 
+def test_more_epochs_go_on_from_those_that_were_done(finished, words, tmp_path_factory, caplog):
+    """The same history, weights and predictions as of a training that was never interrupted."""
+    before = pd.read_csv(finished / "grader" / "history.csv")
+    assert cli.main(["train-grader", "--out", str(finished), "--grader.epochs", "3"]) == 0
+    assert "going on from epoch 2" in caplog.text
+    after = pd.read_csv(finished / "grader" / "history.csv")
+    assert after["Epoch"].tolist() == [1, 2, 3]
+    pd.testing.assert_frame_equal(after.head(2), before)
+
+    whole = tmp_path_factory.mktemp("whole")
+    for command in ("catalogue", "slices", "train-grader"):
+        assert cli.main([command, *words[:-1], str(whole), *SMALL, "--grader.epochs", "3"]) == 0
+    pd.testing.assert_frame_equal(pd.read_csv(whole / "grader" / "history.csv"), after)
+    one, other = (tables.read_shards(run / "grader", tables.GRADER_PREDICTIONS) for run in (whole, finished))
+    pd.testing.assert_frame_equal(one.to_pandas(), other.to_pandas())
+
+
+def test_what_was_learned_in_another_way_is_not_gone_on_from(finished, caplog):
+    assert cli.main(["train-grader", "--out", str(finished), "--grader.learning_rate", "0.01"]) == 0
+    assert "going on" not in caplog.text
+    assert json.loads((finished / "grader" / "model.json").read_text())["training"]["learning_rate"] == 0.01
+
+
 def test_two_workers_of_ray_train_see_every_slice_once(finished, tmp_path_factory):
     """DDP on two processes: validation and test are judged whole, each slice by one of them."""
     words = shlex.split("--grader.workers 2 --grader.epochs 1 --slices.scaling minmax")
@@ -233,7 +256,6 @@ def test_two_workers_of_ray_train_see_every_slice_once(finished, tmp_path_factor
     history = pd.read_csv(finished / "grader" / "history.csv")
     assert list(history["Epoch"]) == [1]
     assert not (finished / "grader" / ".ray").exists()
-    assert not (finished / "grader" / "checkpoint.pt").exists()
     levels = metrics.grader_levels(pq.read_table(finished / "grader" / "predictions.parquet").to_pandas())
     for side, column in (("validation", "Validation Acc (%)"), ("test", "Test Acc (%)")):
         slices = levels["slice"][levels["slice"]["side"] == side]

@@ -1,8 +1,10 @@
 """train-grader: slices -> split, leakage audit, grader/ (the trained ResNet-18, its history, all predictions)."""
 
+import hashlib
+import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,8 @@ class Plan:
 
     Attributes:
         target: folder that receives the history and the best model.
-        checkpoint: file of the last finished epoch, reachable from every worker.
+        checkpoint: file of the last finished epoch, reachable from every worker; it stays, so that a training of more
+            epochs can go on from there.
         grader: the settings.
         seed: of the shuffling.
         class_weights: of the training part, in the order of `tables.GRADES`.
@@ -71,7 +74,15 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         target = out / "grader" if protocol == protocols[0] else out / "grader" / protocol
         target.mkdir(parents=True, exist_ok=True)
         sides = _split(known, target, settings, protocol=protocol)
-        history = _train(folder / "slices", target, settings, known=known.assign(side=sides), protocol=protocol)
+        plan = _plan(
+            known.assign(side=sides),
+            target,
+            settings,
+            made_with=tables.read_summary(folder / "slices"),
+            protocol=protocol,
+        )
+        _go_on_from(folder / target.relative_to(out), plan)
+        history = _train(folder / "slices", plan, known=known.assign(side=sides))
         best = history[history["Best Model Saved"]].iloc[-1]
         told.append(
             f"{protocol} protocol: best epoch {best['Epoch']:.0f} of {len(history)}, "
@@ -105,18 +116,38 @@ def _split(known: pd.DataFrame, target: Path, settings: Settings, *, protocol: s
     return sides
 
 
-def _train(slices: Path, target: Path, settings: Settings, *, known: pd.DataFrame, protocol: str) -> pd.DataFrame:
+def _go_on_from(earlier: Path, plan: Plan) -> None:
+    """Takes over the epochs of a finished training that differs in nothing but that it has fewer of them.
+
+    Args:
+        earlier: its folder, in the run directory.
+        plan: of the training that is to be done.
+    """
+    if plan.checkpoint.exists() or not (earlier / plan.checkpoint.name).exists():
+        return
+    description = weights.load_description(earlier)
+    done = len(tables.read_csv(earlier / "history.csv", tables.HISTORY))
+    wanted = json.loads(json.dumps({**plan.description, "epoch": description["epoch"]}))
+    if wanted != description or done > plan.grader.epochs:
+        return
+    log.info("  going on from epoch %d of the finished training", done)
+    # the checkpoint last: it says that all is there
+    for name in (weights.WEIGHTS, weights.DESCRIPTION, "history.csv", plan.checkpoint.name):
+        storage.copy(earlier / name, plan.target / name)
+
+
+def _train(slices: Path, plan: Plan, *, known: pd.DataFrame) -> pd.DataFrame:
     """Trains one grader and predicts all slices with it; finished work of an interrupted call is not done again."""
+    target = plan.target
     if not (target / "predictions.parquet").exists():
         shards = tables.shards(slices)
-        _fit(shards, _plan(known, target, settings, made_with=tables.read_summary(slices), protocol=protocol), known)
+        _fit(shards, plan, known)
         everything = np.ones(int(known["slice"].max()) + 1, bool)
         rows = streaming.read_rows(shards, ["slice", "image"], wanted=everything).rename_columns({"slice": "row"})
-        scores = score(rows, target, settings.grader, num_rows=len(known)).rename(columns={"row": "slice"})
+        scores = score(rows, target, plan.grader, num_rows=len(known)).rename(columns={"row": "slice"})
         predictions = known.merge(scores, on="slice").sort_values("slice")
         table = pa.Table.from_pandas(predictions, tables.GRADER_PREDICTIONS, preserve_index=False)
         tables.write_shard(target / "predictions.parquet", table, tables.GRADER_PREDICTIONS)
-        (target / "checkpoint.pt").unlink()
         storage.remove(target / _RAY_FOLDER)
     return tables.read_csv(target / "history.csv", tables.HISTORY)
 
@@ -133,6 +164,8 @@ def _plan(known: pd.DataFrame, target: Path, settings: Settings, *, made_with: d
         "channel_std": list(grader.CHANNEL_STD),
         "protocol": protocol,
         "initial_weights": settings.grader.weights,
+        "training": {name: value for name, value in asdict(settings.grader).items() if name != "epochs"},
+        "data_fingerprint": _fingerprint(known),
         "seed": settings.seed,
         "training_slices": dict(zip(map(str, tables.GRADES), counts, strict=True)),
         "versions": {"tumorprog": __version__, "torch": torch.__version__},
@@ -146,6 +179,12 @@ def _plan(known: pd.DataFrame, target: Path, settings: Settings, *, made_with: d
         cores=max(1, streaming.cores() // max(1, settings.grader.workers)),
         description=description,
     )
+
+
+def _fingerprint(known: pd.DataFrame) -> str:
+    """Of which images are learned from, watched and tested on, with which grades, in whichever shards they lie."""
+    rows = known[["SOPInstanceUID", "frame", "grade", "side", "pixel_hash"]].sort_values(["SOPInstanceUID", "frame"])
+    return hashlib.sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()).hexdigest()
 
 
 def _fit(shards: list[Path], plan: Plan, known: pd.DataFrame) -> None:
