@@ -209,16 +209,23 @@ def torch_dataloader(paths: list[str], target: Path, cores: int) -> int:
 
 def monai_dataloader(paths: list[str], target: Path, cores: int) -> int:
     """MONAI's reader and transforms behind its DataLoader; the batches are saved."""
-    from monai import transforms
     from monai.data import DataLoader, Dataset
 
-    steps = [
-        transforms.LoadImage(reader="PydicomReader", image_only=True, ensure_channel_first=True),
-        transforms.ScaleIntensityRangePercentiles(0.5, 99.5, 0, 255, clip=True),
-        transforms.Resize((224, 224), mode="area"),
-        transforms.Lambda(_as_bytes),
-    ]
-    return _save(DataLoader(Dataset(paths, transforms.Compose(steps)), batch_size=BATCH, num_workers=cores), target)
+    return _save(DataLoader(Dataset(paths, monai_steps()), batch_size=BATCH, num_workers=cores), target)
+
+
+def monai_steps() -> Any:
+    """A file -> its image for the grader, in MONAI's words."""
+    from monai import transforms
+
+    return transforms.Compose(
+        [
+            transforms.LoadImage(reader="PydicomReader", image_only=True, ensure_channel_first=True),
+            transforms.ScaleIntensityRangePercentiles(0.5, 99.5, 0, 255, clip=True),
+            transforms.Resize((224, 224), mode="area"),
+            transforms.Lambda(_as_bytes),
+        ]
+    )
 
 
 def _as_bytes(image: Any) -> Any:

@@ -1,6 +1,7 @@
 """The null control: where grades are drawn at random among patients, there is nothing to learn but who is who.
 
-A split by patients must then fall to chance; the paper's, which lets slices of one patient stand on both sides, does not.
+A split by patients must then fall to chance; the paper's, which lets slices of one patient stand on both sides, does
+not.
 """
 
 import numpy as np

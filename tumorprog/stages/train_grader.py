@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import ray.data
 import ray.train
 import torch
 from ray.train.torch import TorchTrainer, get_device, prepare_model
@@ -280,13 +281,20 @@ def _epoch(model: torch.nn.Module, optimiser: torch.optim.Optimizer, plan: Plan,
 def _training_batches(plan: Plan, *, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """This worker's part of the training slices, in another order each epoch; as many batches as any other worker's."""
     per_worker = max(1, plan.grader.batch_size // ray.train.get_context().get_world_size())
-    stream = ray.train.get_dataset_shard("train").iter_batches(
-        batch_size=per_worker,
+    return shuffled(ray.train.get_dataset_shard("train"), batch_size=per_worker, seed=plan.seed * 1000 + epoch)
+
+
+def shuffled(
+    rows: ray.data.DataIterator | ray.data.Dataset, *, batch_size: int, seed: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches of shards in an order of the seed's."""
+    stream = rows.iter_batches(
+        batch_size=batch_size,
         batch_format="pyarrow",
         local_shuffle_buffer_size=_SHUFFLE_ROWS,
-        local_shuffle_seed=plan.seed * 1000 + epoch,
+        local_shuffle_seed=seed,
     )
-    return (_tensors(batch) for batch in stream)
+    return (tensors(batch) for batch in stream)
 
 
 def _whole(side: str, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -296,10 +304,11 @@ def _whole(side: str, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Ten
     for batch in ray.train.get_dataset_shard(side).iter_batches(batch_size=batch_size, batch_format="pyarrow"):
         mine = batch.filter(pa.array(batch["slice"].to_numpy() % world == rank))
         if mine.num_rows:
-            yield _tensors(mine)
+            yield tensors(mine)
 
 
-def _tensors(batch: pa.Table) -> tuple[torch.Tensor, torch.Tensor]:
+def tensors(batch: pa.Table) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of shards as a batch: images (N, 224, 224) uint8, classes (N,) int64."""
     images = torch.from_numpy(tables.images(batch).copy())  # a copy, because Arrow's memory may not be written to
     labels = pc.subtract(batch["grade"], tables.GRADES[0]).to_numpy()
     return images, torch.from_numpy(labels.astype(np.int64))
