@@ -11,10 +11,16 @@ from tumorprog.report.page import Picture, Section, Table
 
 LEVELS = ("slice", "series", "patient")
 
-_GRADER_METRICS = (
-    *("accuracy", "balanced_accuracy", "macro_auc", "recall_2", "recall_3", "recall_4"),
-    "expected_calibration_error",
-)
+_GRADER_METRICS = {
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced",
+    "macro_auc": "AUC",
+    "recall_2": "Recall 2",
+    "recall_3": "Recall 3",
+    "recall_4": "Recall 4",
+    "expected_calibration_error": "ECE",
+}
+"""What is shown of the grader, and the title of its column."""
 _STEPS_SHOWN = 3
 _OVERLAP_WORDS = (
     "Where there are masks of the tumour, Dice's coefficient says how far a region is the tumour: 1 is the same, 0 "
@@ -176,13 +182,13 @@ def _grader_table(metrics: Mapping[str, Any], *, leaks: bool) -> Table:
         {
             "Test part": f"{level}: {name}",
             "n": of["accuracy"]["n"],
-            **{metric: of[metric] for metric in _GRADER_METRICS},
+            **{title: of[metric] for metric, title in _GRADER_METRICS.items()},
         }
         for level in LEVELS
         for name, of in {"model": metrics[level], **metrics[level]["baselines"]}.items()
     ]
     return Table(
-        caption="The test part, with 95 % intervals over patients",
+        caption="The test part, with 95 % intervals over patients; ECE is the expected calibration error",
         rows=rows,
         source="metrics.json",
         leaking=frozenset(range(len(rows))) if leaks else frozenset(),
@@ -200,9 +206,9 @@ def rois(examples: Sequence[Mapping[str, Any]], overlaps: Mapping[str, Any], *, 
     told = {
         "brightest": "The region is the brightest of three clusters of intensity, which the paper takes for the "
         "tumour. Where something else is as bright (fat of the scalp, vessels with contrast agent, fluid on T2), it "
-        "holds that as well: look. `--roi.method component` is the alternative.",
+        "holds that as well: look. The alternative is roi.method: component.",
         "component": "The region is the largest piece of what is unusually bright inside the skull, not the brightest "
-        "cluster of the paper (`--roi.method brightest`). It can still be a vessel or a ventricle: look.",
+        "cluster of the paper (roi.method: brightest). It can still be a vessel or a ventricle: look.",
     }
     return Section(
         id="roi",
@@ -221,7 +227,7 @@ def rois(examples: Sequence[Mapping[str, Any]], overlaps: Mapping[str, Any], *, 
                 _picture(
                     f"features-{number}",
                     figures.feature_steps(example),
-                    caption="From a slice to its features; `tumorprog features --show` draws any other.",
+                    caption="From a slice to its features; tumorprog features --show draws any other.",
                     alt="A slice, its clusters and region, the four sub-bands and the kept DCT coefficients.",
                     source="the archive",
                 )
