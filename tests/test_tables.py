@@ -74,3 +74,28 @@ def test_headlines_are_lines_with_intervals_and_what_to_compare_with():
         "(median of the other patients 2.50; 4 patients)"
     ]
     assert headline.lines({}) == ["no predictions to judge yet"]
+
+
+def test_a_few_images_are_found_in_the_order_asked_for(tmp_path):
+    rng = np.random.default_rng(0)
+    stored = rng.integers(0, 256, (10, 224, 224), np.uint8)
+    numbers = rng.permutation(10)
+    text = {field.name: pa.array([""] * 10) for field in tables.SLICES if field.type == pa.string()}
+    columns = {
+        **text,
+        "slice": numbers,
+        "frame": [0] * 10,
+        "grade": [2] * 10,
+        "image": [one.tobytes() for one in stored],
+    }
+    table = pa.table([pa.array(columns[field.name], field.type) for field in tables.SLICES], tables.SLICES)
+    for part in range(2):
+        with tables.shard(tmp_path / f"part-{part:05d}.parquet", tables.SLICES) as shard:
+            for start in (0, 3):
+                shard.add(table.slice(5 * part + start, 3 if start == 0 else 2))
+    wanted = [7, 0, 4]
+    expected = stored[[int(np.flatnonzero(numbers == number)[0]) for number in wanted]]
+    np.testing.assert_array_equal(tables.images_of(tmp_path, wanted), expected)
+    assert tables.images_of(tmp_path, []).shape == (0, 224, 224)
+    with pytest.raises(InputError, match="no slice 99"):
+        tables.images_of(tmp_path, [7, 99])

@@ -312,6 +312,34 @@ def images(table: pa.Table) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
+def images_of(folder: Path, slices: Sequence[int]) -> np.ndarray:
+    """The images of a few slices, without reading the others.
+
+    Args:
+        folder: of shards of `SLICES`.
+        slices: their numbers, in any order.
+
+    Returns:
+        (N, 224, 224) uint8, in the order of `slices`.
+
+    Raises:
+        InputError: if a number is not there.
+    """
+    found: dict[int, np.ndarray] = {}
+    for path in shards(folder):
+        with path.open("rb") as opened, pq.ParquetFile(opened) as file:
+            for group in range(file.num_row_groups):
+                numbers = file.read_row_group(group, columns=["slice"])["slice"].to_pylist()
+                if not set(numbers) & set(slices):
+                    continue
+                rows = images(file.read_row_group(group, columns=["image"]))
+                found |= {number: rows[place].copy() for place, number in enumerate(numbers) if number in slices}
+    missing = set(slices) - set(found)
+    if missing:
+        raise InputError(f"{folder}: no slice {min(missing)}; run `tumorprog train-grader` again")
+    return np.stack([found[number] for number in slices]) if slices else np.empty((0, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+
+
 def vectors(table: pa.Table) -> np.ndarray:
     """The feature vectors of rows of `FEATURES`, (N, 100) float32."""
     column = table.column("vector").combine_chunks()

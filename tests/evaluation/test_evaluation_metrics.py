@@ -15,6 +15,7 @@ from tumorprog.evaluation.metrics import (
     grader_metrics,
     progression_metrics,
     reliability_bins,
+    surest,
 )
 from tumorprog.tables import GRADER_PREDICTIONS, PROGRESSION_PREDICTIONS
 
@@ -248,3 +249,31 @@ def test_the_majority_baseline_is_at_chance_by_the_same_metrics():
     metrics = values(grader_metrics(judged, resamples=10, seed=0))
     assert metrics["balanced_accuracy"] == pytest.approx(1 / 3)
     assert metrics["macro_auc"] == 0.5
+
+
+def sure(patient, grade, told, confidence, number):
+    rest = (1 - confidence) / 2
+    return {
+        "PatientID": patient,
+        "grade": grade,
+        "slice": number,
+        **{f"p{g}": confidence if g == told else rest for g in (2, 3, 4)},
+    }
+
+
+def test_the_surest_slices_are_right_and_wrong_ones_of_different_patients():
+    rows = pd.DataFrame(
+        [
+            *(sure("A", 2, 2, 0.9 + 0.01 * number, number) for number in range(3)),
+            sure("B", 3, 3, 0.6, 10),
+            sure("C", 4, 4, 0.5, 11),
+            sure("D", 4, 2, 0.7, 12),
+            sure("A", 2, 3, 0.8, 13),
+        ]
+    )
+    found = surest(rows, most=4)
+    assert found["slice"].tolist() == [2, 10, 13, 12]  # the best of A and of B, then what is wrong
+    assert found["predicted"].tolist() == [2, 3, 3, 2]
+    assert found["confidence"].tolist() == pytest.approx([0.92, 0.6, 0.8, 0.7])
+    assert surest(rows[rows["grade"] == 3], most=4)["slice"].tolist() == [10]
+    assert surest(rows, most=6)["slice"].tolist()[:4] == [2, 10, 11, 1]

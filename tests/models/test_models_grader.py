@@ -8,7 +8,7 @@ from torchvision.models import resnet18
 from torchvision.transforms import Normalize
 
 from tumorprog.errors import SettingsError
-from tumorprog.models.grader import build, normalise, probabilities
+from tumorprog.models.grader import build, evidence, normalise, probabilities
 
 
 @pytest.fixture(scope="module")
@@ -165,3 +165,30 @@ def test_probabilities_change_nothing_in_the_model_and_take_no_images_too(images
     probabilities(model, images, device="cpu")
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert probabilities(model, images[:0], device="cpu").shape == (0, 3)
+
+
+def test_evidence_is_grad_cam_by_its_definition():
+    """Against gradients, taken by autograd, averaged over the image and multiplied with the activations."""
+    model = build("none", seed=0).eval()
+    images = np.random.default_rng(0).integers(0, 256, (3, 224, 224), np.uint8)
+    classes = np.array([0, 2, 1])
+    kept = []
+    model.layer4.register_forward_hook(lambda _module, _given, found: kept.append(found))
+    logits = model(normalise(torch.from_numpy(images)))
+    (gradient,) = torch.autograd.grad(logits[torch.arange(3), torch.from_numpy(classes)].sum(), kept[0])
+    maps = torch.relu((gradient.mean(dim=(2, 3), keepdim=True) * kept[0]).sum(dim=1)).detach()
+    maps = maps / maps.amax(dim=(1, 2), keepdim=True)
+    expected = torch.nn.functional.interpolate(maps[:, None], size=(224, 224), mode="bilinear")[:, 0]
+    found = evidence(model, images, classes, device="cpu")
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
+    assert found.min() >= 0
+    assert np.abs(found - evidence(model, images, classes[::-1].copy(), device="cpu")).max() > 0.1
+
+
+def test_where_nothing_speaks_for_a_class_there_is_no_evidence():
+    model = build("none", seed=0)
+    with torch.no_grad():
+        model.fc.weight.fill_(-1.0)  # activations are never negative
+    images = np.random.default_rng(0).integers(0, 256, (1, 224, 224), np.uint8)
+    assert not evidence(model, images, np.array([1]), device="cpu").any()

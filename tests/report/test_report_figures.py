@@ -72,6 +72,11 @@ def groups():
     }
 
 
+def attended():
+    place = np.linspace(0, 1, 64 * 64).reshape(64, 64)
+    return {"title": "grade 2, told 3 (81%)", "image": (255 * place).astype(np.uint8), "evidence": place.T}
+
+
 def steps(mask):
     image = np.linspace(0, 1, mask.size).reshape(mask.shape)
     return {
@@ -112,6 +117,7 @@ DRAWN = {
     "cohort_overview_of_nobody": lambda: figures.cohort_overview(pd.DataFrame()),
     "roi_panel": lambda: figures.roi_panel([example(square())] * 3),
     "roi_panel_empty_and_full": lambda: figures.roi_panel([example(square() & False), example(square() | True)]),
+    "evidence_panel": lambda: figures.evidence_panel([attended()] * 3),
     "feature_steps": lambda: figures.feature_steps(steps(square())),
     "feature_steps_of_nothing": lambda: figures.feature_steps(steps(square() & False)),
     "roi_panel_of_nobody": lambda: figures.roi_panel([]),

@@ -50,6 +50,26 @@ def grader_levels(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {name: level.assign(predicted=_most_probable(level)) for name, level in levels.items()}
 
 
+def surest(predictions: pd.DataFrame, *, most: int) -> pd.DataFrame:
+    """The slices of whose grade the grader is surest, half of them right and half wrong where there are such.
+
+    Args:
+        predictions: rows of `tables.GRADER_PREDICTIONS`.
+        most: how many.
+
+    Returns:
+        Some of the rows, right ones first, each from another patient as far as there are enough; with predicted and
+        confidence, the highest probability.
+    """
+    told = predictions.assign(predicted=_most_probable(predictions), confidence=predictions[_PROBABILITIES].max(axis=1))
+    told = told.sort_values(["confidence", "slice"], ascending=[False, True])
+    again = told.groupby(["PatientID", told["predicted"] == told["grade"]]).cumcount()
+    told = told.iloc[np.argsort(again, kind="stable")]  # the best of each patient, then the second best ...
+    right = told["predicted"] == told["grade"]
+    num_wrong = min(most // 2, int((~right).sum()))
+    return pd.concat([told[right].head(most - num_wrong), told[~right].head(num_wrong)])
+
+
 def _check_grader_predictions(predictions: pd.DataFrame) -> None:
     strange = ~predictions["grade"].isin(GRADES).to_numpy()
     undefined = ~np.isfinite(predictions[_PROBABILITIES].to_numpy(np.float64)).all(axis=1)

@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn.functional import interpolate
 from torchvision.models import ResNet18_Weights, resnet18
 
 from tumorprog.errors import SettingsError
@@ -93,6 +94,36 @@ def probabilities(
             batch = torch.from_numpy(images[start : start + batch_size].copy()).to(device)
             parts.append(model(normalise(batch)).softmax(dim=1).cpu().numpy())
     return np.concatenate(parts)
+
+
+def evidence(model: nn.Module, images: np.ndarray, classes: np.ndarray, *, device: torch.device | str) -> np.ndarray:
+    """Where in an image the network finds a class: Grad-CAM of the last convolutional layer.
+
+    After that layer a ResNet only averages over the image and multiplies, so that the gradient of a class is the same
+    at every place: Grad-CAM is the class activation map, and needs no backward pass.
+
+    Args:
+        model: of `build`; it is moved to the device and left there in evaluation mode.
+        images: (N, 224, 224) uint8, a few.
+        classes: (N,) indices into `tables.GRADES`: whose evidence.
+        device: where to compute.
+
+    Returns:
+        (N, 224, 224) float32 in [0, 1]: 0 where nothing speaks for the class, 1 where most does; zeros where nothing
+        does anywhere.
+
+    Source: Selvaraju et al. 2017, Grad-CAM, ICCV, and its section 3.1 for the equality; Zhou et al. 2016, CVPR.
+    """
+    model.to(device, memory_format=torch.channels_last).eval()
+    # all but the last two: the average over the image, and the classes
+    layers = nn.Sequential(*list(model.children())[:-2])
+    with torch.inference_mode():
+        found = layers(normalise(torch.from_numpy(images.copy()).to(device)))
+        weights = model.fc.weight[torch.as_tensor(classes, device=device)]
+        maps = torch.einsum("nchw,nc->nhw", found, weights).clamp(min=0)
+        maps = maps / maps.amax(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(maps.dtype).tiny)
+        large = interpolate(maps[:, None], size=images.shape[-2:], mode="bilinear", align_corners=False)
+    return large[:, 0].cpu().numpy()
 
 
 def _imagenet_state() -> dict[str, torch.Tensor]:

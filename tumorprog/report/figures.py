@@ -27,6 +27,7 @@ LEAKING_PROTOCOL = "paper"
 _SIDES = {"Train": ("Training", BLUE, "o"), "Validation": ("Validation", ORANGE, "s"), "Test": ("Test", GREEN, "^")}
 _ACCURACIES = {"Train": "Training Acc (%)", "Validation": "Validation Acc (%)", "Test": "Test Acc (%)"}
 _SHADES = LinearSegmentedColormap.from_list("shades", ["#FFFFFF", BLUE])
+_HEAT = LinearSegmentedColormap.from_list("heat", [(0.84, 0.37, 0.0, 0.0), (0.84, 0.37, 0.0, 0.75)])
 _SIGNED = LinearSegmentedColormap.from_list("signed", [BLUE, "#FFFFFF", ORANGE])
 
 
@@ -332,6 +333,26 @@ def roi_panel(examples: Sequence[Mapping[str, Any]]) -> Figure:
         outlined.set_title(f"ROI: {mask.mean():.1%} of the slice", fontsize=9)
         if mask.any() and not mask.all():
             outlined.contour(mask.astype(np.float64), levels=[0.5], colors=[ORANGE], linewidths=1.2)
+    return figure
+
+
+def evidence_panel(examples: Sequence[Mapping[str, Any]]) -> Figure:
+    """Slices that the grader got right or wrong, and beside each where it found the grade that it told.
+
+    Args:
+        examples: two a row, each with title, image ((H, W) uint8) and evidence ((H, W) float in [0, 1]).
+    """
+    rows, pairs = max((len(examples) + 1) // 2, 1), min(max(len(examples), 1), 2)
+    figure, all_axes = _figure(0.35 + 2.42 * rows * 2 / pairs, rows, 2 * pairs)
+    for axes in all_axes:
+        axes.set_axis_off()
+    for index, example in enumerate(examples):
+        plain, marked = all_axes[2 * index : 2 * index + 2]
+        for axes in (plain, marked):
+            axes.imshow(example["image"], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        marked.imshow(example["evidence"], cmap=_HEAT, vmin=0, vmax=1)
+        plain.set_title(example["title"], fontsize=9)
+        marked.set_title("evidence", fontsize=9)
     return figure
 
 

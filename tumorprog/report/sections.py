@@ -40,6 +40,7 @@ class GraderEvidence:
         groups: from `evaluation.metrics.by_group`, by column.
         leaks: rows of leaks.csv.
         initial_weights: what training started from.
+        examples: of `figures.evidence_panel`.
     """
 
     history: pd.DataFrame
@@ -48,6 +49,7 @@ class GraderEvidence:
     groups: Mapping[str, Mapping[str, Any]]
     leaks: pd.DataFrame
     initial_weights: str
+    examples: Sequence[Mapping[str, Any]]
 
 
 def archive(summary: Mapping[str, Any], catalogue: pd.DataFrame, quarantine: pd.DataFrame) -> Section:
@@ -147,6 +149,7 @@ def _grader(protocol: str, metrics: Mapping[str, Any], shown: GraderEvidence) ->
                 alt="Reliability diagram.",
                 source=f"{folder}: predictions.parquet",
             ),
+            *_evidence(protocol, folder, shown.examples),
             *(
                 _picture(
                     f"grader-{protocol}-{column.lower()}",
@@ -159,6 +162,20 @@ def _grader(protocol: str, metrics: Mapping[str, Any], shown: GraderEvidence) ->
             ),
         ],
     )
+
+
+def _evidence(protocol: str, folder: str, examples: Sequence[Mapping[str, Any]]) -> list[Picture]:
+    if not examples:
+        return []
+    picture = _picture(
+        f"grader-{protocol}-evidence",
+        figures.evidence_panel(examples),
+        caption="Test slices of whose grade the grader was surest, right and wrong, and where it found the grade that "
+        "it told (Grad-CAM). Evidence outside of the brain is a warning.",
+        alt="Pairs of MRI slices, plain and with the evidence in orange.",
+        source=f"{folder}: model.safetensors, predictions.parquet",
+    )
+    return [picture]
 
 
 def _grader_words(protocol: str, shown: GraderEvidence) -> str:

@@ -4,14 +4,16 @@ import importlib.metadata
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from tumorprog import __version__, storage, tables
 from tumorprog.evaluation import baselines, metrics, overlap
-from tumorprog.models import weights
+from tumorprog.models import grader, weights
 from tumorprog.report import headline, page, sections
 from tumorprog.settings import Settings
 from tumorprog.stages import regions
 
-_ROI_EXAMPLES = 6
+_ROI_EXAMPLES, _EVIDENCE_EXAMPLES = 6, 6
 _VERSIONS = ("ray", "torch", "pydicom")
 
 
@@ -25,7 +27,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     if (folder / "slices" / "_cohort.csv").exists():
         content.append(sections.cohort(tables.read_csv(folder / "slices" / "_cohort.csv", tables.COHORT)))
     if (folder / "grader" / "predictions.parquet").exists():
-        judged["grader"], evidence = _judge_grader(folder / "grader", settings)
+        judged["grader"], evidence = _judge_grader(folder, settings)
         content += sections.grader(judged["grader"], evidence)
     slices = regions.slices_of(tables.shards(folder / "catalogue"))
     examples = regions.examples(slices, settings, most=_ROI_EXAMPLES)
@@ -50,16 +52,16 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
 
 def _judge_grader(folder: Path, settings: Settings) -> tuple[dict[str, Any], dict[str, sections.GraderEvidence]]:
     judged, evidence = {}, {}
-    for place in (folder, folder / "paper"):
+    for place in (folder / "grader", folder / "grader" / "paper"):
         if (place / "predictions.parquet").exists():
             description = weights.load_description(place)
             protocol = description["protocol"]
-            judged[protocol], evidence[protocol] = _judge_one_grader(place, description, settings)
+            judged[protocol], evidence[protocol] = _judge_one_grader(place, folder / "slices", description, settings)
     return judged, evidence
 
 
 def _judge_one_grader(
-    place: Path, description: dict[str, Any], settings: Settings
+    place: Path, slices: Path, description: dict[str, Any], settings: Settings
 ) -> tuple[dict[str, Any], sections.GraderEvidence]:
     chance = {"resamples": settings.report.bootstrap, "seed": settings.seed}
     predictions = tables.read_shards(place, tables.GRADER_PREDICTIONS).to_pandas()
@@ -78,8 +80,27 @@ def _judge_one_grader(
         },
         leaks=tables.read_csv(place / "leaks.csv", ("what",)),
         initial_weights=description["initial_weights"],
+        examples=_evidence(place, slices, test) if slices.exists() else [],
     )
     return judged, shown
+
+
+def _evidence(place: Path, slices: Path, test: pd.DataFrame) -> list[dict[str, Any]]:
+    """Where the grader found the grades of some test slices, for `figures.evidence_panel`."""
+    chosen = metrics.surest(test, most=_EVIDENCE_EXAMPLES)
+    model = grader.build("none", seed=0)
+    weights.load_into(place, model, expected={"classes": list(tables.GRADES)})
+    images = tables.images_of(slices, chosen["slice"].tolist())
+    classes = (chosen["predicted"] - tables.GRADES[0]).to_numpy()
+    found = grader.evidence(model, images, classes, device="cpu")
+    return [
+        {
+            "title": f"grade {row['grade']}, told {row['predicted']} ({row['confidence']:.0%})",
+            "image": image,
+            "evidence": evidence,
+        }
+        for row, image, evidence in zip(chosen.to_dict("records"), images, found, strict=True)
+    ]
 
 
 def _judge_progression(folder: Path, settings: Settings) -> dict[str, Any]:
