@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -45,6 +46,14 @@ def kill(process):
     process.communicate()
 
 
+def finish(command, run, *words):
+    """Runs a command to its end; what it said."""
+    process = start(command, run, *words)
+    told, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, told
+    return told
+
+
 def test_a_run_killed_in_the_middle_of_training_goes_on_from_its_last_epoch(cohort_folder, tmp_path):
     run = tmp_path / "run"
     inputs = ("--grading", str(cohort_folder / plan.GRADING), "--grades", str(cohort_folder / archive.CLINICAL_TABLE))
@@ -64,12 +73,37 @@ def test_a_run_killed_in_the_middle_of_training_goes_on_from_its_last_epoch(coho
     assert not list((run / ".partial").iterdir())
 
 
-def finish(command, run, *words):
-    """Runs a command to its end; what it said."""
-    process = start(command, run, *words)
-    told, _ = process.communicate(timeout=120)
+def training_workers(process):
+    """The processes of Ray Train that a command has started."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            ours = os.getsid(int(place.name)) == process.pid
+            named = (place / "cmdline").read_bytes().startswith(b"ray::RayTrainWorker")
+        except OSError:  # it has ended meanwhile
+            continue
+        if ours and named:
+            found.append(int(place.name))
+    return found
+
+
+def test_a_training_worker_that_is_killed_is_started_again_and_loses_no_epoch(cohort_folder, tmp_path):
+    """Not the command is killed but the process that trains; the command brings it back by itself."""
+    inputs = ("--grading", str(cohort_folder / plan.GRADING), "--grades", str(cohort_folder / archive.CLINICAL_TABLE))
+    for command in ("catalogue", "slices"):
+        finish(command, tmp_path / "whole", *inputs, *WORDS)
+    shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+    finish("train-grader", tmp_path / "whole", *inputs, *WORDS, "--grader.workers", "1")
+
+    process = start("train-grader", tmp_path / "killed", *inputs, *WORDS, "--grader.workers", "1")
+    wait_for(lambda: list((tmp_path / "killed").glob(".partial/train_grader-*/grader/history.csv")), process)
+    (worker,) = training_workers(process)
+    os.kill(worker, signal.SIGKILL)
+    told, _ = process.communicate(timeout=250)
     assert process.returncode == 0, told
-    return told
+    one, other = (pd.read_csv(tmp_path / run / "grader" / "history.csv") for run in ("whole", "killed"))
+    assert one["Epoch"].tolist() == [1, 2, 3]
+    pd.testing.assert_frame_equal(other, one, rtol=1e-4)
 
 
 def result(run):
