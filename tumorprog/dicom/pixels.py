@@ -8,10 +8,11 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
 from tumorprog import storage
-from tumorprog.dicom import codecs, elements, header
+from tumorprog.dicom import codecs, elements, opening
+from tumorprog.dicom.parsing import Header
 from tumorprog.errors import DicomError
 
-_KEYWORDS = (*header.IMAGE_KEYWORDS, "ExtendedOffsetTable", "ExtendedOffsetTableLengths")
+_KEYWORDS = (*opening.IMAGE_KEYWORDS, "ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -60,16 +61,16 @@ def read_frame(path: str, frame: int = 0) -> np.ndarray:
     Raises:
         DicomError: `undecodable`, and whatever `header.read_rows` gives as a reason.
     """
-    with elements.quiet_pydicom(), header.open_file(path) as file:
-        head = header.read_header(file, _KEYWORDS)
-        shape = header.image_shape(head)
+    with elements.quiet_pydicom(), opening.open_file(path) as file:
+        head = opening.read_header(file, _KEYWORDS)
+        shape = opening.image_shape(head)
         if not 0 <= frame < shape.frames:
             raise DicomError("undecodable", f"no frame {frame}: the file has {shape.frames}, counted from 0")
         try:
             stored = _decode(head, shape, frame)
         except elements.DAMAGE as error:
-            raise header.damaged(error, "undecodable", "the frame") from None
-        slope, intercept = header.rescale(head.dataset, elements.frame_groups(head.dataset, frame))
+            raise opening.damaged(error, "undecodable", "the frame") from None
+        slope, intercept = opening.rescale(head.dataset, elements.frame_groups(head.dataset, frame))
         return _in_units(stored, slope, intercept, shape.photometric)
 
 
@@ -89,7 +90,7 @@ def read_indexed(path: str, entry: FrameIndex) -> np.ndarray:
     try:
         values, num_bytes = storage.read_range(path, entry.offset, entry.length)
     except OSError as error:
-        raise header.damaged(error, "unreadable", "the file") from None
+        raise opening.damaged(error, "unreadable", "the file") from None
     name, _, bits_stored = entry.dtype.partition(":")
     if num_bytes != entry.file_bytes or len(values) != entry.length:
         raise DicomError(
@@ -102,7 +103,7 @@ def read_indexed(path: str, entry: FrameIndex) -> np.ndarray:
     return _in_units(stored, entry.slope, entry.intercept, entry.photometric)
 
 
-def _decode(head: header.Header, shape: header.Shape, frame: int) -> np.ndarray:
+def _decode(head: Header, shape: opening.Shape, frame: int) -> np.ndarray:
     """The stored values of a frame."""
     syntax = UID(head.transfer_syntax)
     head.source.seek(head.start)
@@ -117,7 +118,7 @@ def _decode(head: header.Header, shape: header.Shape, frame: int) -> np.ndarray:
         "pixel_representation": shape.representation,
         "pixel_keyword": head.pixel_keyword,
     }
-    if syntax in header.NATIVE:
+    if syntax in opening.NATIVE:
         vr = {"pixel_vr": head.vr} if head.vr else {}
         decoded, _ = get_decoder(syntax).as_array(head.source, index=frame, raw=True, view_only=True, **options, **vr)
         return decoded

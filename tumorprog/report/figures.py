@@ -320,16 +320,9 @@ def roi_panel(examples: Sequence[Mapping[str, Any]]) -> Figure:
     Args:
         examples: two a row, each with title, image ((H, W) float in [0, 1]) and mask ((H, W) bool).
     """
-    rows, pairs = max((len(examples) + 1) // 2, 1), min(max(len(examples), 1), 2)
-    figure, all_axes = _figure(0.35 + 2.42 * rows * 2 / pairs, rows, 2 * pairs)
-    for axes in all_axes:
-        axes.set_axis_off()
-    for index, example in enumerate(examples):
-        plain, outlined = all_axes[2 * index : 2 * index + 2]
-        image, mask = np.asarray(example["image"], np.float64), np.asarray(example["mask"], bool)
-        for axes in (plain, outlined):
-            axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        plain.set_title(example["title"], fontsize=9)
+    figure, beside = _in_pairs(examples, brightest=1)
+    for example, outlined in zip(examples, beside, strict=True):
+        mask = np.asarray(example["mask"], bool)
         outlined.set_title(f"ROI: {mask.mean():.1%} of the slice", fontsize=9)
         if mask.any() and not mask.all():
             outlined.contour(mask.astype(np.float64), levels=[0.5], colors=[ORANGE], linewidths=1.2)
@@ -342,18 +335,24 @@ def evidence_panel(examples: Sequence[Mapping[str, Any]]) -> Figure:
     Args:
         examples: two a row, each with title, image ((H, W) uint8) and evidence ((H, W) float in [0, 1]).
     """
+    figure, beside = _in_pairs(examples, brightest=255)
+    for example, marked in zip(examples, beside, strict=True):
+        marked.imshow(example["evidence"], cmap=_HEAT, vmin=0, vmax=1)
+        marked.set_title("evidence", fontsize=9)
+    return figure
+
+
+def _in_pairs(examples: Sequence[Mapping[str, Any]], *, brightest: float) -> tuple[Figure, list[Axes]]:
+    """Each example's image twice, two examples a row: the figure, and the axes of the second ones, to be drawn on."""
     rows, pairs = max((len(examples) + 1) // 2, 1), min(max(len(examples), 1), 2)
     figure, all_axes = _figure(0.35 + 2.42 * rows * 2 / pairs, rows, 2 * pairs)
     for axes in all_axes:
         axes.set_axis_off()
     for index, example in enumerate(examples):
-        plain, marked = all_axes[2 * index : 2 * index + 2]
-        for axes in (plain, marked):
-            axes.imshow(example["image"], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        marked.imshow(example["evidence"], cmap=_HEAT, vmin=0, vmax=1)
-        plain.set_title(example["title"], fontsize=9)
-        marked.set_title("evidence", fontsize=9)
-    return figure
+        for axes in all_axes[2 * index : 2 * index + 2]:
+            axes.imshow(example["image"], cmap="gray", vmin=0, vmax=brightest, interpolation="nearest")
+        all_axes[2 * index].set_title(example["title"], fontsize=9)
+    return figure, all_axes[1 : 2 * len(examples) : 2]
 
 
 def feature_steps(example: Mapping[str, Any]) -> Figure:
