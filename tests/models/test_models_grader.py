@@ -172,10 +172,11 @@ def test_evidence_is_grad_cam_by_its_definition():
     model = build("none", seed=0).eval()
     images = np.random.default_rng(0).integers(0, 256, (3, 224, 224), np.uint8)
     classes = np.array([0, 2, 1])
+    classes.setflags(write=False)  # as pandas gives them
     kept = []
     model.layer4.register_forward_hook(lambda _module, _given, found: kept.append(found))
     logits = model(normalise(torch.from_numpy(images)))
-    (gradient,) = torch.autograd.grad(logits[torch.arange(3), torch.from_numpy(classes)].sum(), kept[0])
+    (gradient,) = torch.autograd.grad(logits[torch.arange(3), torch.tensor([0, 2, 1])].sum(), kept[0])
     maps = torch.relu((gradient.mean(dim=(2, 3), keepdim=True) * kept[0]).sum(dim=1)).detach()
     maps = maps / maps.amax(dim=(1, 2), keepdim=True)
     expected = torch.nn.functional.interpolate(maps[:, None], size=(224, 224), mode="bilinear")[:, 0]

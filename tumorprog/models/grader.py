@@ -119,7 +119,7 @@ def evidence(model: nn.Module, images: np.ndarray, classes: np.ndarray, *, devic
     layers = nn.Sequential(*list(model.children())[:-2])
     with torch.inference_mode():
         found = layers(normalise(torch.from_numpy(images.copy()).to(device)))
-        weights = model.fc.weight[torch.as_tensor(classes, device=device)]
+        weights = model.fc.weight[torch.from_numpy(classes.copy()).to(device)]
         maps = torch.einsum("nchw,nc->nhw", found, weights).clamp(min=0)
         maps = maps / maps.amax(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(maps.dtype).tiny)
         large = interpolate(maps[:, None], size=images.shape[-2:], mode="bilinear", align_corners=False)
