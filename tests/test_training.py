@@ -12,6 +12,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from tumorprog import training
 from tumorprog.errors import TumorprogError
 from tumorprog.models.grader import normalise
 from tumorprog.models.progression import predict_months
@@ -20,6 +21,7 @@ from tumorprog.training import (
     EarlyStopping,
     SeriesPart,
     Tally,
+    augmented,
     class_weights,
     evaluate,
     fit_progression,
@@ -364,3 +366,55 @@ def test_features_that_are_not_finite_are_refused():
 def test_series_and_months_must_match():
     with pytest.raises(ValueError, match="2 series but 3 months"):
         SeriesPart(cohort(2).vectors, np.ones(3))
+
+
+def chance(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def marked(count):
+    """Grey heads with a bright mark above and to the left of the middle."""
+    images = torch.zeros(count, 64, 64, dtype=torch.uint8)
+    images[:, 12:52, 12:52] = 100
+    images[:, 18:24, 18:24] = 200
+    return images
+
+
+def test_a_slice_is_left_as_it_is_or_mirrored_where_nothing_else_is_allowed(monkeypatch):
+    monkeypatch.setattr(training, "_MOST_DEGREES", 0.0)
+    monkeypatch.setattr(training, "_MOST_BRIGHTNESS", 0.0)
+    images = torch.randint(0, 256, (200, 16, 16), dtype=torch.uint8, generator=chance())
+    changed = augmented(images, generator=chance(1))
+    same = (changed == images).flatten(1).all(1)
+    mirrored = (changed == images.flip(2)).flatten(1).all(1)
+    assert (same ^ mirrored).all()
+    assert 70 < mirrored.sum() < 130
+
+
+def test_turns_are_small_and_never_upside_down():
+    changed = augmented(marked(300), generator=chance()).float()
+    assert changed.shape == (300, 64, 64)
+    bright = changed > 0.85 * changed.amax(dim=(1, 2), keepdim=True)
+    rows, columns = (torch.arange(64.0)[shape] for shape in ((None, slice(None), None), (None, None, slice(None))))
+    count = bright.sum(dim=(1, 2))
+    row = (bright * rows).sum(dim=(1, 2)) / count - 31.5
+    column = (bright * columns).sum(dim=(1, 2)) / count - 31.5
+    assert (row < -7).all()  # the mark is above the middle in all
+    # from (-11, -11) or (-11, 11), by ten degrees or less about the middle
+    angle = torch.rad2deg(torch.atan2(column.abs(), -row)) - 45
+    assert angle.abs().max() < 12
+    assert angle.abs().max() > 5
+    assert 100 < (column > 0).sum() < 200
+
+
+def test_brightness_changes_by_a_tenth_at_most():
+    changed = augmented(torch.full((300, 32, 32), 100, dtype=torch.uint8), generator=chance())[:, 16, 16].float()
+    assert 90 <= changed.min() < 93
+    assert 107 < changed.max() <= 110
+    assert augmented(torch.full((9, 32, 32), 255, dtype=torch.uint8), generator=chance())[:, 16, 16].min() > 225
+
+
+def test_the_same_generator_gives_the_same_slices_and_another_gives_others():
+    one, same, other = (augmented(marked(4), generator=chance(seed)) for seed in (0, 0, 1))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)

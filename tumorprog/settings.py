@@ -90,6 +90,8 @@ class Grader:
     """The learning rate is multiplied by step_factor every so many epochs."""
     step_factor: float = 0.1
     """What the learning rate is multiplied by."""
+    augment: bool = False
+    """Whether training slices are flipped, turned and brightened a little at random; off, as in the paper."""
     split: str = ""
     """A CSV with columns patient and side (train, validation, test) instead of a drawn split."""
     workers: int = 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import distributed, nn
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import affine_grid, cross_entropy, grid_sample, mse_loss
 from torch.nn.parallel import DistributedDataParallel
 
 from tumorprog.errors import TumorprogError
@@ -22,6 +22,8 @@ from tumorprog.settings import Progression
 Batch = tuple[torch.Tensor, torch.Tensor]
 """Images (N, 224, 224) uint8 and labels (N,), any integer type, 0 to 2; N >= 1."""
 
+
+_MOST_DEGREES, _MOST_BRIGHTNESS = 10.0, 0.1
 
 _Series = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # padded vectors, lengths, standardised months
 
@@ -122,6 +124,34 @@ def class_weights(counts: Sequence[int]) -> torch.Tensor:
         raise ValueError("no class has a training sample")
     inverse = torch.where(occurring, samples.sum() / (occurring.sum() * samples.clamp(min=1)), 0.0)
     return inverse.to(torch.float32)
+
+
+def augmented(images: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
+    """Slices as they might have been: half of them mirrored, each turned and brightened or darkened a little.
+
+    The turn is up to 10 degrees either way, about the centre, with zeros where nothing was; the brightness up to a
+    tenth more or less, cut off at white. Left and right are alike in what the grader is to see; top and bottom are not.
+
+    Args:
+        images: (N, H, W) uint8.
+        generator: of the random choices, on the CPU.
+
+    Returns:
+        (N, H, W) uint8, on the device of the images.
+    """
+    count, device = len(images), images.device
+    mirrored, turn, brightness = (torch.rand(count, generator=generator).to(device) for _ in range(3))
+    angle = (2 * turn - 1) * math.radians(_MOST_DEGREES)
+    sign = torch.where(mirrored < 0.5, -1.0, 1.0)
+    flat = torch.zeros_like(angle)
+    rows = (
+        torch.stack([sign * angle.cos(), -angle.sin(), flat], 1),
+        torch.stack([sign * angle.sin(), angle.cos(), flat], 1),
+    )
+    grid = affine_grid(torch.stack(rows, 1), [count, 1, *images.shape[1:]], align_corners=False)
+    turned = grid_sample(images[:, None].float(), grid, align_corners=False)[:, 0]
+    factor = 1 + _MOST_BRIGHTNESS * (2 * brightness - 1)
+    return (turned * factor[:, None, None]).round().clamp(0, 255).to(torch.uint8)
 
 
 def train_epoch(

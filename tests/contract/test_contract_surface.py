@@ -24,6 +24,7 @@ SETTINGS = [
     "grader.weight_decay",
     "grader.step_epochs",
     "grader.step_factor",
+    "grader.augment",
     "grader.split",
     "grader.workers",
     "grader.gpu",

@@ -242,9 +242,9 @@ def test_more_epochs_go_on_from_those_that_were_done(finished, words, tmp_path_f
 
 
 def test_what_was_learned_in_another_way_is_not_gone_on_from(finished, caplog):
-    assert cli.main(["train-grader", "--out", str(finished), "--grader.learning_rate", "0.01"]) == 0
+    assert cli.main(["train-grader", "--out", str(finished), "--grader.augment", "true"]) == 0
     assert "going on" not in caplog.text
-    assert json.loads((finished / "grader" / "model.json").read_text())["training"]["learning_rate"] == 0.01
+    assert json.loads((finished / "grader" / "model.json").read_text())["training"]["augment"] is True
 
 
 def test_two_workers_of_ray_train_see_every_slice_once(finished, tmp_path_factory):

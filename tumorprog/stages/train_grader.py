@@ -24,7 +24,7 @@ from tumorprog.models import grader, weights
 from tumorprog.settings import Grader, Settings
 from tumorprog.stages import streaming
 from tumorprog.stages.grade import score
-from tumorprog.training import Tally, class_weights, evaluate, train_epoch
+from tumorprog.training import Tally, augmented, class_weights, evaluate, train_epoch
 
 log = logging.getLogger(__name__)
 
@@ -280,8 +280,13 @@ def _epoch(model: torch.nn.Module, optimiser: torch.optim.Optimizer, plan: Plan,
 
 def _training_batches(plan: Plan, *, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """This worker's part of the training slices, in another order each epoch; as many batches as any other worker's."""
-    per_worker = max(1, plan.grader.batch_size // ray.train.get_context().get_world_size())
-    return shuffled(ray.train.get_dataset_shard("train"), batch_size=per_worker, seed=plan.seed * 1000 + epoch)
+    context, seed = ray.train.get_context(), plan.seed * 1000 + epoch
+    per_worker = max(1, plan.grader.batch_size // context.get_world_size())
+    batches = shuffled(ray.train.get_dataset_shard("train"), batch_size=per_worker, seed=seed)
+    if not plan.grader.augment:
+        return batches
+    chance = torch.Generator().manual_seed(seed * 1000 + context.get_world_rank())
+    return ((augmented(images, generator=chance), labels) for images, labels in batches)
 
 
 def shuffled(
