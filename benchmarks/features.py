@@ -118,9 +118,9 @@ def by_libraries(image: np.ndarray) -> np.ndarray:
     import scipy.stats
     from sklearn.cluster import KMeans
 
-    from tumorprog.imaging import intensity, spectral
+    from tumorprog.imaging import spectral
 
-    scaled = intensity.resize(intensity.scale(image, method="minmax"), spectral.SIDE)
+    scaled = spectral.prepared(image)
     clusters = KMeans(n_clusters=3, n_init=10, random_state=0).fit(scaled.reshape(-1, 1))
     region = clusters.labels_.reshape(scaled.shape) == np.argmax(clusters.cluster_centers_)
     low, details = pywt.dwt2(np.where(region, scaled, 0), "haar")

@@ -326,15 +326,18 @@ def images_of(folder: Path, slices: Sequence[int]) -> np.ndarray:
         InputError: if a number is not there.
     """
     found: dict[int, np.ndarray] = {}
+    missing = set(slices)
     for path in shards(folder):
+        if not missing:
+            break
         with path.open("rb") as opened, pq.ParquetFile(opened) as file:
             for group in range(file.num_row_groups):
                 numbers = file.read_row_group(group, columns=["slice"])["slice"].to_pylist()
-                if not set(numbers) & set(slices):
+                if missing.isdisjoint(numbers):
                     continue
                 rows = images(file.read_row_group(group, columns=["image"]))
-                found |= {number: rows[place].copy() for place, number in enumerate(numbers) if number in slices}
-    missing = set(slices) - set(found)
+                found |= {number: rows[place].copy() for place, number in enumerate(numbers) if number in missing}
+                missing -= set(numbers)
     if missing:
         raise InputError(f"{folder}: no slice {min(missing)}; run `tumorprog train-grader` again")
     return np.stack([found[number] for number in slices]) if slices else np.empty((0, IMAGE_SIZE, IMAGE_SIZE), np.uint8)

@@ -27,7 +27,6 @@ _META_WANTED = frozenset(
     map(elements.int_of, ("TransferSyntaxUID", "MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID"))
 )
 _PREAMBLE_BYTES = 132
-_UNDEFINED_LENGTH = 0xFFFFFFFF
 
 WINDOW_BYTES = 2**16
 """What is read of a file at once. Nearly every header ends in it."""
@@ -78,7 +77,7 @@ class Header:
     @property
     def fragmented(self) -> bool:
         """Whether the pixels stand in fragments, as compressed ones do."""
-        return self.length == _UNDEFINED_LENGTH
+        return self.length == plain.UNDEFINED_LENGTH
 
     @property
     def ends_early(self) -> bool:
@@ -181,7 +180,7 @@ def _parse(stream: BinaryIO, file: BinaryIO, keywords: Sequence[str]) -> Header:
         vr=str(watch.vr or ""),
         length=watch.length,
         start=watch.start,
-        end=stream.tell() if watch.length == _UNDEFINED_LENGTH else watch.start + watch.length,
+        end=stream.tell() if watch.length == plain.UNDEFINED_LENGTH else watch.start + watch.length,
         source=source,
         source_bytes=source.seek(0, io.SEEK_END),
     )
@@ -245,4 +244,4 @@ def _syntax_of(implicit: bool, little_endian: bool) -> str:
 
 @functools.cache
 def _tags(keywords: tuple[str, ...]) -> frozenset[int]:
-    return frozenset(map(elements.int_of, keywords))
+    return frozenset((elements.CHARACTER_SET, *map(elements.int_of, keywords)))

@@ -20,8 +20,8 @@ _EXPLICIT = struct.Struct("<HH2sHI")
 _IMPLICIT = struct.Struct("<HHI")
 _SHORT = {str(vr).encode(): str(vr) for vr in EXPLICIT_VR_LENGTH_16}
 _LONG = {str(vr).encode(): str(vr) for vr in EXPLICIT_VR_LENGTH_32}
-_UNDEFINED_LENGTH = 0xFFFFFFFF
-_CHARACTER_SET = elements.CHARACTER_SET
+UNDEFINED_LENGTH = 0xFFFFFFFF
+"""Of a value that ends at a mark, as sequences and compressed pixels may."""
 
 
 class Walked(NamedTuple):
@@ -50,7 +50,7 @@ def walk_explicit(header: bytes, at: int, wanted: AbstractSet[int], within: rang
     Args:
         header: the beginning of a file.
         at: where the first element begins.
-        wanted: tags of the elements to keep; SpecificCharacterSet is kept too.
+        wanted: tags of the elements to keep; SpecificCharacterSet among them, or text is taken to be Latin.
         within: tags; the first element with another one ends the walk.
 
     Returns:
@@ -70,7 +70,7 @@ def walk_explicit(header: bytes, at: int, wanted: AbstractSet[int], within: rang
             return Walked(found, tag, vr, length, at, start)
         if vr is None:
             return None
-        if length == _UNDEFINED_LENGTH:
+        if length == UNDEFINED_LENGTH:
             items = _items(header, start, found) if vr == "SQ" else None
             if items is None:
                 return None
@@ -79,7 +79,7 @@ def walk_explicit(header: bytes, at: int, wanted: AbstractSet[int], within: rang
                 found[tag] = vr, read
             continue
         at = start + length
-        if tag in wanted or tag == _CHARACTER_SET:
+        if tag in wanted:
             found[tag] = vr, header[start:at]
     return None
 
@@ -95,10 +95,10 @@ def walk_implicit(header: bytes, at: int, wanted: AbstractSet[int], within: rang
         tag, start = group << 16 | element, at + 8
         if tag not in within:
             return Walked(found, tag, None, length, at, start)
-        if length == _UNDEFINED_LENGTH:  # which kind of value it is would have to be looked up
+        if length == UNDEFINED_LENGTH:  # which kind of value it is would have to be looked up
             return None
         at = start + length
-        if tag in wanted or tag == _CHARACTER_SET:
+        if tag in wanted:
             found[tag] = None, header[start:at]
     return None
 
@@ -108,7 +108,7 @@ def _items(header: bytes, start: int, found: dict[int, elements.Raw]) -> tuple[S
     stream = io.BytesIO(header[start:])
     try:
         with elements.quiet_pydicom() as said:
-            read = read_sequence(stream, False, True, _UNDEFINED_LENGTH, list(elements.encodings(found)))
+            read = read_sequence(stream, False, True, UNDEFINED_LENGTH, list(elements.encodings(found)))
     except elements.DAMAGE:  # the header goes on beyond what is here, or is damaged
         return None
     elements.hear(said)

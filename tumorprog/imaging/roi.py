@@ -129,8 +129,6 @@ REGIONS = {"brightest": brightest_region, "component": brightest_component}
 
 def _inside_of_head(image: np.ndarray) -> np.ndarray:
     low, _ = cluster_thresholds(image)
-    if not (image > low).any():
-        return np.zeros(image.shape, bool)
     head = np.pad(_largest_piece(image > low).astype(np.uint8), 1)  # beyond the edge of the picture is no head
     cv2.floodFill(head, None, (0, 0), 2)
     head = (head != 2).astype(np.uint8)  # holes filled

@@ -72,11 +72,16 @@ def parts(image: np.ndarray, *, wavelet: str, method: roi.Method) -> Parts:
     Returns:
         All steps; zeros for a flat slice.
     """
-    scaled = intensity.resize(intensity.scale(image, method="minmax"), SIDE)
+    scaled = prepared(image)
     region = roi.REGIONS[method](scaled)
     bands = subbands(np.multiply(scaled, region, dtype=np.float64), wavelet)
     told = dct_coefficients(bands[0], NUM_COEFFICIENTS), subband_statistics(bands[1:]).ravel()
     return Parts(scaled, region, bands, np.concatenate(told).astype(np.float32))
+
+
+def prepared(image: np.ndarray) -> np.ndarray:
+    """A slice, (H, W) in any unit, as its features are computed from it: (256, 256) float32 in [0, 1]."""
+    return intensity.resize(intensity.scale(image, method="minmax"), SIDE)
 
 
 def subbands(images: np.ndarray, wavelet: str) -> np.ndarray:

@@ -96,14 +96,16 @@ def example(series: pd.DataFrame, settings: Settings, *, order: int | None = Non
 def examples(slices: pd.DataFrame, settings: Settings, *, most: int) -> list[dict[str, Any]]:
     """One series of each of a few sequences, from different patients where there are some."""
     images = slices[slices["sequence"].isin(SEQUENCES)]
-    found = []
+    found: list[dict[str, Any]] = []
     for number, (_, rows) in enumerate(images.groupby("sequence", sort=True)):
+        if len(found) == most:
+            break
         series = rows["SeriesInstanceUID"].unique()
         try:
             found.append(example(rows[rows["SeriesInstanceUID"] == series[number % len(series)]], settings))
         except DicomError:  # listed in features/_rejected.csv; a picture of another series will do
             continue
-    return found[:most]
+    return found
 
 
 def overlaps(slices: pd.DataFrame) -> pd.DataFrame:
@@ -133,7 +135,7 @@ def _overlaps_of(pairs: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
             drawn = pixels.read_frame(pair["path_mask"], pair["frame_mask"])
         except DicomError:  # listed in features/_rejected.csv if it is an image
             continue
-        scaled = intensity.resize(intensity.scale(image, method="minmax"), spectral.SIDE)
+        scaled = spectral.prepared(image)
         mask = intensity.resize((drawn > 0).astype(np.float32), spectral.SIDE) > 0.5
         for method, region_of in roi.REGIONS.items():
             region = region_of(scaled)

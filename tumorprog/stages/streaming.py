@@ -132,8 +132,10 @@ def write_shards(
     folder.mkdir(parents=True, exist_ok=True)
     shards = [folder / queries.part_name(number) for number in range(len(work))]
     there = set(folder.glob("part-*.parquet"))
-    due = [
-        {"work": str(path), "shard": str(shard)} for path, shard in zip(work, shards, strict=True) if shard not in there
+    due: list[dict[str, Any]] = [
+        {"work": str(path), "shard": str(shard), "rows": _num_rows(path)}
+        for path, shard in zip(work, shards, strict=True)
+        if shard not in there
     ]
     if due:
         tasks = num_tasks(len(due), cores())
@@ -142,7 +144,7 @@ def write_shards(
         made.context.execution_options.preserve_order = False
         write = partial(_write_some, transform=transform, schema=schema)
         made = made.map_batches(write, batch_size=None, batch_format="pyarrow", num_cpus=1)
-        progress = Progress(folder.name, total=sum(_num_rows(one["work"]) for one in due), items=items)
+        progress = Progress(folder.name, total=sum(one["rows"] for one in due), items=items)
         for rows in made.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             progress.add(sum(rows["rows"].to_pylist()))
     rejected = [row for shard in shards for row in _rejected(shard)]
@@ -175,7 +177,7 @@ def _write_some(
         shard = storage.place(one["shard"])
         if not shard.exists():  # else this task was on a node that was lost, and is done again
             _write_one(storage.place(one["work"]), shard, transform, schema)
-        yield pa.table({"rows": [_num_rows(one["work"])]})
+        yield pa.table({"rows": [one["rows"]]})
 
 
 def keep_freed_memory() -> None:
@@ -199,8 +201,8 @@ def _write_one(
         shard.note({"rejected": json.dumps(rejected)})
 
 
-def _num_rows(path: str) -> int:
-    with storage.place(path).open("rb") as file:
+def _num_rows(path: Path) -> int:
+    with path.open("rb") as file:
         return pq.read_metadata(file).num_rows
 
 

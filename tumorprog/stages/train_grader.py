@@ -74,16 +74,11 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     for protocol in protocols:
         target = out / "grader" if protocol == protocols[0] else out / "grader" / protocol
         target.mkdir(parents=True, exist_ok=True)
-        sides = _split(known, target, settings, protocol=protocol)
-        plan = _plan(
-            known.assign(side=sides),
-            target,
-            settings,
-            made_with=tables.read_summary(folder / "slices"),
-            protocol=protocol,
-        )
+        sided = known.assign(side=_split(known, target, settings, protocol=protocol))
+        made_with = tables.read_summary(folder / "slices")
+        plan = _plan(sided, target, settings, made_with=made_with, protocol=protocol)
         _go_on_from(folder / target.relative_to(out), plan)
-        history = _train(folder / "slices", plan, known=known.assign(side=sides))
+        history = _train(folder / "slices", plan, known=sided)
         best = history[history["Best Model Saved"]].iloc[-1]
         told.append(
             f"{protocol} protocol: best epoch {best['Epoch']:.0f} of {len(history)}, "
