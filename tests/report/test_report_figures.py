@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from tumorprog.report import figures
+from tumorprog.report import drawing, figures, grader_figures, progression_figures
 from tumorprog.tables import HISTORY, PROGRESSION_HISTORY
 
 
@@ -97,27 +97,29 @@ def square():
 
 
 DRAWN = {
-    "learning_curves": lambda: figures.learning_curves(history()),
-    "learning_curves_nothing_saved": lambda: figures.learning_curves(history(saved=[False] * 4)),
-    "confusion": lambda: figures.confusion(level(), "Test"),
-    "confusion_of_nobody": lambda: figures.confusion(level().iloc[:0], "Test"),
-    "reliability": lambda: figures.reliability(bins(), "Test"),
-    "reliability_of_nobody": lambda: figures.reliability(bins().iloc[:0], "Test"),
-    "progression_curves": lambda: figures.progression_curves(losses()),
-    "progression_curves_of_nobody": lambda: figures.progression_curves(losses().iloc[:0]),
-    "months_scatter": lambda: figures.months_scatter(months()),
-    "months_scatter_without_intervals": lambda: figures.months_scatter(months().assign(Lower=np.nan, Upper=np.nan)),
-    "months_scatter_of_nobody": lambda: figures.months_scatter(months().iloc[:0]),
-    "errors_beside_baselines": lambda: figures.errors_beside_baselines(progression()),
-    "errors_of_nobody": lambda: figures.errors_beside_baselines({}),
-    "grader_beside_baselines": lambda: figures.grader_beside_baselines(grader()),
-    "group_bars": lambda: figures.group_bars(groups(), "By institution"),
-    "group_bars_of_nobody": lambda: figures.group_bars({}, "By institution"),
+    "learning_curves": lambda: grader_figures.learning_curves(history()),
+    "learning_curves_nothing_saved": lambda: grader_figures.learning_curves(history(saved=[False] * 4)),
+    "confusion": lambda: grader_figures.confusion(level(), "Test"),
+    "confusion_of_nobody": lambda: grader_figures.confusion(level().iloc[:0], "Test"),
+    "reliability": lambda: grader_figures.reliability(bins(), "Test"),
+    "reliability_of_nobody": lambda: grader_figures.reliability(bins().iloc[:0], "Test"),
+    "progression_curves": lambda: progression_figures.progression_curves(losses()),
+    "progression_curves_of_nobody": lambda: progression_figures.progression_curves(losses().iloc[:0]),
+    "months_scatter": lambda: progression_figures.months_scatter(months()),
+    "months_scatter_without_intervals": lambda: progression_figures.months_scatter(
+        months().assign(Lower=np.nan, Upper=np.nan)
+    ),
+    "months_scatter_of_nobody": lambda: progression_figures.months_scatter(months().iloc[:0]),
+    "errors_beside_baselines": lambda: progression_figures.errors_beside_baselines(progression()),
+    "errors_of_nobody": lambda: progression_figures.errors_beside_baselines({}),
+    "grader_beside_baselines": lambda: grader_figures.grader_beside_baselines(grader()),
+    "group_bars": lambda: grader_figures.group_bars(groups(), "By institution"),
+    "group_bars_of_nobody": lambda: grader_figures.group_bars({}, "By institution"),
     "cohort_overview": lambda: figures.cohort_overview(pd.DataFrame({"grading": [5, 0]}, index=["FLAIR", "T2"])),
     "cohort_overview_of_nobody": lambda: figures.cohort_overview(pd.DataFrame()),
     "roi_panel": lambda: figures.roi_panel([example(square())] * 3),
     "roi_panel_empty_and_full": lambda: figures.roi_panel([example(square() & False), example(square() | True)]),
-    "evidence_panel": lambda: figures.evidence_panel([attended()] * 3),
+    "evidence_panel": lambda: grader_figures.evidence_panel([attended()] * 3),
     "feature_steps": lambda: figures.feature_steps(steps(square())),
     "feature_steps_of_nothing": lambda: figures.feature_steps(steps(square() & False)),
     "roi_panel_of_nobody": lambda: figures.roi_panel([]),
@@ -126,20 +128,20 @@ DRAWN = {
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_each_figure_is_drawn_wide_enough_without_a_warning(name):
-    picture = Image.open(io.BytesIO(figures.png(DRAWN[name]())))
+    picture = Image.open(io.BytesIO(drawing.png(DRAWN[name]())))
     assert picture.width in (1120, 1800)
     assert picture.height < 4000
     assert name == "roi_panel_of_nobody" or len(picture.convert("RGB").getcolors(1 << 20)) > 3
 
 
 def test_the_same_figure_is_the_same_bytes():
-    assert figures.png(DRAWN["group_bars"]()) == figures.png(DRAWN["group_bars"]())
+    assert drawing.png(DRAWN["group_bars"]()) == drawing.png(DRAWN["group_bars"]())
 
 
 def test_drawing_leaves_matplotlibs_global_state_alone():
     before = dict(mpl.rcParams)
-    figures.png(figures.confusion(level(), "Test"))
-    figures.months_scatter(months())
+    drawing.png(grader_figures.confusion(level(), "Test"))
+    progression_figures.months_scatter(months())
     assert dict(mpl.rcParams) == before
 
 
@@ -148,46 +150,52 @@ def texts(axes):
 
 
 def test_the_confusion_matrix_shows_the_counts_of_each_true_grade_in_its_row():
-    (axes,) = figures.confusion(level(), "Test").axes
+    (axes,) = grader_figures.confusion(level(), "Test").axes
     counts = [text.split("\n")[0] for text in texts(axes)]
     assert counts == ["1", "1", "0", "0", "1", "0", "1", "0", "2"]
     assert "67%" in texts(axes)[-1]
 
 
 def test_a_leaking_protocol_is_marked_in_every_figure_that_can_hold_one():
-    for figure in (figures.months_scatter(months()), figures.errors_beside_baselines(progression())):
+    for figure in (
+        progression_figures.months_scatter(months()),
+        progression_figures.errors_beside_baselines(progression()),
+    ):
         marked = [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="right") == "leaks"]
         assert marked == [title for axes in figure.axes if "paper" in (title := axes.get_title(loc="left"))]
         assert marked
     for figure in (
-        figures.learning_curves(history(), leaks=True),
-        figures.confusion(level(), "Test", leaks=True),
-        figures.reliability(bins(), "Test", leaks=True),
-        figures.group_bars(groups(), "By institution", leaks=True),
+        grader_figures.learning_curves(history(), leaks=True),
+        grader_figures.confusion(level(), "Test", leaks=True),
+        grader_figures.reliability(bins(), "Test", leaks=True),
+        grader_figures.group_bars(groups(), "By institution", leaks=True),
     ):
         assert "leaks" in figure.get_suptitle()
 
 
 def test_an_empty_cohort_has_no_panel():
     with_empty = {protocol: {**cohorts, "grade_rise": {}} for protocol, cohorts in progression().items()}
-    titles = [axes.get_title(loc="left") for axes in figures.errors_beside_baselines(with_empty).axes]
+    titles = [axes.get_title(loc="left") for axes in progression_figures.errors_beside_baselines(with_empty).axes]
     assert titles == ["protocol: patient, cohort: all", "protocol: paper, cohort: all"]
 
 
 def test_bars_of_the_leaking_protocol_are_hatched_and_grey_and_come_last():
-    first, second = figures.errors_beside_baselines(progression()).axes
+    first, second = progression_figures.errors_beside_baselines(progression()).axes
     assert "patient" in first.get_title(loc="left")
     assert not first.patches[0].get_hatch()
     assert second.patches[0].get_hatch()
-    assert to_hex(second.patches[0].get_facecolor()).upper() == figures.GREY
+    assert to_hex(second.patches[0].get_facecolor()).upper() == drawing.GREY
 
 
 def test_every_interval_lies_inside_its_axes():
-    for figure in (figures.errors_beside_baselines(progression()), figures.group_bars(groups(), "By vendor")):
+    for figure in (
+        progression_figures.errors_beside_baselines(progression()),
+        grader_figures.group_bars(groups(), "By vendor"),
+    ):
         for axes in figure.axes:
             ends = [path.vertices[:, 0].max() for lines in axes.collections for path in lines.get_paths()]
             assert max(ends, default=0) <= axes.get_xlim()[1]
-    first, second = figures.errors_beside_baselines(progression()).axes
+    first, second = progression_figures.errors_beside_baselines(progression()).axes
     assert first.get_xlim() == second.get_xlim()
 
 
@@ -195,25 +203,25 @@ def test_predictions_below_zero_months_stay_in_sight():
     rows = months(shift=-9.0)
     lowest = rows["Predicted_Progression_Timeline"].min()
     assert lowest < 0
-    for axes in figures.months_scatter(rows).axes:
+    for axes in progression_figures.months_scatter(rows).axes:
         assert axes.get_ylim()[0] <= lowest
         assert axes.get_ylim()[1] >= rows["Upper"].max()
 
 
 def test_what_is_not_defined_is_said_and_not_drawn_as_zero():
-    _, leaking = figures.errors_beside_baselines(progression()).axes
+    _, leaking = progression_figures.errors_beside_baselines(progression()).axes
     assert " not defined" in texts(leaking)
     assert len(leaking.patches) == 1
 
 
 def test_the_epoch_that_is_marked_is_the_last_one_saved():
-    for axes in figures.learning_curves(history()).axes:
+    for axes in grader_figures.learning_curves(history()).axes:
         (kept,) = [line for line in axes.lines if line.get_linestyle() == ":"]
         assert kept.get_xdata()[0] == 3
 
 
 def test_the_mean_over_folds_counts_a_stopped_fold_with_its_last_loss():
-    axes = figures.progression_curves(losses()).axes[0]
+    axes = progression_figures.progression_curves(losses()).axes[0]
     mean = next(line for line in axes.lines if line.get_label() == "Training")
     # fold 0 stops after epoch 3 at 1/3; fold 1 ends at epoch 6 with 1/6 + 1
     assert mean.get_ydata()[-1] == pytest.approx((1 / 3 + 1 / 6 + 1) / 2)

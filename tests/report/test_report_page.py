@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from tumorprog.report.figures import png
+from tumorprog.report.drawing import png
 from tumorprog.report.page import Headline, Page, Picture, Section, Table, number, render
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}

@@ -11,7 +11,7 @@ import pyarrow as pa
 from tumorprog import storage, tables
 from tumorprog.errors import DicomError, InputError
 from tumorprog.imaging import roi, spectral
-from tumorprog.report import figures
+from tumorprog.report import drawing, figures
 from tumorprog.settings import SEQUENCES, Settings
 from tumorprog.stages import frames, queries, regions, streaming
 
@@ -79,7 +79,7 @@ def show(folder: Path, words: Sequence[str], settings: Settings, *, order: int |
     name = " ".join([first["PatientID"], first["StudyDate"], first["Type"]])
     path = folder / f"features-{re.sub(r'[^A-Za-z0-9._]+', '-', name)}.png"
     with storage.whole(path) as file:
-        file.write(figures.png(figures.feature_steps({**drawn, "title": f"{name} ({drawn['title']})"})))
+        file.write(drawing.png(figures.feature_steps({**drawn, "title": f"{name} ({drawn['title']})"})))
     return path
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from tumorprog import __version__, storage, tables
 from tumorprog.evaluation import baselines, metrics, overlap
 from tumorprog.models import grader, weights
-from tumorprog.report import headline, page, sections
+from tumorprog.report import grader_sections, headline, page, progression_sections, sections
 from tumorprog.settings import Settings
 from tumorprog.stages import regions
 
@@ -28,7 +28,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         content.append(sections.cohort(tables.read_csv(folder / "slices" / "_cohort.csv", tables.COHORT)))
     if (folder / "grader" / "predictions.parquet").exists():
         judged["grader"], evidence = _judge_grader(folder, settings)
-        content += sections.grader(judged["grader"], evidence)
+        content += grader_sections.sections(judged["grader"], evidence)
     slices = regions.slices_of(tables.shards(folder / "catalogue"))
     examples = regions.examples(slices, settings, most=_ROI_EXAMPLES)
     if examples:
@@ -45,12 +45,12 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
                 ("reference_sheet.csv", tables.REFERENCE_SHEET),
             )
         ]
-        content += [sections.progression(judged["progression"], *shown), sections.paper(judged)]
+        content += [progression_sections.section(judged["progression"], *shown), sections.paper(judged)]
     _write(out, judged, content, _footer(summary, settings))
     return f"{len(content)} sections, {sum(len(section.pictures) for section in content)} figures"
 
 
-def _judge_grader(folder: Path, settings: Settings) -> tuple[dict[str, Any], dict[str, sections.GraderEvidence]]:
+def _judge_grader(folder: Path, settings: Settings) -> tuple[dict[str, Any], dict[str, grader_sections.Evidence]]:
     judged, evidence = {}, {}
     for place in (folder / "grader", folder / "grader" / "paper"):
         if (place / "predictions.parquet").exists():
@@ -62,7 +62,7 @@ def _judge_grader(folder: Path, settings: Settings) -> tuple[dict[str, Any], dic
 
 def _judge_one_grader(
     place: Path, slices: Path, description: dict[str, Any], settings: Settings
-) -> tuple[dict[str, Any], sections.GraderEvidence]:
+) -> tuple[dict[str, Any], grader_sections.Evidence]:
     chance = {"resamples": settings.report.bootstrap, "seed": settings.seed}
     predictions = tables.read_shards(place, tables.GRADER_PREDICTIONS).to_pandas()
     train, test = (predictions[predictions["side"] == side] for side in ("train", "test"))
@@ -71,7 +71,7 @@ def _judge_one_grader(
     for name, baseline in (("majority", baselines.majority), ("institution", baselines.institution)):
         for level, rows in metrics.grader_levels(baseline(train, test)).items():
             judged[level].setdefault("baselines", {})[name] = metrics.grader_metrics(rows, **chance)
-    shown = sections.GraderEvidence(
+    shown = grader_sections.Evidence(
         history=tables.read_csv(place / "history.csv", tables.HISTORY),
         levels=levels,
         bins=metrics.reliability_bins(levels["slice"]),
@@ -86,7 +86,7 @@ def _judge_one_grader(
 
 
 def _evidence(place: Path, slices: Path, test: pd.DataFrame) -> list[dict[str, Any]]:
-    """Where the grader found the grades of some test slices, for `figures.evidence_panel`."""
+    """Where the grader found the grades of some test slices, for `grader_figures.evidence_panel`."""
     chosen = metrics.surest(test, most=_EVIDENCE_EXAMPLES)
     model = grader.build("none", seed=0)
     weights.load_into(place, model, expected={"classes": list(tables.GRADES)})

@@ -1,0 +1,146 @@
+"""Predictions of the grader -> pictures: each function gives a matplotlib Figure, 900 pixels wide at 100 dpi."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from tumorprog.report import drawing
+from tumorprog.report.drawing import BLUE, GREEN, GREY, INK, SKY
+from tumorprog.tables import GRADES
+
+_ACCURACIES = {"Train": "Training Acc (%)", "Validation": "Validation Acc (%)", "Test": "Test Acc (%)"}
+_HEAT = LinearSegmentedColormap.from_list("heat", [(0.84, 0.37, 0.0, 0.0), (0.84, 0.37, 0.0, 0.75)])
+
+
+def learning_curves(history: pd.DataFrame, *, leaks: bool = False) -> Figure:
+    """Loss and accuracy of each side at each epoch, with the epoch that was kept.
+
+    Args:
+        history: rows of `tables.HISTORY`; the last row whose "Best Model Saved" is Yes or true was kept.
+        leaks: whether patients stand on several sides.
+    """
+    figure, (loss, accuracy) = drawing.canvas(3.8, 1, 2)
+    epochs = history["Epoch"].to_numpy()
+    for side, (label, colour, marker) in drawing.SIDES.items():
+        style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4, "label": label}
+        loss.plot(epochs, history[f"{side} Loss"].to_numpy(np.float64), **style)
+        accuracy.plot(epochs, history[_ACCURACIES[side]].to_numpy(np.float64), **style)
+    saved = history["Best Model Saved"].astype(str).str.lower().isin(["yes", "true", "1"]).to_numpy()
+    for axes in (loss, accuracy):
+        axes.set_xlabel("Epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if saved.any():
+            axes.axvline(epochs[saved][-1], color=GREY, linestyle=":", zorder=0, label="kept")
+    loss.set_ylabel("Loss (cross-entropy)")
+    accuracy.set_ylabel("Accuracy (% of slices)")
+    loss.legend(frameon=False)
+    return drawing.titled(figure, "Training of the grader", leaks=leaks)
+
+
+def confusion(level: pd.DataFrame, title: str, *, leaks: bool = False) -> Figure:
+    """Counts of true against predicted grades, shaded by the share of each true grade.
+
+    Args:
+        level: has columns grade and predicted, as from `evaluation.metrics.grader_levels`.
+        title: names the level and the side.
+        leaks: whether patients stand on several sides.
+    """
+    counts = np.array([[_count(level, truth, predicted) for predicted in GRADES] for truth in GRADES])
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure, (axes,) = drawing.canvas(4.6, 1, 1, width=5.6)
+    axes.grid(visible=False)
+    axes.imshow(shares, cmap=drawing.SHADES, vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        share = shares[row, column]
+        colour = "white" if share > 0.85 else INK
+        axes.text(column, row, f"{count:,}\n{share:.0%}", ha="center", va="center", color=colour, fontsize=12)
+    axes.set_xticks(range(len(GRADES)), [str(grade) for grade in GRADES])
+    axes.set_yticks(range(len(GRADES)), [f"{grade}\nn = {total:,}" for grade, total in _totals(counts)])
+    axes.set_xlabel("Predicted grade")
+    axes.set_ylabel("True grade")
+    return drawing.titled(figure, title, leaks=leaks)
+
+
+def _count(level: pd.DataFrame, truth: int, predicted: int) -> int:
+    return int(((level["grade"] == truth) & (level["predicted"] == predicted)).sum())
+
+
+def _totals(counts: np.ndarray) -> list[tuple[int, int]]:
+    return list(zip(GRADES, counts.sum(axis=1).tolist(), strict=True))
+
+
+def reliability(bins: pd.DataFrame, title: str, *, leaks: bool = False) -> Figure:
+    """How often the grader is right at each confidence, above how many rows have that confidence.
+
+    Args:
+        bins: from `evaluation.metrics.reliability_bins`.
+        title: names the level and the side.
+        leaks: whether patients stand on several sides.
+    """
+    figure, (axes, counts) = drawing.canvas(5.2, 2, 1, width=5.6, sharex=True, height_ratios=(3, 1))
+    widths = (bins["upper"] - bins["lower"]).to_numpy()
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="perfectly calibrated")
+    axes.plot(bins["confidence"], bins["accuracy"], color=BLUE, marker="o", label="grader")
+    counts.bar(bins["lower"], bins["count"], width=widths, align="edge", color=SKY, edgecolor="white")
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_ylabel("Share that is right")
+    axes.legend(frameon=False, loc="upper left")
+    counts.set_xlim(0, 1)
+    counts.set_ylabel("Rows")
+    counts.set_xlabel("Confidence (highest probability)")
+    return drawing.titled(figure, title, leaks=leaks)
+
+
+def grader_beside_baselines(
+    grader: Mapping[str, Any],
+    *,
+    metric: str = "balanced_accuracy",
+    level: str = "patient",
+    label: str = "Balanced accuracy",
+) -> Figure:
+    """A metric of the grader beside its baselines, a panel for each protocol.
+
+    Args:
+        grader: `metrics.json`'s part: protocol -> level -> metric, and baselines -> name -> metric.
+        metric: any of `evaluation.metrics.grader_metrics`.
+        level: "slice", "series" or "patient".
+        label: of the axis.
+    """
+    panels = {(protocol, f"protocol: {protocol}"): levels[level] for protocol, levels in grader.items()}
+    return drawing.beside_baselines(panels, metric, label=label, title="Grader beside its baselines")
+
+
+def group_bars(groups: Mapping[str, Mapping[str, Mapping[str, Any]]], title: str, *, leaks: bool = False) -> Figure:
+    """Accuracy and balanced accuracy of each institution or vendor.
+
+    Args:
+        groups: from `evaluation.metrics.by_group`.
+        title: names the level and the column.
+        leaks: whether patients stand on several sides.
+    """
+    figure, all_axes = drawing.canvas(1.6 + 0.42 * max(len(groups), 2), 1, 2, sharey=True)
+    names = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy"}
+    for axes, (metric, label), colour in zip(all_axes, names.items(), (BLUE, GREEN), strict=True):
+        bars = {f"{name} (n = {group[metric]['n']:,})": group[metric] for name, group in groups.items()}
+        drawing.bars(axes, bars, [GREY if leaks else colour] * len(bars), hatch="///" if leaks else "")
+        axes.set_xlim(0, 1.15)
+        axes.set_xlabel(f"{label}, 95 % interval")
+    return drawing.titled(figure, title, leaks=leaks)
+
+
+def evidence_panel(examples: Sequence[Mapping[str, Any]]) -> Figure:
+    """Slices that the grader got right or wrong, and beside each where it found the grade that it told.
+
+    Args:
+        examples: two a row, each with title, image ((H, W) uint8) and evidence ((H, W) float in [0, 1]).
+    """
+    figure, beside = drawing.in_pairs(examples, brightest=255)
+    for example, marked in zip(examples, beside, strict=True):
+        marked.imshow(example["evidence"], cmap=_HEAT, vmin=0, vmax=1)
+        marked.set_title("evidence", fontsize=9)
+    return figure

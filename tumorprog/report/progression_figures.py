@@ -1,0 +1,120 @@
+"""Predictions of the progression model -> pictures: each function gives a matplotlib Figure, 900 pixels wide."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from tumorprog.report import drawing
+from tumorprog.report.drawing import BLUE, GREY, LEAKING_PROTOCOL
+from tumorprog.tables import DAYS_PER_MONTH
+
+
+def progression_curves(history: pd.DataFrame) -> Figure:
+    """Training and validation loss at each epoch, the mean over the folds and the folds behind it.
+
+    A fold that stopped early keeps its last loss, so that every point is a mean over all folds.
+
+    Args:
+        history: rows of `tables.PROGRESSION_HISTORY`.
+    """
+    panels = _by_grid(history)
+    figure, all_axes = drawing.panels(len(panels))
+    for axes, ((protocol, cohort), rows) in zip(all_axes, panels.items(), strict=True):
+        for side, (label, colour, _) in list(drawing.SIDES.items())[:2]:
+            by_fold = rows.pivot_table(index="Epoch", columns="Fold", values=f"{side} Loss").ffill()
+            axes.plot(by_fold.index, by_fold.to_numpy(), color=colour, alpha=0.18, linewidth=0.8)
+            axes.plot(by_fold.index, by_fold.mean(axis=1), color=colour, linewidth=2, label=label)
+        axes.set_title(_grid_title(protocol, cohort), loc="left", fontsize=10)
+        axes.set_xlabel("Epoch")
+        axes.set_ylabel("Loss (squared, standardised)")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        drawing.mark_leak(axes, protocol)
+        axes.legend(frameon=False)
+    return drawing.titled(figure, "Training of the progression model: mean over folds")
+
+
+def months_scatter(predictions: pd.DataFrame) -> Figure:
+    """Predicted against measured months: dots for series, rings with intervals for patients.
+
+    The axes are linear up to one month and logarithmic above, because most intervals are short and a few are long.
+
+    Args:
+        predictions: rows of `tables.PROGRESSION_PREDICTIONS`, of one or more protocols and cohorts.
+    """
+    panels = _by_grid(predictions)
+    figure, all_axes = drawing.panels(len(panels), height=4.4)
+    measured, predicted = predictions["days"] / DAYS_PER_MONTH, predictions["Predicted_Progression_Timeline"]
+    limits = min(-0.15, 1.2 * predicted.min()), 1.2 * max([2.0, *measured, *predicted, *predictions["Upper"].dropna()])
+    for axes, ((protocol, cohort), rows) in zip(all_axes, panels.items(), strict=True):
+        axes.set_title(_grid_title(protocol, cohort), loc="left", fontsize=10)
+        axes.plot([0, limits[1]], [0, limits[1]], color=GREY, linestyle="--", linewidth=1, zorder=1, label="perfect")
+        _draw_patients(axes, rows, GREY if protocol == LEAKING_PROTOCOL else BLUE)
+        _month_axes(axes, limits)
+        drawing.mark_leak(axes, protocol)
+        axes.legend(frameon=False, loc="upper left", fontsize=8)
+    return drawing.titled(figure, "Months to progression")
+
+
+def _draw_patients(axes: Axes, rows: pd.DataFrame, colour: str) -> None:
+    months = rows["days"] / DAYS_PER_MONTH
+    axes.scatter(months, rows["Predicted_Progression_Timeline"], s=7, color=colour, alpha=0.45, label="series")
+    columns = ["days", "Predicted_Progression_Timeline", "Lower", "Upper"]
+    patients = rows.groupby(["PatientID", "date"])[columns].mean()
+    predicted = patients["Predicted_Progression_Timeline"]
+    bars = np.stack([predicted - patients["Lower"], patients["Upper"] - predicted]).clip(min=0)
+    style: dict[str, Any] = {"fmt": "o", "color": colour, "markerfacecolor": "white", "elinewidth": 1, "capsize": 2}
+    axes.errorbar(
+        patients["days"] / DAYS_PER_MONTH, predicted, yerr=bars, label="patient, prediction interval", **style
+    )
+
+
+def _month_axes(axes: Axes, limits: tuple[float, float]) -> None:
+    ticks = [tick for tick in (-12, -6, -3, -1, 0, 1, 2, 3, 6, 12, 24, 48, 96) if limits[0] <= tick <= limits[1]]
+    axes.set_xscale("symlog", linthresh=1.0, linscale=0.6)
+    axes.set_yscale("symlog", linthresh=1.0, linscale=0.6)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(ticks, [str(tick) for tick in ticks])
+        axis.set_ticks([], minor=True)
+    axes.set_xlim(-0.15, limits[1])
+    axes.set_ylim(*limits)
+    axes.set_xlabel("Measured months")
+    axes.set_ylabel("Predicted months")
+
+
+def errors_beside_baselines(
+    progression: Mapping[str, Any],
+    *,
+    metric: str = "mae",
+    level: str = "patient",
+    label: str = "Mean absolute error (months)",
+) -> Figure:
+    """The error of the progression model beside its baselines, a panel for each protocol and cohort.
+
+    Args:
+        progression: `metrics.json`'s part: protocol -> cohort -> level -> metric, and baselines -> name -> metric. An
+            empty cohort has no level and no panel.
+        metric: one in months.
+        level: "series" or "patient".
+        label: of the axis, with the unit.
+    """
+    panels = {
+        (protocol, _grid_title(protocol, cohort)): levels[level]
+        for protocol, cohorts in progression.items()
+        for cohort, levels in cohorts.items()
+        if level in levels
+    }
+    return drawing.beside_baselines(panels, metric, label=label, title="Progression model beside its baselines")
+
+
+def _by_grid(rows: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
+    panels = {(str(protocol), str(cohort)): part for (protocol, cohort), part in rows.groupby(["Protocol", "Cohort"])}
+    return dict(sorted(panels.items(), key=lambda panel: (panel[0][0] == LEAKING_PROTOCOL, panel[0])))
+
+
+def _grid_title(protocol: str, cohort: str) -> str:
+    return f"protocol: {protocol}, cohort: {cohort}"
