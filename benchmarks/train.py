@@ -37,6 +37,8 @@ def main() -> None:
     words.add_argument("--batch", type=int, default=32)
     words.add_argument("--rounds", type=int, default=2)
     words.add_argument("--device", default="cpu")
+    words.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    words.add_argument("--compile", action="store_true", help="torch.compile the network")
     words.add_argument("--cores", type=int, default=multiprocessing.cpu_count())
     words.add_argument("--folder", type=Path, help="where to work")
     words.add_argument("--json", type=Path, help="write the figures there")
@@ -77,8 +79,10 @@ class Step:
         from tumorprog.models import grader
 
         torch.set_num_threads(parsed.cores)
-        self.device = parsed.device
+        self.device, self.precision = parsed.device, parsed.precision
         self.model = grader.build("none", seed=0).to(self.device, memory_format=torch.channels_last)
+        if parsed.compile:
+            self.model.compile()
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=1e-4)
 
     def images_a_second(self, batches: Batches) -> float:
@@ -91,12 +95,10 @@ class Step:
     def _epoch(self, batches: Batches) -> int:
         import torch
 
-        from tumorprog.training import train_epoch
+        from tumorprog.training import Criterion, train_epoch
 
-        weights = torch.ones(3)
-        tally = train_epoch(
-            self.model, batches, optimiser=self.optimiser, class_weights=weights, device=self.device, epoch=1
-        )
+        criterion = Criterion(class_weights=torch.ones(3), device=self.device, precision=self.precision)
+        tally = train_epoch(self.model, batches, optimiser=self.optimiser, criterion=criterion, epoch=1)
         return tally.count
 
 
@@ -114,7 +116,7 @@ def ours(folder: Path, parsed: argparse.Namespace) -> Feed:
     """The shards of `tumorprog slices`, through the stage's own stream."""
     from tumorprog import run, tables
     from tumorprog.settings import Settings, with_values
-    from tumorprog.stages import streaming, train_grader
+    from tumorprog.stages import grader_training, streaming
 
     chosen = {
         "archive.grading": str(folder / "archive"),
@@ -124,10 +126,11 @@ def ours(folder: Path, parsed: argparse.Namespace) -> Feed:
     stages = [run.stage_named(name) for name in ("catalogue", "slices")]
     run.run_stages(folder / "run", with_values(Settings(), chosen), stages)
     shards, wanted = tables.shards(folder / "run" / "slices"), np.ones(parsed.slices, bool)
+    labels = np.arange(parsed.slices) % 3
 
     def epoch(seed: int) -> Batches:
-        rows = streaming.read_rows(shards, ["slice", "grade", "image"], wanted=wanted)
-        return train_grader.shuffled(rows, batch_size=parsed.batch, seed=seed)
+        rows = streaming.read_rows(shards, ["slice", "image"], wanted=wanted)
+        return grader_training.shuffled(rows, labels, batch_size=parsed.batch, seed=seed)
 
     return epoch
 

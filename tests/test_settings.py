@@ -18,6 +18,13 @@ def test_a_change_is_checked_like_any_value():
         with_values(Settings(), {"grader.epochs": 0})
 
 
+def test_what_cannot_be_shared_out_or_parted_is_refused():
+    with pytest.raises(SettingsError, match=r"grader\.batch_size is 65; .* multiple of grader\.workers \(2\)"):
+        with_values(Settings(), {"grader.batch_size": 65, "grader.workers": 2})
+    with pytest.raises(SettingsError, match=r"grader\.folds.* 2 or more"):
+        with_values(Settings(), {"grader.folds": 1})
+
+
 def test_a_wrong_name_is_refused_with_the_nearest_right_one():
     with pytest.raises(SettingsError, match=r"did you mean progression\.learning_rate"):
         check_name("progression.learningrate")

@@ -18,6 +18,7 @@ from tumorprog.models.grader import normalise
 from tumorprog.models.progression import predict_months
 from tumorprog.settings import Progression
 from tumorprog.training import (
+    Criterion,
     EarlyStopping,
     SeriesPart,
     Tally,
@@ -52,7 +53,7 @@ def batches_of(size, images, labels):
 
 def train(model, batches, *, lr=0.1, weights=WEIGHTS, epoch=1):
     optimiser = torch.optim.SGD(model.parameters(), lr=lr)
-    return train_epoch(model, batches, optimiser=optimiser, class_weights=weights, device="cpu", epoch=epoch)
+    return train_epoch(model, batches, optimiser=optimiser, criterion=Criterion(class_weights=weights), epoch=epoch)
 
 
 # ---- Tally
@@ -106,7 +107,8 @@ def test_evaluation_is_torchs_cross_entropy_whatever_the_batches():
     model, (images, labels) = small_net(norm=True), separable(50)
     weights = class_weights(labels.bincount(minlength=3).tolist())
     results = [
-        evaluate(model, batches_of(size, images, labels), class_weights=weights, device="cpu") for size in (50, 7)
+        evaluate(model, batches_of(size, images, labels), criterion=Criterion(class_weights=weights))
+        for size in (50, 7)
     ]
     with torch.no_grad():
         logits = model.eval()(normalise(images))
@@ -121,7 +123,7 @@ def test_evaluation_changes_nothing_and_takes_labels_of_any_integer_type():
     model, (images, labels) = small_net(norm=True), separable(9)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     results = [
-        evaluate(model, [(images, labels.to(kind))], class_weights=WEIGHTS, device="cpu")
+        evaluate(model, [(images, labels.to(kind))], criterion=Criterion(class_weights=WEIGHTS))
         for kind in (torch.int64, torch.int32, torch.uint8)
     ]
     assert results[0] == results[1] == results[2]
@@ -146,13 +148,31 @@ def test_a_step_is_that_of_torchs_weighted_sum_over_the_samples():
 def test_separable_images_are_learned():
     model, (images, labels) = small_net(norm=True), separable(96)
     optimiser = torch.optim.Adam(model.parameters(), lr=0.03)
-    settings = {"class_weights": torch.ones(3), "device": "cpu"}
+    criterion = Criterion(class_weights=torch.ones(3))
     tallies = [
-        train_epoch(model, batches_of(16, images, labels), optimiser=optimiser, epoch=epoch, **settings)
+        train_epoch(model, batches_of(16, images, labels), optimiser=optimiser, epoch=epoch, criterion=criterion)
         for epoch in range(1, 9)
     ]
     assert tallies[-1].mean_loss < 0.5 * tallies[0].mean_loss
-    assert evaluate(model, [separable(60, seed=1)], **settings).accuracy > 95
+    assert evaluate(model, [separable(60, seed=1)], criterion=criterion).accuracy > 95
+
+
+def test_bfloat16_changes_the_arithmetic_and_leaves_weights_and_losses_float32():
+    model, (images, labels) = small_net(norm=True), separable(48)
+    exact, rough = (
+        evaluate(model, [(images, labels)], criterion=Criterion(class_weights=WEIGHTS, precision=precision))
+        for precision in ("float32", "bfloat16")
+    )
+    assert rough.loss_sum != exact.loss_sum
+    assert rough.loss_sum == pytest.approx(exact.loss_sum, rel=0.02)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    criterion = Criterion(class_weights=WEIGHTS, precision="bfloat16")
+    loss_sum, _ = criterion(model, images, labels)
+    assert loss_sum.dtype == torch.float32
+    train_epoch(model, [(images, labels)], optimiser=optimiser, criterion=criterion, epoch=1)
+    assert {tensor.dtype for tensor in [*model.parameters(), *(one.grad for one in model.parameters())]} == {
+        torch.float32
+    }
 
 
 def test_renaming_the_classes_changes_no_loss():
@@ -219,7 +239,7 @@ def _worker(rank, folder):
     normed = DistributedDataParallel(small_net(norm=True))
     train(normed, batches_of(4, images[rank::2], labels[rank::2]))
     mine = batches_of(8, images[:24], labels[:24]) if rank == 0 else batches_of(8, images[24:], labels[24:])
-    judged = evaluate(normed, mine, class_weights=WEIGHTS, device="cpu").all_reduce()
+    judged = evaluate(normed, mine, criterion=Criterion(class_weights=WEIGHTS)).all_reduce()
     states = {"plain": plain.module.state_dict(), "normed": normed.module.state_dict()}
     torch.save({"tally": asdict(tally), "judged": asdict(judged), **states}, folder / f"{rank}.pt")
     distributed.destroy_process_group()
@@ -253,7 +273,7 @@ def test_workers_with_different_numbers_of_batches_judge_one_model_exactly(two_w
     for worker in two_workers:
         model = small_net(norm=True)
         model.load_state_dict(worker["normed"])
-        expected = evaluate(model, [(images, labels)], class_weights=WEIGHTS, device="cpu")
+        expected = evaluate(model, [(images, labels)], criterion=Criterion(class_weights=WEIGHTS))
         assert worker["judged"] == pytest.approx(asdict(expected), rel=1e-5)
         assert expected.count == 32
 

@@ -28,8 +28,9 @@ ALIASES = {
     "--grading": "--archive.grading",
     "--grades": "--archive.grades",
     "--progression": "--archive.progression",
+    "--folds": "--grader.folds",
 }
-"""The three things a user always names, without their group."""
+"""What a user names most, without its group."""
 
 PATHS = ("archive.grading", "archive.grades", "archive.progression", "grader.split")
 """Settings that are made absolute, so that config.yaml means the same from any folder."""

@@ -92,8 +92,16 @@ class Grader:
     """What the learning rate is multiplied by."""
     augment: bool = False
     """Whether training slices are flipped, turned and brightened a little at random; off, as in the paper."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the arithmetic in training; bfloat16 is about twice as fast on a GPU with tensor cores."""
+    compile: bool = False
+    """Whether torch.compile makes kernels for this network first: minutes at the start, faster epochs on a GPU."""
     split: str = ""
     """A CSV with columns patient and side (train, validation, test) instead of a drawn split."""
+    folds: int = 0
+    """Trainings of a cross-validation by patients beside the split's own, side by side; 0 for none. Also: --folds K."""
+    null_control: bool = False
+    """Whether to train once more with the grades shuffled between patients: what is then learned is leaked."""
     workers: int = 1
     """Ray Train workers; 0 trains in the calling process (Ray Train's local mode), quicker for small runs."""
     gpu: bool = False
@@ -107,6 +115,12 @@ class Grader:
         _at_least("grader.step_epochs", self.step_epochs, 1)
         _above("grader.step_factor", self.step_factor, 0)
         _at_least("grader.workers", self.workers, 0)
+        if self.workers and self.batch_size % self.workers:
+            raise SettingsError(
+                f"grader.batch_size is {self.batch_size}; it must be a multiple of grader.workers ({self.workers})"
+            )
+        if self.folds:
+            _at_least("grader.folds, if not 0,", self.folds, 2)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,6 +117,9 @@ GRADER_PREDICTIONS = pa.schema(
     + [pa.field(f"p{grade}", pa.float32()) for grade in GRADES]
 )
 
+FOLD_PREDICTIONS = GRADER_PREDICTIONS.append(pa.field("fold", _INT))
+"""Of the test part of each fold; from 1."""
+
 FEATURES = pa.schema(
     {
         "PatientID": _TEXT,

@@ -7,6 +7,7 @@ import copy
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -154,13 +155,39 @@ def augmented(images: torch.Tensor, *, generator: torch.Generator) -> torch.Tens
     return (turned * factor[:, None, None]).round().clamp(0, 255).to(torch.uint8)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Criterion:
+    """How batches are judged: cross-entropy weighted by class, on a device, in a precision.
+
+    Attributes:
+        class_weights: (3,) float32, of the training part.
+        device: where to compute; the model must be there.
+        precision: of the network's arithmetic; in bfloat16 the weights, their gradients and the loss stay float32.
+    """
+
+    class_weights: torch.Tensor
+    device: torch.device | str = "cpu"
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    def __call__(
+        self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The sums over a batch of the weighted losses and of the samples whose most probable class is theirs."""
+        images, labels = images.to(self.device), labels.to(self.device)
+        kind = torch.device(self.device).type
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
+            logits = model(normalise(images))
+        weights = self.class_weights.to(self.device)
+        loss_sum = cross_entropy(logits.float(), labels.long(), weight=weights, reduction="sum")
+        return loss_sum, (logits.argmax(dim=1) == labels).sum()
+
+
 def train_epoch(
     model: nn.Module,
     batches: Iterable[Batch],
     *,
     optimiser: torch.optim.Optimizer,
-    class_weights: torch.Tensor,
-    device: torch.device | str,
+    criterion: Criterion,
     epoch: int,
 ) -> Tally:
     """One pass over the training batches, a step each; leaves the model in training mode.
@@ -177,8 +204,7 @@ def train_epoch(
         model: on the device; may be wrapped in DistributedDataParallel.
         batches: none empty.
         optimiser: of the model's parameters.
-        class_weights: (3,) float32.
-        device: where to compute.
+        criterion: how the batches are judged.
         epoch: named in the error.
 
     Returns:
@@ -187,11 +213,10 @@ def train_epoch(
     Raises:
         TumorprogError: if a loss is not finite; the step is not taken.
     """
-    weights = class_weights.to(device)
     tally = Tally()
     for number, (images, labels) in enumerate(batches, start=1):
         _set_training(model, len(labels))
-        loss_sum, correct = _judge(model, images.to(device), labels.to(device), weights=weights)
+        loss_sum, correct = criterion(model, images, labels)
         optimiser.zero_grad()
         (loss_sum / len(labels)).backward()
         # One wait for the GPU a batch, after the backward pass is queued and before the step.
@@ -206,9 +231,7 @@ def train_epoch(
     return tally
 
 
-def evaluate(
-    model: nn.Module, batches: Iterable[Batch], *, class_weights: torch.Tensor, device: torch.device | str
-) -> Tally:
+def evaluate(model: nn.Module, batches: Iterable[Batch], *, criterion: Criterion) -> Tally:
     """Loss and hits without learning; leaves the model in evaluation mode.
 
     Workers may bring different numbers of batches, also none: the wrapper of distributed training, which talks at every
@@ -218,8 +241,7 @@ def evaluate(
     Args:
         model: on the device; may be wrapped in DistributedDataParallel.
         batches: none empty.
-        class_weights: (3,) float32, the training part's.
-        device: where to compute.
+        criterion: how the batches are judged.
 
     Returns:
         This worker's sums; `all_reduce` gives those of all.
@@ -229,12 +251,10 @@ def evaluate(
         for buffer in model.buffers():
             distributed.broadcast(buffer, src=0)
     model.eval()
-    weights = class_weights.to(device)
     tally = Tally()
     with torch.inference_mode():
         for images, labels in batches:
-            sums = _judge(model, images.to(device), labels.to(device), weights=weights)
-            loss_sum, hits = torch.stack(sums).tolist()
+            loss_sum, hits = torch.stack(criterion(model, images, labels)).tolist()
             tally.add(loss_sum, int(hits), len(labels))
     return tally
 
@@ -309,14 +329,6 @@ def _set_training(model: nn.Module, num_samples: int) -> None:
         for layer in model.modules():
             if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
                 layer.eval()
-
-
-def _judge(
-    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, weights: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    logits = model(normalise(images))
-    loss_sum = cross_entropy(logits, labels.long(), weight=weights, reduction="sum")
-    return loss_sum, (logits.argmax(dim=1) == labels).sum()
 
 
 def _new_progression(hidden: int, seed: int) -> ProgressionLSTM:

@@ -40,6 +40,52 @@ def test_too_few_patients_of_a_grade_are_named():
         splits.split_patients(patients([5, 2, 5]), seed=0)
 
 
+@given(counts=st.lists(st.integers(5, 40), min_size=3, max_size=3), folds=st.integers(2, 5), seed=st.integers(0, 99))
+def test_in_all_folds_together_each_patient_is_tested_once(counts, folds, seed):
+    who = patients(counts)
+    split = splits.cross_validation(who, folds=folds, seed=seed)
+    assert sorted(split.loc[split["side"] == "test", "patient"]) == sorted(who.index)
+    for _, fold in split.groupby("fold"):
+        assert sorted(fold["patient"]) == sorted(who.index)
+        table = pd.crosstab(who.loc[fold["patient"]].to_numpy(), fold["side"].to_numpy())
+        assert (table[list(splits.SIDES)] >= 1).all().all()
+        # each grade in each fold alike, up to the one that does not divide
+        assert (abs(table["test"] - np.array(counts) / folds) < 1).all()
+
+
+def test_folds_do_not_depend_on_the_order_of_the_patients_and_do_on_the_seed():
+    who = patients([10, 12, 9])
+    shuffled = who.sample(frac=1, random_state=1)
+    one, other, third = (
+        splits.cross_validation(some, folds=3, seed=seed) for some, seed in ((who, 3), (shuffled, 3), (who, 4))
+    )
+    pd.testing.assert_frame_equal(one, other)
+    assert not one.equals(third)
+
+
+@pytest.mark.parametrize(("counts", "folds"), [([5, 4, 5], 5), ([3, 5, 5], 2)])
+def test_too_few_patients_for_the_folds_are_named(counts, folds):
+    with pytest.raises(InputError, match=rf"grade \d has [34] patients, too few for {folds} folds.*--grader\.folds"):
+        splits.cross_validation(patients(counts), folds=folds, seed=0)
+
+
+@pytest.mark.parametrize(("count", "workers", "out"), [(7, 0, 0), (7, 1, 0), (7, 2, 1), (8, 2, 0), (11, 4, 3)])
+def test_so_few_slices_are_left_out_that_the_workers_get_as_many_each(count, workers, out):
+    numbers = np.arange(100, 100 + count)
+    left = splits.left_out(numbers, workers=workers, seed=0)
+    assert len(set(left)) == out
+    assert set(left) <= set(numbers)
+
+
+def test_shuffled_grades_stay_one_for_a_patient_and_as_many_of_each():
+    names = pd.Series(np.repeat([f"P{number}" for number in range(30)], np.arange(1, 31)))
+    grades = pd.Series(np.repeat(np.tile([2, 3, 4], 10), np.arange(1, 31)))
+    drawn = pd.Series(splits.shuffled_between_patients(names, grades, seed=0))
+    assert (drawn.groupby(names).nunique() == 1).all()
+    assert drawn.groupby(names).first().value_counts().to_dict() == {2: 10, 3: 10, 4: 10}
+    assert (drawn.groupby(names).first() != grades.groupby(names).first()).sum() > 10
+
+
 def test_the_papers_split_is_80_10_10_of_the_slices():
     sides = splits.split_slices(1000, seed=0)
     assert [int((sides == side).sum()) for side in splits.SIDES] == [800, 100, 100]

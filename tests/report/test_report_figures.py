@@ -24,6 +24,10 @@ def level():
     return pd.DataFrame({"grade": [2, 2, 3, 4, 4, 4], "predicted": [2, 3, 3, 4, 4, 2]})
 
 
+def levels():
+    return {"slice": level(), "patient": level().iloc[:3]}
+
+
 def bins():
     return pd.DataFrame(
         {"lower": [0.4, 0.6], "upper": [0.5, 0.7], "count": [3, 4], "confidence": [0.45, 0.66], "accuracy": [0.3, 0.7]}
@@ -99,10 +103,10 @@ def square():
 DRAWN = {
     "learning_curves": lambda: grader_figures.learning_curves(history()),
     "learning_curves_nothing_saved": lambda: grader_figures.learning_curves(history(saved=[False] * 4)),
-    "confusion": lambda: grader_figures.confusion(level(), "Test"),
-    "confusion_of_nobody": lambda: grader_figures.confusion(level().iloc[:0], "Test"),
-    "reliability": lambda: grader_figures.reliability(bins(), "Test"),
-    "reliability_of_nobody": lambda: grader_figures.reliability(bins().iloc[:0], "Test"),
+    "confusion": lambda: grader_figures.confusion(levels(), "Test"),
+    "confusion_of_nobody": lambda: grader_figures.confusion({"slice": level().iloc[:0]}, "Test"),
+    "reliability": lambda: grader_figures.reliability({"slice": bins(), "patient": bins()}, "Test"),
+    "reliability_of_nobody": lambda: grader_figures.reliability({"slice": bins().iloc[:0]}, "Test"),
     "progression_curves": lambda: progression_figures.progression_curves(losses()),
     "progression_curves_of_nobody": lambda: progression_figures.progression_curves(losses().iloc[:0]),
     "months_scatter": lambda: progression_figures.months_scatter(months()),
@@ -140,7 +144,7 @@ def test_the_same_figure_is_the_same_bytes():
 
 def test_drawing_leaves_matplotlibs_global_state_alone():
     before = dict(mpl.rcParams)
-    drawing.png(grader_figures.confusion(level(), "Test"))
+    drawing.png(grader_figures.confusion(levels(), "Test"))
     progression_figures.months_scatter(months())
     assert dict(mpl.rcParams) == before
 
@@ -150,7 +154,7 @@ def texts(axes):
 
 
 def test_the_confusion_matrix_shows_the_counts_of_each_true_grade_in_its_row():
-    (axes,) = grader_figures.confusion(level(), "Test").axes
+    axes, _ = grader_figures.confusion(levels(), "Test").axes
     counts = [text.split("\n")[0] for text in texts(axes)]
     assert counts == ["1", "1", "0", "0", "1", "0", "1", "0", "2"]
     assert "67%" in texts(axes)[-1]
@@ -166,8 +170,8 @@ def test_a_leaking_protocol_is_marked_in_every_figure_that_can_hold_one():
         assert marked
     for figure in (
         grader_figures.learning_curves(history(), leaks=True),
-        grader_figures.confusion(level(), "Test", leaks=True),
-        grader_figures.reliability(bins(), "Test", leaks=True),
+        grader_figures.confusion(levels(), "Test", leaks=True),
+        grader_figures.reliability({"slice": bins(), "patient": bins()}, "Test", leaks=True),
         grader_figures.group_bars(groups(), "By institution", leaks=True),
     ):
         assert "leaks" in figure.get_suptitle()

@@ -13,7 +13,7 @@ from tumorprog import tables
 from tumorprog.cohort import splits
 from tumorprog.evaluation import metrics
 from tumorprog.models import grader
-from tumorprog.training import class_weights, train_epoch
+from tumorprog.training import Criterion, class_weights, train_epoch
 
 PATIENTS, SLICES_EACH, SIDE, EPOCHS, DRAWS = 30, 8, 32, 6, 3
 CHANCE = 1 / len(tables.GRADES)
@@ -65,7 +65,7 @@ def balanced_accuracy(protocol, seed):
     for epoch in range(EPOCHS):
         order = np.random.default_rng([seed, epoch]).permutation(train)
         batches = [(torch.from_numpy(images[rows]), labels[rows]) for rows in np.array_split(order, len(order) // 24)]
-        train_epoch(model, batches, optimiser=optimiser, class_weights=weights, device="cpu", epoch=epoch)
+        train_epoch(model, batches, optimiser=optimiser, criterion=Criterion(class_weights=weights), epoch=epoch)
     test = known[known["side"] == "test"]
     told = grader.probabilities(model, images[test.index], device="cpu")
     predictions = test.assign(**{f"p{grade}": told[:, column] for column, grade in enumerate(tables.GRADES)})

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn.model_selection import StratifiedKFold
 
 from tumorprog import tables
 from tumorprog.errors import InputError, LeakError
@@ -72,6 +73,57 @@ def split_patients(patients: pd.Series, *, seed: int) -> pd.Series:
     return sides
 
 
+def cross_validation(patients: pd.Series, *, folds: int, seed: int) -> pd.DataFrame:
+    """Parts the patients of each grade into folds; each fold tests one part, and a tenth of the others watch.
+
+    Args:
+        patients: values are grades, index PatientID; the order does not matter.
+        folds: how many, 2 or more.
+        seed: of the draws.
+
+    Returns:
+        Columns fold (from 1), patient and side: in each fold all patients once, in all folds together each patient
+        once on the test side. Each grade has at least one patient on each side of each fold.
+
+    Raises:
+        InputError: if a grade has too few patients.
+    """
+    ordered = patients.sort_index()
+    for grade, count in ordered.value_counts().sort_index().items():
+        if count < folds or count - -(-count // folds) < 2:
+            raise InputError(
+                f"grade {grade} has {count} patients, too few for {folds} folds: each needs one to test, one to watch "
+                f"and one to learn from; take fewer (--grader.folds), or add patients"
+            )
+    drawn = StratifiedKFold(folds, shuffle=True, random_state=seed).split(ordered, ordered)
+    parts = []
+    for fold, (others, test) in enumerate(drawn, start=1):
+        sides = pd.Series("train", index=ordered.index, dtype=object)
+        sides.iloc[test] = "test"
+        rest = ordered.iloc[others]
+        generator = np.random.default_rng([seed, fold])
+        for grade in sorted(ordered.unique()):
+            members = rest.index[rest == grade].to_numpy(object)
+            watching = max(1, round(_SHARE * int((ordered == grade).sum())))
+            sides[generator.permutation(members)[:watching]] = "validation"
+        parts.append(pd.DataFrame({"fold": fold, "patient": sides.index, "side": sides.to_numpy()}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def left_out(slices: np.ndarray, *, workers: int, seed: int) -> np.ndarray:
+    """Which training slices are left out so that every worker gets as many: fewer than there are workers.
+
+    Args:
+        slices: (N,) their numbers.
+        workers: which take equal parts; 0 and 1 leave none out.
+        seed: of the choice.
+
+    Returns:
+        (N modulo workers,) numbers.
+    """
+    return np.random.default_rng(seed).choice(slices, len(slices) % max(1, workers), replace=False)
+
+
 def split_slices(count: int, *, seed: int) -> np.ndarray:
     """The paper's split: slices at random, 80 / 10 / 10, whoever's they are. It leaks.
 
@@ -117,6 +169,22 @@ def read_split(path: Path, patients: list[str]) -> pd.Series:
 def _named(patients: list[str]) -> str:
     shown = ", ".join(patients[:3]) + (f" and {len(patients) - 3} more" if len(patients) > 3 else "")
     return f"{shown} {'is' if len(patients) == 1 else 'are'}"
+
+
+def shuffled_between_patients(patients: pd.Series, targets: pd.Series, *, seed: int) -> np.ndarray:
+    """The null control's targets: each patient gets those of another drawn patient, so that nothing can be learned.
+
+    Args:
+        patients: (N,) patient of each row.
+        targets: (N,) one value for all rows of a patient.
+        seed: of the draw.
+
+    Returns:
+        (N,) targets, again one for all rows of a patient; as many patients have each value as before.
+    """
+    by_patient = targets.groupby(patients.to_numpy()).first()
+    drawn = pd.Series(np.random.default_rng(seed).permutation(by_patient.to_numpy()), index=by_patient.index)
+    return patients.map(drawn).to_numpy()
 
 
 def leaks(slices: pd.DataFrame) -> pd.DataFrame:

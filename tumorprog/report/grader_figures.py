@@ -42,27 +42,29 @@ def learning_curves(history: pd.DataFrame, *, leaks: bool = False) -> Figure:
     return drawing.titled(figure, "Training of the grader", leaks=leaks)
 
 
-def confusion(level: pd.DataFrame, title: str, *, leaks: bool = False) -> Figure:
-    """Counts of true against predicted grades, shaded by the share of each true grade.
+def confusion(levels: Mapping[str, pd.DataFrame], title: str, *, leaks: bool = False) -> Figure:
+    """Counts of true against predicted grades at each level, shaded by the share of each true grade.
 
     Args:
-        level: has columns grade and predicted, as from `evaluation.metrics.grader_levels`.
-        title: names the level and the side.
+        levels: tables with the columns grade and predicted, as from `evaluation.metrics.grader_levels`.
+        title: names the side.
         leaks: whether patients stand on several sides.
     """
-    counts = np.array([[_count(level, truth, predicted) for predicted in GRADES] for truth in GRADES])
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, (axes,) = drawing.canvas(4.6, 1, 1, width=5.6)
-    axes.grid(visible=False)
-    axes.imshow(shares, cmap=drawing.SHADES, vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(counts):
-        share = shares[row, column]
-        colour = "white" if share > 0.85 else INK
-        axes.text(column, row, f"{count:,}\n{share:.0%}", ha="center", va="center", color=colour, fontsize=12)
-    axes.set_xticks(range(len(GRADES)), [str(grade) for grade in GRADES])
-    axes.set_yticks(range(len(GRADES)), [f"{grade}\nn = {total:,}" for grade, total in _totals(counts)])
-    axes.set_xlabel("Predicted grade")
-    axes.set_ylabel("True grade")
+    figure, all_axes = drawing.canvas(3.6, 1, max(len(levels), 1))
+    for axes, (name, level) in zip(all_axes, levels.items(), strict=False):
+        counts = np.array([[_count(level, truth, predicted) for predicted in GRADES] for truth in GRADES])
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        axes.grid(visible=False)
+        axes.imshow(shares, cmap=drawing.SHADES, vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(counts):
+            share = shares[row, column]
+            colour = "white" if share > 0.85 else INK
+            axes.text(column, row, f"{count:,}\n{share:.0%}", ha="center", va="center", color=colour)
+        axes.set_title(f"per {name}", fontsize=10)
+        axes.set_xticks(range(len(GRADES)), [str(grade) for grade in GRADES])
+        axes.set_yticks(range(len(GRADES)), [f"{grade}\nn = {total:,}" for grade, total in _totals(counts)])
+        axes.set_xlabel("Predicted grade")
+        axes.set_ylabel("True grade")
     return drawing.titled(figure, title, leaks=leaks)
 
 
@@ -74,25 +76,29 @@ def _totals(counts: np.ndarray) -> list[tuple[int, int]]:
     return list(zip(GRADES, counts.sum(axis=1).tolist(), strict=True))
 
 
-def reliability(bins: pd.DataFrame, title: str, *, leaks: bool = False) -> Figure:
-    """How often the grader is right at each confidence, above how many rows have that confidence.
+def reliability(bins: Mapping[str, pd.DataFrame], title: str, *, leaks: bool = False) -> Figure:
+    """How often the grader is right at each confidence, above how many rows have that confidence, for each level.
 
     Args:
-        bins: from `evaluation.metrics.reliability_bins`.
-        title: names the level and the side.
+        bins: from `evaluation.metrics.reliability_bins`, by the name of the level.
+        title: names the side.
         leaks: whether patients stand on several sides.
     """
-    figure, (axes, counts) = drawing.canvas(5.2, 2, 1, width=5.6, sharex=True, height_ratios=(3, 1))
-    widths = (bins["upper"] - bins["lower"]).to_numpy()
-    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="perfectly calibrated")
-    axes.plot(bins["confidence"], bins["accuracy"], color=BLUE, marker="o", label="grader")
-    counts.bar(bins["lower"], bins["count"], width=widths, align="edge", color=SKY, edgecolor="white")
-    axes.set_ylim(-0.02, 1.02)
-    axes.set_ylabel("Share that is right")
-    axes.legend(frameon=False, loc="upper left")
-    counts.set_xlim(0, 1)
-    counts.set_ylabel("Rows")
-    counts.set_xlabel("Confidence (highest probability)")
+    columns = max(len(bins), 1)
+    figure, all_axes = drawing.canvas(4.4, 2, columns, sharex=True, height_ratios=(3, 1))
+    for axes, counts, (name, level) in zip(all_axes[:columns], all_axes[columns:], bins.items(), strict=False):
+        axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="perfectly calibrated")
+        axes.plot(level["confidence"], level["accuracy"], color=BLUE, marker="o", label="grader")
+        widths = (level["upper"] - level["lower"]).to_numpy()
+        counts.bar(level["lower"], level["count"], width=widths, align="edge", color=SKY, edgecolor="white")
+        axes.set_title(f"per {name}", fontsize=10)
+        axes.set_ylim(-0.02, 1.02)
+        counts.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+        counts.set_xlim(0, 1)
+        counts.set_xlabel("Confidence (highest probability)")
+    all_axes[0].set_ylabel("Share that is right")
+    all_axes[0].legend(frameon=False, loc="upper left")
+    all_axes[columns].set_ylabel("Rows")
     return drawing.titled(figure, title, leaks=leaks)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from tumorprog.report import grader_figures
-from tumorprog.report.drawing import picture
+from tumorprog.report.drawing import LEAKING_PROTOCOL, picture
 from tumorprog.report.page import Picture, Section, Table
 
 LEVELS = ("slice", "series", "patient")
@@ -24,84 +24,93 @@ _METRICS = {
 """What is shown of the grader, and the title of its column."""
 
 
+NULL_CONTROL = "null control"
+"""Among the baselines: the same training with the grades shuffled between patients."""
+_BESIDE = {
+    False: "Balanced accuracy beside what knows no image.",
+    True: "Balanced accuracy beside what knows no image, and beside the null control: the same training with grades "
+    "shuffled between patients, judged by them. Nothing can be learned there; what it is above chance is leaked.",
+}
+_TITLES = {
+    "patient": "The grader, on unseen patients",
+    "folds": "The grader, each patient unseen in turn",
+    "paper": "The grader, on slices of patients it has seen (leaks)",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What there is to show of one protocol's grader.
+    """What there is to show of the grader under one protocol, or of its cross-validation.
 
     Attributes:
-        history: rows of `tables.HISTORY`.
-        levels: the test part at each level, from `evaluation.metrics.grader_levels`.
-        bins: of confidence, from `evaluation.metrics.reliability_bins`, of the test slices.
+        folder: in the run directory, of its files.
+        levels: what was tested at each level, from `evaluation.metrics.grader_levels`.
+        bins: of confidence at each level, from `evaluation.metrics.reliability_bins`.
         groups: from `evaluation.metrics.by_group`, by column.
-        leaks: rows of leaks.csv.
         initial_weights: what training started from.
+        history: rows of `tables.HISTORY`; none of a cross-validation.
+        leaks: rows of leaks.csv.
         examples: of `grader_figures.evidence_panel`.
     """
 
-    history: pd.DataFrame
+    folder: str
     levels: Mapping[str, pd.DataFrame]
-    bins: pd.DataFrame
+    bins: Mapping[str, pd.DataFrame]
     groups: Mapping[str, Mapping[str, Any]]
-    leaks: pd.DataFrame
     initial_weights: str
+    history: pd.DataFrame
+    leaks: pd.DataFrame
     examples: Sequence[Mapping[str, Any]]
 
 
 def sections(metrics: Mapping[str, Any], evidence: Mapping[str, Evidence]) -> list[Section]:
-    """A section for each protocol.
+    """A section for each protocol, and one for the cross-validation.
 
     Args:
         metrics: `metrics.json`'s part `grader`.
-        evidence: by protocol.
+        evidence: by protocol, or "folds".
     """
     return [_section(protocol, metrics[protocol], shown) for protocol, shown in evidence.items()]
 
 
 def _section(protocol: str, metrics: Mapping[str, Any], shown: Evidence) -> Section:
-    leaks = protocol == "paper"
-    folder = "grader" if not leaks else "grader (paper protocol)"
+    leaks = protocol == LEAKING_PROTOCOL
     return Section(
         id=f"grader-{protocol}",
-        title="The grader, on slices of patients it has seen (leaks)" if leaks else "The grader, on unseen patients",
+        title=_TITLES[protocol],
         paragraphs=[_words(protocol, shown)],
         tables=[_table(metrics, leaks=leaks)],
         pictures=[
             picture(
                 f"grader-{protocol}-baselines",
                 grader_figures.grader_beside_baselines({protocol: metrics}, level="slice" if leaks else "patient"),
-                caption="Balanced accuracy beside what knows no image.",
-                alt="Bars of balanced accuracy of the model, the majority class and the institution.",
+                caption=_BESIDE[NULL_CONTROL in metrics["patient"]["baselines"]],
+                alt="Bars of balanced accuracy of the model and of what it must beat.",
                 source="metrics.json",
             ),
-            picture(
-                f"grader-{protocol}-history",
-                grader_figures.learning_curves(shown.history, leaks=leaks),
-                caption="Losses and accuracies during training. They choose the epoch and are no result.",
-                alt="Curves of loss and accuracy of training, validation and test part.",
-                source=f"{folder}: history.csv",
-            ),
+            *_curves(protocol, shown, leaks=leaks),
             picture(
                 f"grader-{protocol}-confusion",
-                grader_figures.confusion(shown.levels["slice"], "Test slices", leaks=leaks),
-                caption="True and predicted grades of the test slices.",
-                alt="Confusion matrix of three grades.",
-                source=f"{folder}: predictions.parquet",
+                grader_figures.confusion(shown.levels, "True and predicted grades", leaks=leaks),
+                caption="True and predicted grades of what was tested.",
+                alt="Confusion matrices of three grades per slice, series and patient.",
+                source=f"{shown.folder}/predictions.parquet",
             ),
             picture(
                 f"grader-{protocol}-reliability",
-                grader_figures.reliability(shown.bins, "Test slices", leaks=leaks),
+                grader_figures.reliability(shown.bins, "Reliability", leaks=leaks),
                 caption="How often the grader is right at each confidence.",
-                alt="Reliability diagram.",
-                source=f"{folder}: predictions.parquet",
+                alt="Reliability diagrams per slice, series and patient.",
+                source=f"{shown.folder}/predictions.parquet",
             ),
-            *_evidence(protocol, folder, shown.examples),
+            *_evidence(protocol, shown),
             *(
                 picture(
                     f"grader-{protocol}-{column.lower()}",
                     grader_figures.group_bars(groups, f"Test slices by {column.lower()}", leaks=leaks),
-                    caption=f"The same by {column.lower()}.",
+                    caption=f"The test slices by {column.lower()}.",
                     alt=f"Bars of accuracy for each {column.lower()}.",
-                    source=f"{folder}: predictions.parquet",
+                    source=f"{shown.folder}/predictions.parquet",
                 )
                 for column, groups in shown.groups.items()
             ),
@@ -109,16 +118,29 @@ def _section(protocol: str, metrics: Mapping[str, Any], shown: Evidence) -> Sect
     )
 
 
-def _evidence(protocol: str, folder: str, examples: Sequence[Mapping[str, Any]]) -> list[Picture]:
-    if not examples:
+def _curves(protocol: str, shown: Evidence, *, leaks: bool) -> list[Picture]:
+    if shown.history.empty:
+        return []
+    curves = picture(
+        f"grader-{protocol}-history",
+        grader_figures.learning_curves(shown.history, leaks=leaks),
+        caption="Losses and accuracies during training. They choose the epoch and are no result.",
+        alt="Curves of loss and accuracy of training, validation and test part.",
+        source=f"{shown.folder}/history.csv",
+    )
+    return [curves]
+
+
+def _evidence(protocol: str, shown: Evidence) -> list[Picture]:
+    if not shown.examples:
         return []
     attention = picture(
         f"grader-{protocol}-evidence",
-        grader_figures.evidence_panel(examples),
+        grader_figures.evidence_panel(shown.examples),
         caption="Test slices of whose grade the grader was surest, right and wrong, and where it found the grade that "
         "it told (Grad-CAM). Evidence outside of the brain is a warning.",
         alt="Pairs of MRI slices, plain and with the evidence in orange.",
-        source=f"{folder}: model.safetensors, predictions.parquet",
+        source=f"{shown.folder}: model.safetensors, predictions.parquet",
     )
     return [attention]
 
@@ -126,6 +148,13 @@ def _evidence(protocol: str, folder: str, examples: Sequence[Mapping[str, Any]])
 def _words(protocol: str, shown: Evidence) -> str:
     start = {"imagenet": "ImageNet weights", "none": "random weights (grader.weights: none)"}
     began = f"Training started from {start.get(shown.initial_weights, shown.initial_weights)}. "
+    if protocol == "folds":
+        return (
+            began
+            + "The patients of each grade were parted into folds. In each fold another part is tested, by a model "
+            "trained on the others, so that every patient is tested once. Intervals are 95 % bootstrap intervals over "
+            "all patients; they do not know that the folds' models share most of their training patients."
+        )
     if protocol == "patient":
         return (
             began + "Patients were split, never their slices; the audit found no patient, study, series, SOP instance "

@@ -65,7 +65,8 @@ def _progression(progression: Metrics) -> list[Headline]:
 
 
 def _protocol(protocol: str) -> str:
-    return "paper's split (leaks)" if protocol == "paper" else "unseen patients"
+    told = {"paper": "paper's split (leaks)", "folds": "unseen patients, cross-validated"}
+    return told.get(protocol, "unseen patients")
 
 
 def _plural(level: str) -> str:

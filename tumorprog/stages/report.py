@@ -1,6 +1,8 @@
 """report: the predictions of whatever a run directory holds -> metrics.json, report.html, figures/."""
 
 import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,44 +47,89 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
                 ("reference_sheet.csv", tables.REFERENCE_SHEET),
             )
         ]
-        content += [progression_sections.section(judged["progression"], *shown), sections.paper(judged)]
+        content.append(progression_sections.section(judged["progression"], *shown))
+    if judged.keys() & {"grader", "progression"}:
+        content.append(sections.paper(judged))
     _write(out, judged, content, _footer(summary, settings))
     return f"{len(content)} sections, {sum(len(section.pictures) for section in content)} figures"
 
 
 def _judge_grader(folder: Path, settings: Settings) -> tuple[dict[str, Any], dict[str, grader_sections.Evidence]]:
     judged, evidence = {}, {}
-    for place in (folder / "grader", folder / "grader" / "paper"):
-        if (place / "predictions.parquet").exists():
-            description = weights.load_description(place)
-            protocol = description["protocol"]
-            judged[protocol], evidence[protocol] = _judge_one_grader(place, folder / "slices", description, settings)
+    for place in ("grader", "grader/folds", "grader/paper"):
+        if (folder / place / "predictions.parquet").exists():
+            found = _judge_folds if place == "grader/folds" else _judge_protocol
+            protocol, judged_one, shown = found(folder, place, settings)
+            judged[protocol], evidence[protocol] = judged_one, shown
     return judged, evidence
 
 
-def _judge_one_grader(
-    place: Path, slices: Path, description: dict[str, Any], settings: Settings
-) -> tuple[dict[str, Any], grader_sections.Evidence]:
-    chance = {"resamples": settings.report.bootstrap, "seed": settings.seed}
-    predictions = tables.read_shards(place, tables.GRADER_PREDICTIONS).to_pandas()
+def _judge_protocol(
+    folder: Path, place: str, settings: Settings
+) -> tuple[str, dict[str, Any], grader_sections.Evidence]:
+    """The test part of the training in a place, under its protocol."""
+    description = weights.load_description(folder / place)
+    predictions = tables.read_shards(folder / place, tables.GRADER_PREDICTIONS).to_pandas()
     train, test = (predictions[predictions["side"] == side] for side in ("train", "test"))
-    levels = metrics.grader_levels(test)
-    judged: dict[str, Any] = {name: metrics.grader_metrics(level, **chance) for name, level in levels.items()}
-    for name, baseline in (("majority", baselines.majority), ("institution", baselines.institution)):
-        for level, rows in metrics.grader_levels(baseline(train, test)).items():
-            judged[level].setdefault("baselines", {})[name] = metrics.grader_metrics(rows, **chance)
-    shown = grader_sections.Evidence(
-        history=tables.read_csv(place / "history.csv", tables.HISTORY),
-        levels=levels,
-        bins=metrics.reliability_bins(levels["slice"]),
-        groups={
-            column: metrics.by_group(levels["slice"], column, **chance) for column in ("Institution", "Manufacturer")
-        },
-        leaks=tables.read_csv(place / "leaks.csv", ("what",)),
-        initial_weights=description["initial_weights"],
-        examples=_evidence(place, slices, test) if slices.exists() else [],
+    beside = {"majority": baselines.majority(train, test), "institution": baselines.institution(train, test)}
+    if (folder / place / "null" / "predictions.parquet").exists():
+        null = tables.read_shards(folder / place / "null", tables.GRADER_PREDICTIONS).to_pandas()
+        beside[grader_sections.NULL_CONTROL] = null[null["side"] == "test"]
+    shown = _shown(test, description, place, settings, by=("Institution", "Manufacturer"))
+    images = folder / "slices"
+    shown = replace(
+        shown,
+        history=tables.read_csv(folder / place / "history.csv", tables.HISTORY),
+        leaks=tables.read_csv(folder / place / "leaks.csv", ("what",)),
+        examples=_evidence(folder / place, images, test) if images.exists() else [],
     )
-    return judged, shown
+    return description["protocol"], _beside(shown.levels, beside, settings), shown
+
+
+def _judge_folds(folder: Path, place: str, settings: Settings) -> tuple[str, dict[str, Any], grader_sections.Evidence]:
+    """The test parts of all folds together: every patient once."""
+    description = weights.load_description(folder / place / "fold-1")
+    tested = tables.read_shards(folder / place, tables.FOLD_PREDICTIONS).to_pandas()
+    split = tables.read_csv(folder / place / "split.csv", ("fold", "patient", "side"))
+    beside = {}
+    for name, baseline in (("majority", baselines.majority), ("institution", baselines.institution)):
+        told = []
+        for fold, test in tested.groupby("fold"):
+            learned = split.loc[(split["fold"] == fold) & (split["side"] == "train"), "patient"]
+            told.append(baseline(tested[tested["PatientID"].isin(learned)], test))
+        beside[name] = pd.concat(told)
+    shown = _shown(tested, description, place, settings, by=("Institution", "Manufacturer", "fold"))
+    return "folds", _beside(shown.levels, beside, settings), shown
+
+
+def _shown(
+    test: pd.DataFrame, description: dict[str, Any], place: str, settings: Settings, *, by: tuple[str, ...]
+) -> grader_sections.Evidence:
+    chance = {"resamples": settings.report.bootstrap, "seed": settings.seed}
+    levels = metrics.grader_levels(test)
+    slices = levels["slice"].assign(**{name: test[name].to_numpy() for name in by})
+    return grader_sections.Evidence(
+        folder=place,
+        levels=levels,
+        bins={name: metrics.reliability_bins(level) for name, level in levels.items()},
+        groups={column: metrics.by_group(slices, column, **chance) for column in by},
+        initial_weights=description["initial_weights"],
+        history=pd.DataFrame(),
+        leaks=pd.DataFrame(),
+        examples=[],
+    )
+
+
+def _beside(
+    levels: Mapping[str, pd.DataFrame], others: Mapping[str, pd.DataFrame], settings: Settings
+) -> dict[str, Any]:
+    """The metrics of each level, and under `baselines` those of others' predictions of the same."""
+    chance = {"resamples": settings.report.bootstrap, "seed": settings.seed}
+    judged: dict[str, Any] = {name: metrics.grader_metrics(level, **chance) for name, level in levels.items()}
+    for name, predictions in others.items():
+        for level, rows in metrics.grader_levels(predictions).items():
+            judged[level].setdefault("baselines", {})[name] = metrics.grader_metrics(rows, **chance)
+    return judged
 
 
 def _evidence(place: Path, slices: Path, test: pd.DataFrame) -> list[dict[str, Any]]:

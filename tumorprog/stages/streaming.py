@@ -224,7 +224,8 @@ def read_rows(paths: list[Path], columns: list[str], *, wanted: np.ndarray) -> r
     """
     work = [pa.table({"path": [str(path)]}) for path in paths]
     read = partial(_row_groups, columns=columns, wanted=wanted)
-    return ray.data.from_arrow(work).map_batches(read, batch_size=None, batch_format="pyarrow")
+    # half a core, so that a training worker and what feeds it fit on one
+    return ray.data.from_arrow(work).map_batches(read, batch_size=None, batch_format="pyarrow", num_cpus=0.5)
 
 
 def _row_groups(work: pa.Table, *, columns: list[str], wanted: np.ndarray) -> Iterator[pa.Table]:
@@ -249,11 +250,11 @@ class Progress:
         self._done += done
         rate = self._done / max(time.monotonic() - self._started, 1e-9)
         log.info(
-            "  %s: %s of %s %s, %.0f a second",
+            "  %s: %s of %s %s, %s a second",
             self._label,
             f"{self._done:,}",
             f"{self._total:,}",
             self._items,
-            rate,
+            f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}",
             extra={"progress": (self._label, self._done, self._total, self._items)},
         )

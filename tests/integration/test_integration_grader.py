@@ -1,0 +1,217 @@
+"""Training of the grader with real Ray. What must stand in grader/ with every protocol, folds and null controls:
+
+checkpoint.pt  history.csv  leaks.csv  model.json  model.safetensors  predictions.parquet  split.csv
+null/{checkpoint.pt, history.csv, model.json, model.safetensors, predictions.parquet}
+paper/ ... as above, with its own null/
+folds/{split.csv, predictions.parquet}  folds/fold-1/{checkpoint.pt, history.csv, model.json, model.safetensors} ...
+"""
+
+import json
+import math
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import ray
+import ray.train
+import torch
+from ray.train.torch import TorchTrainer
+from safetensors.torch import load_file
+from torch import nn
+
+from tumorprog import cli, tables
+from tumorprog.evaluation import metrics
+from tumorprog.models import grader
+from tumorprog.stages import grader_training, streaming
+from tumorprog.synthetic import archive, plan
+from tumorprog.training import Criterion, evaluate
+
+pytestmark = pytest.mark.slow
+
+SMALL = shlex.split("--grader.weights none --grader.workers 0 --grader.epochs 2 --grader.batch_size 16")
+NEW_MODEL = {"checkpoint.pt", "history.csv", "model.json", "model.safetensors"}
+BATCH = 6
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray():
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def sliced(cohort_folder, tmp_path_factory):
+    """A run directory with the slices of two sequences, from which each test trains in a copy."""
+    folder = tmp_path_factory.mktemp("run") / "sliced"
+    words = (
+        *("--grading", str(cohort_folder / plan.GRADING), "--grades", str(cohort_folder / archive.CLINICAL_TABLE)),
+        *("--slices.sequences", "[T1post,FLAIR]", "--report.bootstrap", "20", "--out", str(folder)),
+    )
+    for command in ("catalogue", "slices"):
+        assert cli.main([command, *words]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(sliced, tmp_path):
+    shutil.copytree(sliced, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def train(run, *words):
+    assert cli.main(["train-grader", "--out", str(run), *SMALL, *words]) == 0
+    return pd.read_csv(run / "grader" / "history.csv")
+
+
+def described(folder):
+    return json.loads((folder / "model.json").read_text())
+
+
+def test_more_epochs_go_on_from_those_that_were_done(run, sliced, tmp_path, caplog):
+    """The same history, weights and predictions as of a training that was never interrupted."""
+    before = train(run)
+    after = train(run, "--grader.epochs", "3")
+    assert "going on from epoch 2" in caplog.text
+    assert after["Epoch"].tolist() == [1, 2, 3]
+    pd.testing.assert_frame_equal(after.head(2), before)
+
+    whole = shutil.copytree(sliced, tmp_path / "whole")
+    pd.testing.assert_frame_equal(train(whole, "--grader.epochs", "3"), after)
+    one, other = (tables.read_shards(folder / "grader", tables.GRADER_PREDICTIONS) for folder in (whole, run))
+    pd.testing.assert_frame_equal(one.to_pandas(), other.to_pandas())
+
+    caplog.clear()
+    train(run, "--grader.augment", "true")
+    assert "going on" not in caplog.text
+    assert described(run / "grader")["training"]["augment"] is True
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler for the CPU")
+def test_bfloat16_and_compiled_kernels_learn_the_same(run, sliced, tmp_path, monkeypatch):
+    """With a small network in this process, because a ResNet-18 takes a minute to compile."""
+
+    def small(weights, *, seed):
+        del weights
+        torch.default_generator.manual_seed(seed)
+        layers = nn.Conv2d(3, 8, 5, stride=4), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1)
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, len(tables.GRADES)))
+
+    monkeypatch.setattr(grader, "build", small)
+    plain = train(shutil.copytree(sliced, tmp_path / "plain"))
+    torch._dynamo.utils.counters.clear()
+    quick = train(run, "--grader.precision", "bfloat16", "--grader.compile", "true")
+    assert torch._dynamo.utils.counters["frames"]["ok"] > 0
+    losses = [name for name in tables.HISTORY if name.endswith("Loss")]
+    pd.testing.assert_frame_equal(quick[losses], plain[losses], rtol=0.02)
+    assert not quick[losses].equals(plain[losses])
+    kept = load_file(run / "grader" / "model.safetensors")
+    assert {tensor.dtype for name, tensor in kept.items() if name.endswith("weight")} == {torch.float32}
+
+
+def test_folds_and_null_controls_run_beside_the_protocols_and_into_the_report(run):
+    words = shlex.split("--protocol both --folds 3 --grader.null_control true --grader.epochs 1")
+    train(run, *words)
+    grading = run / "grader"
+    for place in (grading, grading / "paper"):
+        assert {path.name for path in place.iterdir()} >= NEW_MODEL | {"leaks.csv", "split.csv", "predictions.parquet"}
+        assert {path.name for path in (place / "null").iterdir()} == NEW_MODEL | {"predictions.parquet"}
+    assert {path.name for path in (grading / "folds").iterdir()} == {
+        *("fold-1", "fold-2", "fold-3", "split.csv", "predictions.parquet")
+    }
+    assert {path.name for path in (grading / "folds" / "fold-2").iterdir()} == NEW_MODEL
+
+    known = pd.read_parquet(run / "slices", columns=["slice", "PatientID", "grade"]).set_index("slice").sort_index()
+    tested = pd.read_parquet(grading / "folds" / "predictions.parquet")
+    assert sorted(tested["slice"]) == known.index.tolist()
+    split = pd.read_csv(grading / "folds" / "split.csv")
+    side = split.set_index(["fold", "patient"])["side"]
+    assert (side.loc[list(zip(tested["fold"], tested["PatientID"], strict=True))] == "test").all()
+
+    null = pd.read_parquet(grading / "null" / "predictions.parquet").set_index("slice").sort_index()
+    assert (null.groupby("PatientID")["grade"].nunique() == 1).all()
+    assert (null["grade"] != known["grade"]).any()
+    assert described(grading / "null")["data_fingerprint"] != described(grading)["data_fingerprint"]
+
+    assert cli.main(["report", "--out", str(run)]) == 0
+    judged = json.loads((run / "metrics.json").read_text())["grader"]
+    assert set(judged) == {"patient", "paper", "folds"}
+    assert judged["folds"]["patient"]["accuracy"]["n"] == 9
+    assert judged["patient"]["slice"]["baselines"]["null control"]["accuracy"]["n"] > 0
+    page = (run / "report.html").read_text()
+    assert "each patient unseen in turn" in page
+    assert "Beside the paper" in page
+
+
+def test_two_workers_end_twice_with_the_same_history(run, tmp_path):
+    """DDP on two processes; validation and test are judged whole, each slice by one of them."""
+    again = shutil.copytree(run, tmp_path / "again")
+    words = shlex.split("--grader.workers 2 --grader.batch_size 8 --slices.scaling minmax")
+    history = train(run, *words)
+    pd.testing.assert_frame_equal(train(again, *words), history)
+    description = described(run / "grader")
+    assert description["scaling"] == "robust"  # the shards', whatever this command was told
+    assert description["training_slices_left_out"] == sum(description["training_slices"].values()) % 2
+    assert history["Epoch"].tolist() == [1, 2]
+    assert not (run / "grader" / ".ray").exists()
+    kept = history[history["Best Model Saved"]].iloc[-1]
+    levels = metrics.grader_levels(pd.read_parquet(run / "grader" / "predictions.parquet"))
+    for side, column in (("validation", "Validation Acc (%)"), ("test", "Test Acc (%)")):
+        slices = levels["slice"][levels["slice"]["side"] == side]
+        assert 100 * (slices["grade"] == slices["predicted"]).mean() == pytest.approx(kept[column], abs=1e-3)
+
+
+def test_two_workers_share_the_slices_and_count_them_as_one_would(sliced, tmp_path):
+    """Each slice once an epoch, in as many batches as with one worker; and the same sums of the same model."""
+    shards = tables.shards(sliced / "slices")
+    everything = pd.read_parquet(sliced / "slices")
+    count = len(everything) - len(everything) % 2
+    numbers, wanted = np.arange(len(everything)), np.arange(len(everything)) < count
+    labels = everything.set_index("slice").sort_index()["grade"].to_numpy() - tables.GRADES[0]
+
+    def loop(config):
+        rank = ray.train.get_context().get_world_rank()
+        seen = [
+            [
+                batch.tolist()
+                for _, batch in grader_training.shuffled(
+                    ray.train.get_dataset_shard("train"), numbers, batch_size=BATCH // 2, seed=seed
+                )
+            ]
+            for seed in (1, 2)
+        ]
+        own = [n for _, batch in grader_training.own_batches("test", numbers, batch_size=BATCH) for n in batch.tolist()]
+        batches = grader_training.own_batches("test", labels, batch_size=BATCH)
+        criterion = Criterion(class_weights=torch.ones(3))
+        tally = evaluate(grader.build("none", seed=0), batches, criterion=criterion).all_reduce()
+        told = {"seen": seen, "own": own, "sums": [tally.loss_sum, tally.correct, tally.count]}
+        (Path(config) / f"{rank}.json").write_text(json.dumps(told))
+
+    rows = {name: streaming.read_rows(shards, ["slice", "image"], wanted=wanted) for name in ("train", "test")}
+    TorchTrainer(
+        loop,
+        train_loop_config=str(tmp_path),
+        datasets=rows,
+        dataset_config=ray.train.DataConfig(datasets_to_split=["train"]),
+        scaling_config=ray.train.ScalingConfig(num_workers=2, resources_per_worker={"CPU": 0.5}),
+        run_config=ray.train.RunConfig(name="two", storage_path=str(tmp_path / "ray")),
+    ).fit()
+    told = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    epochs = [[batches for one in told for batches in one["seen"][epoch]] for epoch in (0, 1)]
+    for batches in epochs:
+        assert sorted(number for batch in batches for number in batch) == list(range(count))
+        assert len(batches) == 2 * math.ceil(len(everything) / BATCH)
+    assert epochs[0] != epochs[1]
+    assert sorted(told[0]["own"] + told[1]["own"]) == list(range(count))
+    images = torch.from_numpy(tables.images_of(sliced / "slices", list(range(count))))
+    alone = evaluate(
+        grader.build("none", seed=0),
+        [(images, torch.from_numpy(labels[:count].copy()))],
+        criterion=Criterion(class_weights=torch.ones(3)),
+    )
+    for one in told:
+        assert one["sums"][1:] == [alone.correct, alone.count]
+        assert one["sums"][0] == pytest.approx(alone.loss_sum, rel=1e-5)
