@@ -64,13 +64,34 @@ class Evidence:
 
 
 def sections(metrics: Mapping[str, Any], evidence: Mapping[str, Evidence]) -> list[Section]:
-    """A section for each protocol, and one for the cross-validation.
+    """A section for each protocol and for the cross-validation; where there are several, one that compares them.
 
     Args:
         metrics: `metrics.json`'s part `grader`.
         evidence: by protocol, or "folds".
     """
-    return [_section(protocol, metrics[protocol], shown) for protocol, shown in evidence.items()]
+    found = [_section(protocol, metrics[protocol], shown) for protocol, shown in evidence.items()]
+    return [*found, _side_by_side(metrics)] if len(found) > 1 else found
+
+
+def _side_by_side(metrics: Mapping[str, Any]) -> Section:
+    return Section(
+        id="grader-protocols",
+        title="The grader, one way of testing beside the other",
+        paragraphs=[
+            "The same network and the same slices; what differs is who is tested. Where slices of one patient are on "
+            "both sides of the split, as in the paper, recognising the patient is enough."
+        ],
+        pictures=[
+            picture(
+                "grader-protocols",
+                grader_figures.grader_beside_baselines(metrics, level="slice"),
+                caption="Balanced accuracy per slice under each protocol, and what each model must beat there.",
+                alt="Bars of balanced accuracy of the models and their baselines, a panel for each protocol.",
+                source="metrics.json",
+            )
+        ],
+    )
 
 
 def _section(protocol: str, metrics: Mapping[str, Any], shown: Evidence) -> Section:
