@@ -87,14 +87,14 @@ STAGES = (
         name="grade",
         reads=("catalogue", "grader"),
         settings=("cohort.min_gap_days", "slices", "grade"),
-        leaves=("grades.csv", "patient_grades.csv", "reference_sheet.csv"),
+        leaves=("grades.csv", "patient_grades.csv", "timeline.csv", "reference_sheet.csv"),
         needs=(_GRADING, _GRADES, _PROGRESSION),
     ),
     Stage(
         name="features",
         reads=("catalogue",),
         settings=("roi", "features"),
-        leaves=("features",),
+        leaves=("features", "volumes.csv"),
         needs=(_PROGRESSION,),
     ),
     Stage(

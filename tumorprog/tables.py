@@ -89,7 +89,7 @@ CATALOGUE = pa.schema(
         "pixel_bytes": _LONG,  # how many; -1 likewise
         "pixel_dtype": _TEXT,  # of the stored values, such as "<u2", or "<u2:12" if 12 bits of each count; "" likewise
         "file_bytes": _LONG,  # size of the file
-        "warnings": _TEXT,  # what pydicom found odd about the file, without the values it quotes
+        "warnings": _TEXT,  # what is odd about the file, mostly by pydicom, without the values that it quotes
     }
 )
 
@@ -147,6 +147,8 @@ HISTORY = (
 _VOTES = ("PredictedGrade", "Slices", *(f"Votes{grade}" for grade in GRADES), "Confidence")
 SERIES_GRADES = ("PatientID", "date", "Type", *_VOTES)
 PATIENT_GRADES = ("PatientID", "date", *_VOTES)
+TIMELINE = ("PatientID", "studies", "dates", "time_points", "status")
+VOLUMES = ("PatientID", "date", "volume_ml", "masks", "days_since", "change_ml", "change_percent")
 REFERENCE_SHEET = ("PatientID", "date", "Type", "PredictedGrade", "MonthDif", "days", "FirstGrade", "LaterGrade")
 PREDICTIONS = ("PatientID", "date", "Type", "PredictedGrade", "Predicted_Progression_Timeline", "Lower", "Upper")
 FOLDS = ("Protocol", "Cohort", "Fold", "PatientID", "date", "Type", "side")
