@@ -151,6 +151,7 @@ TIMELINE = ("PatientID", "studies", "dates", "time_points", "status")
 VOLUMES = ("PatientID", "date", "volume_ml", "masks", "days_since", "change_ml", "change_percent")
 REFERENCE_SHEET = ("PatientID", "date", "Type", "PredictedGrade", "MonthDif", "days", "FirstGrade", "LaterGrade")
 PREDICTIONS = ("PatientID", "date", "Type", "PredictedGrade", "Predicted_Progression_Timeline", "Lower", "Upper")
+NEW_PATIENTS = ("PatientID", "date", "Predicted_Progression_Timeline", "Lower", "Upper", "Series")
 FOLDS = ("Protocol", "Cohort", "Fold", "PatientID", "date", "Type", "side")
 PROGRESSION_HISTORY = ("Protocol", "Cohort", "Fold", "Epoch", "Train Loss", "Validation Loss")
 PROGRESSION_PREDICTIONS = (
@@ -166,7 +167,14 @@ PROGRESSION_PREDICTIONS = (
     "Lower",
     "Upper",
     "days",
+    "Weight",
 )
+PATIENT_PREDICTIONS = (
+    *("PatientID", "date", "MonthDif", "Predicted_Progression_Timeline", "Fold", "Protocol", "Cohort"),
+    *("Lower", "Upper", "days", "Series"),
+)
+BASELINES = ("Baseline", *PROGRESSION_PREDICTIONS)
+NULL_CONTROL = ("Model", *PROGRESSION_PREDICTIONS)
 
 
 def shards(folder: Path) -> list[Path]:
