@@ -87,19 +87,19 @@ STAGES = (
         name="grade",
         reads=("catalogue", "grader"),
         settings=("cohort.min_gap_days", "slices", "grade"),
-        leaves=("grades.csv", "patient_grades.csv", "reference_sheet.csv"),
+        leaves=("grades.csv", "patient_grades.csv", "timeline.csv", "reference_sheet.csv"),
         needs=(_GRADING, _GRADES, _PROGRESSION),
     ),
     Stage(
         name="features",
         reads=("catalogue",),
         settings=("roi", "features"),
-        leaves=("features",),
+        leaves=("features", "volumes.csv"),
         needs=(_PROGRESSION,),
     ),
     Stage(
         name="train_progression",
-        reads=("features", "grades.csv", "reference_sheet.csv"),
+        reads=("features", "volumes.csv", "grades.csv", "reference_sheet.csv"),
         settings=("seed", "progression"),
         leaves=("progression",),
         needs=(_GRADING, _GRADES, _PROGRESSION),
@@ -107,7 +107,10 @@ STAGES = (
     Stage(
         name="report",
         reads=("catalogue", "quarantine.csv"),
-        may_read=("slices", "grader", "grades.csv", "reference_sheet.csv", "features", "progression"),
+        may_read=(
+            *("slices", "grader", "grades.csv", "timeline.csv", "reference_sheet.csv", "features", "volumes.csv"),
+            "progression",
+        ),
         settings=("seed", "roi", "features", "report"),
         leaves=("metrics.json", "report.html", "figures"),
     ),
@@ -118,7 +121,7 @@ PREDICT = (
     Stage(
         name="predict",
         reads=("grades.csv", "features", "progression"),
-        leaves=("predictions.csv",),
+        leaves=("predictions.csv", "patient_predictions.csv"),
         needs=(_PROGRESSION,),
     ),
 )
@@ -126,7 +129,7 @@ PREDICT = (
 
 TUNE = Stage(
     name="tune",
-    reads=("features", "reference_sheet.csv", "grades.csv"),
+    reads=("features", "volumes.csv", "reference_sheet.csv", "grades.csv"),
     settings=("seed", "progression", "tune"),
     files=("tune.sweep",),
     leaves=("tune",),

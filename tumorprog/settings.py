@@ -166,6 +166,8 @@ class Progression:
     """Adam's."""
     batch_size: int = 16
     """Series in a step."""
+    null_control: bool = True
+    """Whether to train once more with the months shuffled between patients, which teaches nothing about new ones."""
 
     def __post_init__(self) -> None:
         _at_least("progression.hidden", self.hidden, 1)

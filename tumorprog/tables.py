@@ -89,7 +89,7 @@ CATALOGUE = pa.schema(
         "pixel_bytes": _LONG,  # how many; -1 likewise
         "pixel_dtype": _TEXT,  # of the stored values, such as "<u2", or "<u2:12" if 12 bits of each count; "" likewise
         "file_bytes": _LONG,  # size of the file
-        "warnings": _TEXT,  # what pydicom found odd about the file, without the values it quotes
+        "warnings": _TEXT,  # what is odd about the file, mostly by pydicom, without the values that it quotes
     }
 )
 
@@ -150,8 +150,11 @@ HISTORY = (
 _VOTES = ("PredictedGrade", "Slices", *(f"Votes{grade}" for grade in GRADES), "Confidence")
 SERIES_GRADES = ("PatientID", "date", "Type", *_VOTES)
 PATIENT_GRADES = ("PatientID", "date", *_VOTES)
+TIMELINE = ("PatientID", "studies", "dates", "time_points", "status")
+VOLUMES = ("PatientID", "date", "volume_ml", "masks", "days_since", "change_ml", "change_percent")
 REFERENCE_SHEET = ("PatientID", "date", "Type", "PredictedGrade", "MonthDif", "days", "FirstGrade", "LaterGrade")
 PREDICTIONS = ("PatientID", "date", "Type", "PredictedGrade", "Predicted_Progression_Timeline", "Lower", "Upper")
+NEW_PATIENTS = ("PatientID", "date", "Predicted_Progression_Timeline", "Lower", "Upper", "Series")
 FOLDS = ("Protocol", "Cohort", "Fold", "PatientID", "date", "Type", "side")
 PROGRESSION_HISTORY = ("Protocol", "Cohort", "Fold", "Epoch", "Train Loss", "Validation Loss")
 PROGRESSION_PREDICTIONS = (
@@ -167,7 +170,14 @@ PROGRESSION_PREDICTIONS = (
     "Lower",
     "Upper",
     "days",
+    "Weight",
 )
+PATIENT_PREDICTIONS = (
+    *("PatientID", "date", "MonthDif", "Predicted_Progression_Timeline", "Fold", "Protocol", "Cohort"),
+    *("Lower", "Upper", "days", "Series"),
+)
+BASELINES = ("Baseline", *PROGRESSION_PREDICTIONS)
+NULL_CONTROL = ("Model", *PROGRESSION_PREDICTIONS)
 
 
 def shards(folder: Path) -> list[Path]:

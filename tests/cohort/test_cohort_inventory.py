@@ -8,7 +8,7 @@ from tumorprog.tables import COHORT
 def series(*rows):
     usual = {"cohort": "progression", "PatientID": "P1", "StudyDate": "1991-01-01", "Type": "T1post"}
     usual |= {"sequence": "T1post", "plane": "axial", "slices": 20, "files": 20}
-    usual |= {"missing": 0, "repeated": 0, "warned": 0}
+    usual |= {"missing": 0, "repeated": 0, "warned": 0, "redated": 0}
     numbered = ({**usual, "SeriesInstanceUID": f"1.{number}", **row} for number, row in enumerate(rows))
     return pd.DataFrame(numbered, columns=list(inventory.SERIES))
 
@@ -64,6 +64,12 @@ def test_masks_make_no_date():
 def test_images_without_a_date_are_named():
     rows = [*whole_patient("P1", "1991-01-01", "1991-03-01"), {"StudyDate": ""}]
     assert ("images without a date", "P1", "") in found(*rows)
+
+
+def test_a_folder_named_by_another_date_is_named():
+    rows = whole_patient("P1", "1991-01-01", "1991-03-01")
+    rows[2]["redated"] = 20
+    assert found(*rows) == {("folder named by another date than the header's", "P1", "1991-03-01")}
 
 
 def test_a_series_with_missing_slices_is_named_in_either_cohort():

@@ -2,10 +2,12 @@ import datetime
 
 import pandas as pd
 import pytest
+from dateutil.relativedelta import relativedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tumorprog.cohort import timeline
+from tumorprog.tables import TIMELINE
 
 dates = st.dates(datetime.date(1985, 1, 1), datetime.date(2030, 12, 31))
 
@@ -29,6 +31,24 @@ def test_months_are_the_steps_that_fit_between_the_dates(one, other):
             break
         steps += 1
     assert timeline.completed_months(first, second) == steps
+
+
+@given(one=dates, other=dates)
+def test_months_are_those_of_dateutil(one, other):
+    """But for a month that is too short for the day: the 31st of January is not yet complete on the 28th of February,
+    where dateutil holds that it is."""
+    first, second = sorted((one, other))
+    delta = relativedelta(second, first)
+    theirs = 12 * delta.years + delta.months
+    clipped = first + relativedelta(months=theirs)
+    assert timeline.completed_months(first, second) == theirs - (clipped.day < first.day and second.day < first.day)
+
+
+@given(one=dates, other=dates)
+def test_months_and_days_agree(one, other):
+    first, second = sorted((one, other))
+    months, days = timeline.completed_months(first, second), (second - first).days
+    assert 28 * months <= days < 31 * (months + 1)
 
 
 def studies(*rows):
@@ -56,6 +76,25 @@ def test_studies_days_apart_are_one_time_point():
 
 def test_a_patient_with_one_date_or_an_unknown_one_has_no_pair():
     assert timeline.pairs(studies(("A", "2000-01-01"), ("A", ""), ("B", "")), min_gap_days=14).empty
+
+
+def test_studies_of_one_day_are_one_time_point():
+    twice = studies(("A", "2000-01-01"), ("A", "2000-01-01"), ("A", "2000-02-01"), ("A", "2000-02-01"))
+    assert timeline.pairs(twice, min_gap_days=1)["days"].tolist() == [31]
+
+
+def test_every_patient_is_listed_with_its_dates_and_what_they_make():
+    scanned = [("B", "2000-01-01", "1"), ("B", "2000-01-01", "2"), ("B", "2000-03-01", "3"), ("A", "2000-01-01", "4")]
+    scanned += [("C", "", "5"), ("D", "2000-01-01", "6"), ("D", "2000-01-09", "7")]
+    table = pd.DataFrame([*scanned, scanned[0]], columns=["PatientID", "date", "StudyInstanceUID"])
+    found = timeline.patients(table, min_gap_days=14)
+    assert tuple(found.columns) == TIMELINE
+    assert found.to_numpy().tolist() == [
+        ["A", 1, "2000-01-01", 1, "one date"],
+        ["B", 3, "2000-01-01 2000-03-01", 2, "two dates or more"],
+        ["C", 1, "", 0, "no date"],
+        ["D", 2, "2000-01-01 2000-01-09", 1, "one date"],
+    ]
 
 
 def test_the_real_intervals_survive_the_default_gap():

@@ -41,6 +41,7 @@ SETTINGS = [
     "progression.min_improvement",
     "progression.learning_rate",
     "progression.batch_size",
+    "progression.null_control",
     "tune.sweep",
     "tune.concurrent",
     "report.bootstrap",

@@ -286,6 +286,25 @@ def test_the_header_goes_before_the_path(save, mr_dataset):
     assert (row["PatientID"], row["StudyDate"], row["SeriesDescription"]) == ("P1", "2001-02-03", "FLAIRreg")
 
 
+@pytest.mark.parametrize(
+    ("stated", "study", "date", "noted"),
+    [
+        ("20010203", "06-18-1992-FH-HEADBrain Protocols-39987", "2001-02-03", True),
+        ("20010203", "06-18-1992-HEADBrain Protocols-39987", "2001-02-03", True),
+        ("19920618", "06-18-1992-FH-HEADBrain Protocols-39987", "1992-06-18", False),
+        (None, "06-18-1992-HEADBrain Protocols-39987", "1992-06-18", False),
+        ("20010203", "another", "2001-02-03", False),
+    ],
+)
+def test_a_folder_named_by_another_date_than_the_headers_is_noted(save, mr_dataset, stated, study, date, noted):
+    for name in ("1-01.dcm", "1-02.dcm"):  # the second is read by what the first has made known
+        row = row_of(save(mr_dataset(STORED, StudyDate=stated), f"PGBM-010/{study}/5341.000000-T2reg-75889/{name}"))
+        assert row["StudyDate"] == date
+        assert (header.OTHER_DATE in row["warnings"]) == noted
+        assert "1992" not in row["warnings"]
+        assert "2001" not in row["warnings"]
+
+
 def test_made_uids_are_shared_by_a_folder_and_differ_between_files(save, mr_dataset):
     silent = mr_dataset(STORED, StudyInstanceUID=None, SeriesInstanceUID=None, SOPInstanceUID=None)
     del silent.file_meta.MediaStorageSOPInstanceUID

@@ -3,11 +3,9 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import Ridge
 
+from tumorprog.cohort.timeline import PUBLISHED_DAYS
 from tumorprog.evaluation import baselines
 from tumorprog.evaluation.metrics import concordance, grader_levels, progression_metrics
-
-BTP_DAYS = np.array([135, 157, 202, 204, 308, 63, 415, 436, 966, 29, 56, 55, 57, 58, 75, 58, 27, 56, 90, 119])
-"""From the first to the second date of PGBM-001 to -020, as in the archive."""
 
 
 def slices(rows, probabilities=(0.2, 0.3, 0.5)):
@@ -21,21 +19,15 @@ def slices(rows, probabilities=(0.2, 0.3, 0.5)):
 
 
 def test_leaving_one_of_the_20_patients_out_the_median_is_off_by_4_35_months():
-    months = BTP_DAYS / 30.4375
-    predicted = [baselines.median_months(np.delete(months, k), 1)[0] for k in range(20)]
-    rows = pd.DataFrame(
-        {
-            "PatientID": [f"PGBM-{k + 1:03}" for k in range(20)],
-            "date": "1990-01-01",
-            "days": BTP_DAYS,
-            "Predicted_Progression_Timeline": predicted,
-            "Lower": np.nan,
-            "Upper": np.nan,
-        }
-    )
-    metrics = progression_metrics(rows, resamples=20, seed=0)["patient"]
-    assert metrics["mae"]["value"] == pytest.approx(4.35, abs=0.005)
-    assert metrics["median_ae"]["value"] == pytest.approx(1.71, abs=0.005)
+    """The bar of the real collection, and the same by hand."""
+    told = baselines.on_published_intervals()
+    metrics = {name: progression_metrics(rows, resamples=20, seed=0) for name, rows in told.items()}
+    assert metrics["median"]["mae"]["value"] == pytest.approx(4.35, abs=0.005)
+    assert metrics["median"]["median_ae"]["value"] == pytest.approx(1.71, abs=0.005)
+    months = np.array(PUBLISHED_DAYS) / 30.4375
+    by_hand = [abs(np.mean(np.delete(months, k)) - months[k]) for k in range(20)]
+    assert metrics["mean"]["mae"]["value"] == pytest.approx(np.mean(by_hand))
+    assert {metric["n"] for of in metrics.values() for metric in of.values()} == {20}
 
 
 def test_the_majority_counts_patients_and_not_slices():
@@ -106,6 +98,29 @@ def test_ridge_never_predicts_less_than_zero_months():
 
 
 def test_leaving_one_out_the_mean_orders_all_patients_wrongly_as_its_docstring_warns():
-    months = np.unique(BTP_DAYS) / 30.4375
+    months = np.unique(np.array(PUBLISHED_DAYS)) / 30.4375
     predicted = np.array([baselines.mean_months(np.delete(months, k), 1)[0] for k in range(len(months))])
     assert concordance(months, predicted) == 0.0
+
+
+def test_the_line_over_the_volume_is_that_of_least_squares_in_logarithms():
+    generator = np.random.default_rng(0)
+    volumes = generator.uniform(0, 60, 15)
+    months = 20 / (1 + volumes) ** 0.5 * np.exp(generator.normal(0, 0.1, 15))
+    slope, start = np.polyfit(np.log1p(volumes), np.log(months), 1)
+    told = baselines.log_volume(volumes, months, np.array([3.0, 30.0]))
+    assert told == pytest.approx(np.exp(start + slope * np.log1p([3.0, 30.0])))
+
+
+def test_without_a_mask_a_tumour_counts_as_of_the_usual_size():
+    volumes, months = np.array([1.0, 9.0, np.nan]), np.array([8.0, 2.0, 4.0])
+    told = baselines.log_volume(volumes, months, np.array([np.nan, 1.0]))
+    assert told[0] == pytest.approx(4.0)  # the geometric mean of all three
+    assert told[1] > told[0]
+    assert baselines.log_volume(np.full(3, np.nan), months, np.array([5.0])) == pytest.approx([4.0])
+    assert baselines.log_volume(np.full(3, 7.0), months, np.array([70.0])) == pytest.approx([4.0])
+
+
+def test_a_line_over_the_volume_promises_nothing_beyond_the_training_months():
+    told = baselines.log_volume(np.array([1.0, 2.0]), np.array([9.0, 3.0]), np.array([0.0, 1e6]))
+    assert told == pytest.approx([9.0, 3.0])

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
 
+from tumorprog.evaluation import combination
 from tumorprog.report import drawing, figures, grader_figures, progression_figures
 from tumorprog.tables import HISTORY, PROGRESSION_HISTORY
 
@@ -45,7 +46,22 @@ def months(protocols=("patient", "paper"), cohorts=("all", "grade_rise"), shift=
     names = ["PatientID", "date", "days", "Predicted_Progression_Timeline", "Protocol", "Cohort"]
     frame = pd.DataFrame(rows, columns=names)
     predicted = frame["Predicted_Progression_Timeline"]
-    return frame.assign(Fold=0, Lower=(predicted - 3).clip(lower=0), Upper=(predicted + 40).clip(lower=0))
+    known = {"Type": "T2", "MonthDif": frame["days"] // 31, "Weight": 1.0, "Fold": 0}
+    return frame.assign(**known, Lower=(predicted - 3).clip(lower=0), Upper=(predicted + 40).clip(lower=0))
+
+
+def of_patients(series):
+    rows = combination.patients(series)
+    return rows.assign(Lower=rows["Predicted_Progression_Timeline"] - 3, Upper=rows["days"] / 10)
+
+
+def scatter(series):
+    return progression_figures.months_scatter(series, of_patients(series))
+
+
+def null():
+    one = {"mae": metric(0.4, 0.2, 0.6), "baselines": {"mean": {"mae": metric(5.0, 3.0, 7.0)}}}
+    return {"paper": {"series": one}, "patient": {"series": {**one, "mae": metric(6.0, 4.0, 8.0)}}}
 
 
 def losses():
@@ -109,12 +125,13 @@ DRAWN = {
     "reliability_of_nobody": lambda: grader_figures.reliability({"slice": bins().iloc[:0]}, "Test"),
     "progression_curves": lambda: progression_figures.progression_curves(losses()),
     "progression_curves_of_nobody": lambda: progression_figures.progression_curves(losses().iloc[:0]),
-    "months_scatter": lambda: progression_figures.months_scatter(months()),
+    "months_scatter": lambda: scatter(months()),
     "months_scatter_without_intervals": lambda: progression_figures.months_scatter(
-        months().assign(Lower=np.nan, Upper=np.nan)
+        months(), combination.patients(months())
     ),
-    "months_scatter_of_nobody": lambda: progression_figures.months_scatter(months().iloc[:0]),
+    "months_scatter_of_nobody": lambda: scatter(months().iloc[:0]),
     "errors_beside_baselines": lambda: progression_figures.errors_beside_baselines(progression()),
+    "null_control": lambda: progression_figures.null_control(null()),
     "errors_of_nobody": lambda: progression_figures.errors_beside_baselines({}),
     "grader_beside_baselines": lambda: grader_figures.grader_beside_baselines(grader()),
     "group_bars": lambda: grader_figures.group_bars(groups(), "By institution"),
@@ -145,7 +162,7 @@ def test_the_same_figure_is_the_same_bytes():
 def test_drawing_leaves_matplotlibs_global_state_alone():
     before = dict(mpl.rcParams)
     drawing.png(grader_figures.confusion(levels(), "Test"))
-    progression_figures.months_scatter(months())
+    scatter(months())
     assert dict(mpl.rcParams) == before
 
 
@@ -162,8 +179,9 @@ def test_the_confusion_matrix_shows_the_counts_of_each_true_grade_in_its_row():
 
 def test_a_leaking_protocol_is_marked_in_every_figure_that_can_hold_one():
     for figure in (
-        progression_figures.months_scatter(months()),
+        scatter(months()),
         progression_figures.errors_beside_baselines(progression()),
+        progression_figures.null_control(null()),
     ):
         marked = [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="right") == "leaks"]
         assert marked == [title for axes in figure.axes if "paper" in (title := axes.get_title(loc="left"))]
@@ -207,9 +225,9 @@ def test_predictions_below_zero_months_stay_in_sight():
     rows = months(shift=-9.0)
     lowest = rows["Predicted_Progression_Timeline"].min()
     assert lowest < 0
-    for axes in progression_figures.months_scatter(rows).axes:
+    for axes in scatter(rows).axes:
         assert axes.get_ylim()[0] <= lowest
-        assert axes.get_ylim()[1] >= rows["Upper"].max()
+        assert axes.get_ylim()[1] >= of_patients(rows)["Upper"].max()
 
 
 def test_what_is_not_defined_is_said_and_not_drawn_as_zero():

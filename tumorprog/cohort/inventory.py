@@ -9,11 +9,11 @@ from tumorprog.cohort import timeline
 
 SERIES = (
     *("cohort", "PatientID", "StudyDate", "SeriesInstanceUID", "Type", "sequence", "plane"),
-    *("slices", "files", "missing", "repeated", "warned"),
+    *("slices", "files", "missing", "repeated", "warned", "redated"),
 )
 """Columns of a table of series, a row for each sequence and plane in one: besides the known ones its `slices`, the
 `files` that they begin in, how many slices seem to be `missing` between them, how many are `repeated` at a position,
-and how many come from files that pydicom `warned` of."""
+how many come from files that pydicom `warned` of, and how many lie in a folder named by another date (`redated`)."""
 
 FINDINGS = ("finding", "PatientID", "date", "series", "detail")
 _NEEDED = ("T1post", "FLAIR")
@@ -101,7 +101,8 @@ def check(series: pd.DataFrame, patients: pd.DataFrame | None, *, min_gap_days: 
     Returns:
         Columns `FINDINGS`, a row for each patient, date or series concerned; empty if nothing is wrong.
     """
-    rows = [*_grades(series, patients), *_dates(series, min_gap_days), *_sequences(series), *_stacks(series)]
+    dates = [*_dates(series, min_gap_days), *_folders(series)]
+    rows = [*_grades(series, patients), *dates, *_sequences(series), *_stacks(series)]
     return pd.DataFrame(rows, columns=list(FINDINGS))
 
 
@@ -126,6 +127,12 @@ def _dates(series: pd.DataFrame, min_gap_days: int) -> Iterator[_Row]:
         if patient not in paired:
             told = f"{', '.join(known) or 'no date'}; two dates {min_gap_days} days apart are needed"
             yield ("patient with one date: no months to learn from", patient, "", "", told)
+
+
+def _folders(series: pd.DataFrame) -> Iterator[_Row]:
+    for (patient, date), group in series[series["redated"] > 0].groupby(["PatientID", "StudyDate"]):
+        told = f"{group['redated'].sum()} slices; the date of the header is used"
+        yield ("folder named by another date than the header's", patient, date, "", told)
 
 
 def _sequences(series: pd.DataFrame) -> Iterator[_Row]:

@@ -5,7 +5,11 @@ import itertools
 
 import pandas as pd
 
+from tumorprog.tables import TIMELINE
+
 _COLUMNS = ["PatientID", "first", "second", "days", "MonthDif"]
+PUBLISHED_DAYS = (135, 157, 202, 204, 308, 63, 415, 436, 966, 29, 56, 55, 57, 58, 75, 58, 27, 56, 90, 119)
+"""From the first date to the second of PGBM-001 to -020 of Brain-Tumor-Progression: their time to progression."""
 
 
 def completed_months(first: datetime.date, second: datetime.date) -> int:
@@ -43,6 +47,26 @@ def pairs(studies: pd.DataFrame, *, min_gap_days: int) -> pd.DataFrame:
             for first, second in itertools.pairwise(points)
         ]
     return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def patients(studies: pd.DataFrame, *, min_gap_days: int) -> pd.DataFrame:
+    """Who has been scanned when, and whether there are months to learn from.
+
+    Args:
+        studies: PatientID, date (ISO 8601, "" if unknown) and StudyInstanceUID; doubles are welcome.
+        min_gap_days: what makes two dates two time points.
+
+    Returns:
+        Rows of `tables.TIMELINE`, one per patient, by name: how many studies, the known dates (studies of one day share
+        one), how many time points these make, and the status: `two dates or more`, `one date` or `no date`.
+    """
+    rows = []
+    for patient, group in studies.groupby("PatientID", sort=True):
+        dates = sorted(set(group["date"]) - {""})
+        num_points = len(_time_points([datetime.date.fromisoformat(date) for date in dates], min_gap_days))
+        status = ("no date", "one date", "two dates or more")[min(num_points, 2)]
+        rows.append((patient, group["StudyInstanceUID"].nunique(), " ".join(dates), num_points, status))
+    return pd.DataFrame(rows, columns=list(TIMELINE))
 
 
 def _time_points(dates: list[datetime.date], min_gap_days: int) -> list[datetime.date]:

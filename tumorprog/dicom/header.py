@@ -25,6 +25,8 @@ _MR_CLASSES = frozenset(
 )
 _SECONDARY_CAPTURE = uid.SecondaryCaptureImageStorage  # its multi-frame children go on where it ends
 _MOST_WARNINGS = 300  # characters
+OTHER_DATE = "folder named by another date than StudyDate"
+"""Stands among a row's warnings where header and path tell different dates; the header's is used."""
 
 Vector = tuple[float, float, float]
 
@@ -170,6 +172,8 @@ def _identity(dataset: Elements, folder: str) -> dict[str, str]:
     stated = {keyword: elements.text(dataset, keyword) or elements.as_text(found) for keyword, found in told.items()}
     patient = stated["PatientID"]
     day = naming.parse_date(elements.text(dataset, "StudyDate")) or told["StudyDate"]
+    if told["StudyDate"] not in {"", day}:
+        elements.hear({OTHER_DATE})
     if not stated["StudyInstanceUID"]:
         stated["StudyInstanceUID"] = _made_uid("study", patient, day, Path(folder).parent)
     if not stated["SeriesInstanceUID"]:

@@ -209,36 +209,21 @@ def _auc(positive: np.ndarray, score: np.ndarray) -> float:
     return float(wins / (positives * negatives))
 
 
-def progression_metrics(predictions: pd.DataFrame, *, resamples: int, seed: int) -> dict[str, dict[str, Metric]]:
-    """How well the months to progression are predicted, for one protocol and cohort.
+def progression_metrics(level: pd.DataFrame, *, resamples: int, seed: int) -> dict[str, Metric]:
+    """How well the months to progression are predicted, on one level of one protocol and cohort.
 
     Args:
-        predictions: rows of `tables.PROGRESSION_PREDICTIONS`, a row per series; the truth is `days` / 30.4375 months.
+        level: rows of `tables.PROGRESSION_PREDICTIONS` (series) or of `tables.PATIENT_PREDICTIONS`; the truth is
+            `days` / 30.4375 months.
         resamples: of the patients, for each interval.
         seed: of the resampling.
 
     Returns:
-        "series" and "patient" (means over the series of a patient and date), each with mae, median_ae and rmse in
-        months, concordance, and coverage: the share of [Lower, Upper] that hold the truth.
+        mae, median_ae and rmse in months, concordance, and coverage: the share of [Lower, Upper] that hold the truth.
     """
-    series = pd.DataFrame(
-        {
-            "PatientID": predictions["PatientID"],
-            "date": predictions["date"],
-            "truth": predictions["days"].astype(np.float64) / DAYS_PER_MONTH,
-            "predicted": predictions["Predicted_Progression_Timeline"].astype(np.float64),
-            "lower": predictions["Lower"].astype(np.float64),
-            "upper": predictions["Upper"].astype(np.float64),
-        }
-    )
-    patients = series.groupby(["PatientID", "date"], sort=True).mean().reset_index()
-    levels = {"series": series, "patient": patients}
-    return {name: _months_metrics(level, resamples=resamples, seed=seed) for name, level in levels.items()}
-
-
-def _months_metrics(level: pd.DataFrame, *, resamples: int, seed: int) -> dict[str, Metric]:
-    truth, predicted = level["truth"].to_numpy(), level["predicted"].to_numpy()
-    lower, upper = level["lower"].to_numpy(), level["upper"].to_numpy()
+    truth = level["days"].to_numpy(np.float64) / DAYS_PER_MONTH
+    predicted = level["Predicted_Progression_Timeline"].to_numpy(np.float64)
+    lower, upper = level["Lower"].to_numpy(np.float64), level["Upper"].to_numpy(np.float64)
     errors = np.abs(predicted - truth)
     statistics: dict[str, Callable[[np.ndarray], float]] = {
         "mae": lambda rows: _mean(errors[rows]),

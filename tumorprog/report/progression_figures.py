@@ -38,39 +38,38 @@ def progression_curves(history: pd.DataFrame) -> Figure:
     return drawing.titled(figure, "Training of the progression model: mean over folds")
 
 
-def months_scatter(predictions: pd.DataFrame) -> Figure:
+def months_scatter(predictions: pd.DataFrame, patients: pd.DataFrame) -> Figure:
     """Predicted against measured months: dots for series, rings with intervals for patients.
 
     The axes are linear up to one month and logarithmic above, because most intervals are short and a few are long.
 
     Args:
         predictions: rows of `tables.PROGRESSION_PREDICTIONS`, of one or more protocols and cohorts.
+        patients: rows of `tables.PATIENT_PREDICTIONS` of the same.
     """
-    panels = _by_grid(predictions)
+    panels, combined = _by_grid(predictions), _by_grid(patients)
     figure, all_axes = drawing.panels(len(panels), height=4.4)
     measured, predicted = predictions["days"] / DAYS_PER_MONTH, predictions["Predicted_Progression_Timeline"]
-    limits = min(-0.15, 1.2 * predicted.min()), 1.2 * max([2.0, *measured, *predicted, *predictions["Upper"].dropna()])
+    limits = min(-0.15, 1.2 * predicted.min()), 1.2 * max([2.0, *measured, *predicted, *patients["Upper"].dropna()])
     for axes, ((protocol, cohort), rows) in zip(all_axes, panels.items(), strict=True):
         axes.set_title(_grid_title(protocol, cohort), loc="left", fontsize=10)
         axes.plot([0, limits[1]], [0, limits[1]], color=GREY, linestyle="--", linewidth=1, zorder=1, label="perfect")
-        _draw_patients(axes, rows, GREY if protocol == LEAKING_PROTOCOL else BLUE)
+        colour = GREY if protocol == LEAKING_PROTOCOL else BLUE
+        told = rows["Predicted_Progression_Timeline"]
+        axes.scatter(rows["days"] / DAYS_PER_MONTH, told, s=7, color=colour, alpha=0.45, label="series")
+        _draw_patients(axes, combined[protocol, cohort], colour)
         _month_axes(axes, limits)
         drawing.mark_leak(axes, protocol)
         axes.legend(frameon=False, loc="upper left", fontsize=8)
     return drawing.titled(figure, "Months to progression")
 
 
-def _draw_patients(axes: Axes, rows: pd.DataFrame, colour: str) -> None:
-    months = rows["days"] / DAYS_PER_MONTH
-    axes.scatter(months, rows["Predicted_Progression_Timeline"], s=7, color=colour, alpha=0.45, label="series")
-    columns = ["days", "Predicted_Progression_Timeline", "Lower", "Upper"]
-    patients = rows.groupby(["PatientID", "date"])[columns].mean()
+def _draw_patients(axes: Axes, patients: pd.DataFrame, colour: str) -> None:
     predicted = patients["Predicted_Progression_Timeline"]
     bars = np.stack([predicted - patients["Lower"], patients["Upper"] - predicted]).clip(min=0)
     style: dict[str, Any] = {"fmt": "o", "color": colour, "markerfacecolor": "white", "elinewidth": 1, "capsize": 2}
-    axes.errorbar(
-        patients["days"] / DAYS_PER_MONTH, predicted, yerr=bars, label="patient, prediction interval", **style
-    )
+    months = patients["days"] / DAYS_PER_MONTH
+    axes.errorbar(months, predicted, yerr=bars, label="patient, prediction interval", **style)
 
 
 def _month_axes(axes: Axes, limits: tuple[float, float]) -> None:
@@ -109,6 +108,19 @@ def errors_beside_baselines(
         if level in levels
     }
     return drawing.beside_baselines(panels, metric, label=label, title="Progression model beside its baselines")
+
+
+def null_control(judged: Mapping[str, Any]) -> Figure:
+    """What is left of the model where each patient has another's months, beside the mean of the others' months.
+
+    Args:
+        judged: `metrics.json`'s part `null_control`: protocol -> level -> metric, and the baseline mean.
+    """
+    panels = {
+        (protocol, f"protocol: {protocol}, months shuffled"): levels["series"] for protocol, levels in judged.items()
+    }
+    label, title = "Mean absolute error of series (months)", "Null control: nothing to learn but who is who"
+    return drawing.beside_baselines(panels, "mae", label=label, title=title)
 
 
 def _by_grid(rows: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:

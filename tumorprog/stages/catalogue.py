@@ -103,7 +103,8 @@ SELECT cohort, PatientID, StudyDate, SeriesInstanceUID, min(Type) AS Type, seque
     count(*) FILTER (frame = 0) AS files,
     sum(missing_before)::BIGINT AS missing,
     count(*) FILTER (repeats > 0) AS repeated,
-    count(*) FILTER (warnings <> '') AS warned
+    count(*) FILTER (warnings <> '') AS warned,
+    count(*) FILTER (contains(warnings, $other_date)) AS redated
 FROM catalogue GROUP BY ALL ORDER BY ALL
 """
 """The columns of `inventory.SERIES`."""
@@ -331,7 +332,7 @@ def check(folder: Path, settings: Settings) -> pd.DataFrame:
 
 def series_of(folder: Path) -> pd.DataFrame:
     """The series of a catalogue, with the columns `inventory.SERIES`."""
-    return queries.ask(_SERIES, catalogue=_slices_of(folder))
+    return queries.ask(_SERIES, {"other_date": header.OTHER_DATE}, catalogue=_slices_of(folder))
 
 
 def _slices_of(folder: Path) -> Any:

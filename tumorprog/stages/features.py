@@ -1,4 +1,7 @@
-"""features: catalogue -> features/ (per series of the progression cohort, its slices in order, 100 float32 each)."""
+"""features: catalogue -> features/ (per series of the progression cohort, its slices in order, 100 float32 each).
+
+And volumes.csv: the tumour on each date, from the masks.
+"""
 
 import re
 from collections.abc import Sequence
@@ -6,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from tumorprog import storage, tables
@@ -13,7 +17,7 @@ from tumorprog.errors import DicomError, InputError
 from tumorprog.imaging import roi, spectral
 from tumorprog.report import drawing, figures
 from tumorprog.settings import SEQUENCES, Settings
-from tumorprog.stages import frames, queries, regions, streaming
+from tumorprog.stages import frames, queries, regions, streaming, volumes
 
 _KNOWN = [name for name in tables.FEATURES.names if name != "vector"]
 WORK = pa.schema([*frames.SCHEMA, *(tables.FEATURES.field(name) for name in _KNOWN)])
@@ -28,7 +32,7 @@ _VECTOR = np.empty(tables.VECTOR_LENGTH, np.float32)
 
 
 def run(folder: Path, out: Path, settings: Settings) -> str:
-    """Computes the vector of every slice of every image series; masks and localizers are no images.
+    """Computes the vector of every slice of every image series, and from the masks the volume of each tumour.
 
     `features/_rejected.csv` lists the slices whose pixels could not be decoded.
 
@@ -45,13 +49,17 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     streaming.connect(settings.cluster)
     transform = partial(_vectors, wavelet=settings.features.wavelet, method=settings.roi.method)
     rejected = streaming.write_shards(work, transform, out / "features", tables.FEATURES, items="slices")
-    tables.write_csv(out / "features" / "_rejected.csv", rejected, tables.QUARANTINE)
+    sizes, masks_rejected = volumes.measure(catalogue, out / "masks")
+    tables.write_csv(out / "volumes.csv", sizes, tables.VOLUMES)
+    tables.write_csv(out / "features" / "_rejected.csv", pd.concat([rejected, masks_rejected]), tables.QUARANTINE)
     series = int(queries.ask("SELECT count(DISTINCT SeriesInstanceUID) AS n FROM work", work=work)["n"][0])
     vectors = tables.read_summary(out / "work")["rows"] - len(rejected)
     counts = {"vectors": vectors, "series": series, "rejected": len(rejected)}
     made_with = {"wavelet": settings.features.wavelet, "roi": settings.roi.method}
     tables.write_json(out / "features" / tables.SUMMARY, {**counts, **made_with})
-    return f"{counts['vectors']:,} vectors of {series:,} series, {len(rejected):,} slices rejected"
+    return (
+        f"{counts['vectors']:,} vectors of {series:,} series, {len(rejected):,} slices rejected; {len(sizes):,} volumes"
+    )
 
 
 def show(folder: Path, words: Sequence[str], settings: Settings, *, order: int | None = None) -> Path:

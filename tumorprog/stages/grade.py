@@ -1,4 +1,4 @@
-"""grade: catalogue + grader -> grades.csv, patient_grades.csv (who voted how), reference_sheet.csv (what to learn)."""
+"""grade: catalogue + grader -> grades.csv, patient_grades.csv (votes), timeline.csv (dates), reference_sheet.csv."""
 
 import logging
 from collections.abc import Sequence
@@ -45,6 +45,9 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         expected={"classes": list(tables.GRADES), "scaling": settings.slices.scaling},
     )
     streaming.connect(settings.cluster)
+    scanned = wanted.rename(columns={"StudyDate": "date"})
+    who = timeline.patients(scanned, min_gap_days=settings.cohort.min_gap_days)
+    tables.write_csv(out / "timeline.csv", who, tables.TIMELINE)
     graded = _grade_slices(wanted, folder / "grader", settings)
     series = vote(graded, _SERIES).sort_values(_SERIES)
     tables.write_csv(out / "grades.csv", series.rename(columns={"StudyDate": "date"}), tables.SERIES_GRADES)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tumorprog import tables
+from tumorprog.evaluation import combination
 from tumorprog.models import progression
 from tumorprog.settings import Settings
 from tumorprog.stages import train_progression
@@ -16,7 +17,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
 
     Args:
         folder: holds `progression/` of a finished run, and `features/` and `grades.csv` of the new patients.
-        out: receives `predictions.csv`.
+        out: receives `predictions.csv`, and `patient_predictions.csv` with one prediction for each patient and date.
         settings: not asked; the model and the features say themselves what they were made with.
 
     Raises:
@@ -34,15 +35,21 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         grades.drop_duplicates(keys)[[*keys, "PredictedGrade"]], on=keys, how="left"
     )
     months = np.maximum(progression.predict_months(model, list(series["vectors"])), 0.0)
-    half_width = description["interval_half_width_months"]
-    known["Predicted_Progression_Timeline"] = months
-    known["Lower"] = np.maximum(months - half_width, 0.0) if half_width is not None else np.nan
-    known["Upper"] = months + half_width if half_width is not None else np.nan
-    tables.write_csv(out / "predictions.csv", known, tables.PREDICTIONS)
-    per_patient = known.groupby(["PatientID", "date"])["Predicted_Progression_Timeline"].mean()
-    return f"{len(known):,} series of {known['PatientID'].nunique()} patients; " + _told(per_patient)
+    weight = combination.weights(known["sequence"].to_numpy(), description["validation_errors_months"])
+    known = known.assign(Predicted_Progression_Timeline=months, Weight=weight)
+    patients = combination.weighted_means(known, keys[:2]).reset_index()
+    told = _with_interval(known, description["interval_half_width_months"])
+    tables.write_csv(out / "predictions.csv", told, tables.PREDICTIONS)
+    combined = _with_interval(patients, description["patient_interval_half_width_months"])
+    tables.write_csv(out / "patient_predictions.csv", combined, tables.NEW_PATIENTS)
+    return f"{len(known):,} series of {known['PatientID'].nunique()} patients; " + _told(patients)
 
 
-def _told(per_patient: pd.Series) -> str:
-    shown = [f"{months:.1f} months" for months in per_patient.head(3)]
-    return "mean over the series: " + ", ".join(shown) + (" ..." if len(per_patient) > len(shown) else "")
+def _with_interval(predictions: pd.DataFrame, half_width: float | None) -> pd.DataFrame:
+    months, width = predictions["Predicted_Progression_Timeline"], np.nan if half_width is None else half_width
+    return predictions.assign(Lower=np.maximum(months - width, 0.0), Upper=months + width)
+
+
+def _told(patients: pd.DataFrame) -> str:
+    shown = [f"{months:.1f} months" for months in patients["Predicted_Progression_Timeline"].head(3)]
+    return "mean over the series: " + ", ".join(shown) + (" ..." if len(patients) > len(shown) else "")

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from tumorprog import __version__, storage, tables
-from tumorprog.evaluation import baselines, metrics, overlap
+from tumorprog.evaluation import baselines, combination, metrics, overlap
 from tumorprog.models import grader, weights
 from tumorprog.report import grader_sections, headline, page, progression_sections, sections
 from tumorprog.settings import Settings
@@ -38,16 +38,9 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         judged["roi"] = overlap.dice_by_sequence(regions.overlaps(slices), **chance)
         content.append(sections.rois(examples, judged["roi"], method=settings.roi.method))
     if (folder / "progression" / "predictions.csv").exists():
-        judged["progression"] = _judge_progression(folder / "progression", settings)
-        shown = [
-            tables.read_csv(folder / name, columns)
-            for name, columns in (
-                ("progression/predictions.csv", tables.PROGRESSION_PREDICTIONS),
-                ("progression/history.csv", tables.PROGRESSION_HISTORY),
-                ("reference_sheet.csv", tables.REFERENCE_SHEET),
-            )
-        ]
-        content.append(progression_sections.section(judged["progression"], *shown))
+        parts, section = _progression(folder, settings)
+        judged |= parts
+        content.append(section)
     if judged.keys() & {"grader", "progression"}:
         content.append(sections.paper(judged))
     _write(out, judged, content, _footer(summary, settings))
@@ -150,21 +143,63 @@ def _evidence(place: Path, slices: Path, test: pd.DataFrame) -> list[dict[str, A
     ]
 
 
+def _progression(folder: Path, settings: Settings) -> tuple[dict[str, Any], page.Section]:
+    """The parts of metrics.json on the months to progression, and their section of the page."""
+    place = folder / "progression"
+    chance = {"resamples": settings.report.bootstrap, "seed": settings.seed}
+    bar = {
+        name: metrics.progression_metrics(rows, **chance) for name, rows in baselines.on_published_intervals().items()
+    }
+    judged = {"progression": _judge_progression(place, settings), "published_intervals": bar}
+    if (place / "null_control.csv").exists():
+        judged["null_control"] = _judge_null_control(place / "null_control.csv", settings)
+    evidence = progression_sections.Evidence(
+        predictions=tables.read_csv(place / "predictions.csv", tables.PROGRESSION_PREDICTIONS),
+        patients=tables.read_csv(place / "patient_predictions.csv", tables.PATIENT_PREDICTIONS),
+        history=tables.read_csv(place / "history.csv", tables.PROGRESSION_HISTORY),
+        sheet=tables.read_csv(folder / "reference_sheet.csv", tables.REFERENCE_SHEET),
+        timeline=tables.read_csv(folder / "timeline.csv", tables.TIMELINE),
+        volumes=tables.read_csv(folder / "volumes.csv", tables.VOLUMES),
+    )
+    return judged, progression_sections.section(judged, evidence)
+
+
 def _judge_progression(folder: Path, settings: Settings) -> dict[str, Any]:
     """Protocol -> cohort -> level -> metric; a cohort with too few patients is an empty object there."""
     chance = {"resamples": settings.report.bootstrap, "seed": settings.seed}
-    predictions = tables.read_csv(folder / "predictions.csv", tables.PROGRESSION_PREDICTIONS)
-    beside = tables.read_csv(folder / "baselines.csv", ("Baseline", *tables.PROGRESSION_PREDICTIONS))
+    series = tables.read_csv(folder / "predictions.csv", tables.PROGRESSION_PREDICTIONS)
+    patients = tables.read_csv(folder / "patient_predictions.csv", tables.PATIENT_PREDICTIONS)
+    beside = tables.read_csv(folder / "baselines.csv", tables.BASELINES)
     judged: dict[str, Any] = {
         protocol: {cohort: {} for cohort in ("all", "grade_rise")} for protocol in ("patient", "paper")
     }
-    for (protocol, cohort), rows in predictions.groupby(["Protocol", "Cohort"], sort=True):
-        levels: dict[str, Any] = dict(metrics.progression_metrics(rows, **chance))
-        same = beside[(beside["Protocol"] == protocol) & (beside["Cohort"] == cohort)]
-        for name, baseline in same.groupby("Baseline"):
-            for level, values in metrics.progression_metrics(baseline, **chance).items():
-                levels[level].setdefault("baselines", {})[str(name)] = values
-        judged[str(protocol)][cohort] = levels
+    for protocol, cohort in series[["Protocol", "Cohort"]].drop_duplicates().itertuples(index=False):
+        own, combined, others = (
+            table[(table["Protocol"] == protocol) & (table["Cohort"] == cohort)] for table in (series, patients, beside)
+        )
+        baselines = {str(name): _months_levels(rows, **chance) for name, rows in others.groupby("Baseline")}
+        judged[protocol][cohort] = {
+            level: {
+                **metrics.progression_metrics(rows, **chance),
+                "baselines": {name: levels[level] for name, levels in baselines.items()},
+            }
+            for level, rows in (("series", own), ("patient", combined))
+        }
+    return judged
+
+
+def _months_levels(series: pd.DataFrame, **chance: int) -> dict[str, dict[str, metrics.Metric]]:
+    levels = {"series": series, "patient": combination.patients(series)}
+    return {name: metrics.progression_metrics(rows, **chance) for name, rows in levels.items()}
+
+
+def _judge_null_control(path: Path, settings: Settings) -> dict[str, Any]:
+    """Protocol -> level -> metric of what was trained on shuffled months, beside the mean of the others' months."""
+    chance = {"resamples": settings.report.bootstrap, "seed": settings.seed}
+    judged: dict[str, Any] = {}
+    for protocol, rows in tables.read_csv(path, tables.NULL_CONTROL).groupby("Protocol"):
+        model, mean = (_months_levels(rows[rows["Model"] == name], **chance) for name in ("model", "mean"))
+        judged[str(protocol)] = {name: {**level, "baselines": {"mean": mean[name]}} for name, level in model.items()}
     return judged
 
 

@@ -1,18 +1,19 @@
 """train-progression: features + reference sheet -> folds, progression/ (predictions of every fold, a final model)."""
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import ray
+import torch
 
 from tumorprog import __version__, tables
 from tumorprog.cohort import splits
 from tumorprog.errors import InputError
-from tumorprog.evaluation import baselines, intervals
+from tumorprog.evaluation import baselines, combination, intervals
 from tumorprog.models import weights
 from tumorprog.models.progression import ProgressionLSTM, predict_months
 from tumorprog.settings import Progression, Settings
@@ -24,6 +25,9 @@ log = logging.getLogger(__name__)
 COVERAGE = 0.8
 """Nominal coverage of Lower..Upper."""
 _KEYS = ["PatientID", "date", "Type"]
+_NAMES = [*_KEYS, "sequence", "SeriesInstanceUID"]
+_TASKS_A_CORE = 4
+"""A fold takes a second: so many in a task that handing them out costs nothing, so few that all cores end alike."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +39,14 @@ class Trial:
         cohort: all or grade_rise.
         rows: which series make the cohort, indices into the table of series.
         fold: indices into `rows`.
+        shuffled: whether it belongs to the null control, in which each patient has another's months.
     """
 
     protocol: str
     cohort: str
     rows: np.ndarray
     fold: splits.Fold
+    shuffled: bool = False
 
 
 def run(folder: Path, out: Path, settings: Settings) -> str:
@@ -56,25 +62,42 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
             "leaving one out needs 3 or more"
         )
     streaming.connect(settings.cluster)
-    trials = plan(series, seed=settings.seed)
-    results = _train_all(series, trials, settings)
+    trials = plan(series, seed=settings.seed, null_control=settings.progression.null_control)
+    results = train_all(series, trials, settings)
     target = out / "progression"
     target.mkdir(exist_ok=True)
-    predictions = _with_intervals(pd.concat([result["predictions"] for result in results], ignore_index=True))
-    tables.write_csv(target / "predictions.csv", predictions, tables.PROGRESSION_PREDICTIONS)
-    beside = pd.concat([result["baselines"] for result in results], ignore_index=True)
-    tables.write_csv(target / "baselines.csv", beside, ("Baseline", *tables.PROGRESSION_PREDICTIONS))
-    history = pd.concat([result["history"] for result in results], ignore_index=True)
-    tables.write_csv(target / "history.csv", history, tables.PROGRESSION_HISTORY)
-    tables.write_csv(target / "folds.csv", _folds(series, trials), tables.FOLDS)
+    predictions, patients = _write_results(target, series, trials, results)
     made_with = tables.read_summary(folder / "features")
-    _final_model(series, predictions, target, settings, made_with=made_with)
-    honest = predictions[(predictions["Protocol"] == "patient") & (predictions["Cohort"] == "all")]
-    error = (honest["Predicted_Progression_Timeline"] - honest["days"] / tables.DAYS_PER_MONTH).abs().mean()
+    _final_model(series, (predictions, patients), target, settings, made_with=made_with)
+    errors = patients["Predicted_Progression_Timeline"] - patients["days"] / tables.DAYS_PER_MONTH
+    honest = errors[(patients["Protocol"] == "patient") & (patients["Cohort"] == "all")].abs().mean()
     return (
         f"{len(series):,} series of {series['PatientID'].nunique()} patients, {len(trials)} folds; "
-        f"mean absolute error leaving one patient out {error:.2f} months"
+        f"mean absolute error leaving one patient out {honest:.2f} months"
     )
+
+
+def _write_results(
+    target: Path, series: pd.DataFrame, trials: list[Trial], results: list[dict[str, pd.DataFrame]]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Leaves every table of the grid and of the null control; returns the predictions per series and per patient."""
+    told = [result for trial, result in zip(trials, results, strict=True) if not trial.shuffled]
+    null = [result for trial, result in zip(trials, results, strict=True) if trial.shuffled]
+    predictions = _with_intervals(pd.concat([result["predictions"] for result in told], ignore_index=True))
+    tables.write_csv(target / "predictions.csv", predictions, tables.PROGRESSION_PREDICTIONS)
+    patients = _with_intervals(combination.patients(predictions))
+    tables.write_csv(target / "patient_predictions.csv", patients, tables.PATIENT_PREDICTIONS)
+    beside = pd.concat([result["baselines"] for result in told], ignore_index=True)
+    tables.write_csv(target / "baselines.csv", beside, tables.BASELINES)
+    history = pd.concat([result["history"] for result in told], ignore_index=True)
+    tables.write_csv(target / "history.csv", history, tables.PROGRESSION_HISTORY)
+    kept = [trial for trial in trials if not trial.shuffled]
+    tables.write_csv(target / "folds.csv", _folds(series, kept), tables.FOLDS)
+    if null:
+        models = [result["predictions"].assign(Model="model") for result in null]
+        means = [result["baselines"].query("Baseline == 'mean'").assign(Model="mean") for result in null]
+        tables.write_csv(target / "null_control.csv", pd.concat([*models, *means]), tables.NULL_CONTROL)
+    return predictions, patients
 
 
 def read_series(features: Path) -> pd.DataFrame:
@@ -84,35 +107,39 @@ def read_series(features: Path) -> pd.DataFrame:
         features: folder of `tables.FEATURES`.
 
     Returns:
-        A row per series: PatientID, date, Type, SeriesInstanceUID and vectors, (L, 100) float32 in the slices' order.
+        A row per series: PatientID, date, Type, sequence, SeriesInstanceUID and vectors, (L, 100) float32 in the
+        slices' order.
     """
     table = tables.read_shards(features, tables.FEATURES)
     rows = table.drop_columns(["vector"]).to_pandas()
     vectors = tables.vectors(table)
     found = [
-        {**dict(zip([*_KEYS, "SeriesInstanceUID"], key, strict=True)), "vectors": vectors[group.index]}
-        for key, group in rows.sort_values("order").groupby([*_KEYS, "SeriesInstanceUID"], sort=True)
+        {**dict(zip(_NAMES, key, strict=True)), "vectors": vectors[group.index]}
+        for key, group in rows.sort_values("order").groupby(_NAMES, sort=True)
     ]
-    return pd.DataFrame(found, columns=[*_KEYS, "SeriesInstanceUID", "vectors"])
+    return pd.DataFrame(found, columns=[*_NAMES, "vectors"])
 
 
 def learnable(folder: Path) -> pd.DataFrame:
     """The series of each patient's first date with the time to the next.
 
     Returns:
-        The columns of `read_series` and of `tables.REFERENCE_SHEET`, and months = days / 30.4375.
+        The columns of `read_series` and of `tables.REFERENCE_SHEET`, months = days / 30.4375, and volume_ml of the
+        date's mask (NaN without one).
     """
     sheet = tables.read_csv(folder / "reference_sheet.csv", tables.REFERENCE_SHEET).drop_duplicates(_KEYS)
-    series = read_series(folder / "features").merge(sheet, on=_KEYS)
+    volumes = tables.read_csv(folder / "volumes.csv", tables.VOLUMES)[["PatientID", "date", "volume_ml"]]
+    series = read_series(folder / "features").merge(sheet, on=_KEYS).merge(volumes, on=_KEYS[:2], how="left")
     return series.assign(months=series["days"] / tables.DAYS_PER_MONTH)
 
 
-def plan(series: pd.DataFrame, *, seed: int) -> list[Trial]:
+def plan(series: pd.DataFrame, *, seed: int, null_control: bool = False) -> list[Trial]:
     """The folds of {paper, patient} x {grade_rise, all}; a cohort too small for a protocol has none there.
 
     Args:
         series: of `learnable`.
         seed: of the splits.
+        null_control: whether to add the folds of the cohort `all` once more, to be trained on shuffled months.
     """
     rising = np.flatnonzero(series["LaterGrade"] > series["FirstGrade"])
     trials = []
@@ -131,21 +158,55 @@ def plan(series: pd.DataFrame, *, seed: int) -> list[Trial]:
             for protocol, some in folds.items()
             for fold in some
         ]
-    return trials
+    null = [replace(trial, shuffled=True) for trial in trials if trial.cohort == "all"] if null_control else []
+    return trials + null
 
 
-def _train_all(series: pd.DataFrame, trials: list[Trial], settings: Settings) -> list[dict[str, pd.DataFrame]]:
+def shuffle_months(series: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """The series with the months of each patient's date given to another's, who is never the same.
+
+    Args:
+        series: of `learnable`, whole patients.
+        seed: of the draw.
+    """
+    told = ["days", "MonthDif", "months"]
+    dates = series.drop_duplicates(_KEYS[:2])[[*_KEYS[:2], *told]]
+    order = np.random.default_rng(seed).permutation(len(dates))
+    given = dates.copy()
+    given.iloc[order, 2:] = dates.iloc[np.roll(order, 1), 2:].to_numpy()
+    return series.drop(columns=told).merge(given, on=_KEYS[:2], how="left").set_index(series.index)
+
+
+def train_all(series: pd.DataFrame, trials: list[Trial], settings: Settings) -> list[dict[str, pd.DataFrame]]:
+    """What `train_fold` gives for each trial, in their order; several in each Ray task.
+
+    Args:
+        series: of `learnable`, whole; the object store holds it once for all tasks.
+        trials: over its rows.
+        settings: `progression` and the seed.
+    """
     shared = ray.put(series)
-    remote = ray.remote(num_cpus=1, max_retries=3)(train_fold)
-    pending = {remote.remote(shared, trial, settings.progression, settings.seed): n for n, trial in enumerate(trials)}
+    remote = ray.remote(num_cpus=1, max_retries=3)(_train_some)
+    size = max(1, len(trials) // (_TASKS_A_CORE * streaming.cores()))
+    pending = {}
+    for start in range(0, len(trials), size):
+        some = trials[start : start + size]
+        pending[remote.remote(shared, some, settings.progression, settings.seed)] = start
     progress = streaming.Progress("train-progression", total=len(trials), items="folds")
     results: dict[int, dict[str, pd.DataFrame]] = {}
     while pending:
         (ready,), _ = ray.wait(list(pending), num_returns=1)
-        result = ray.get(ready)
-        results[pending.pop(ready)] = result
-        progress.add(1)
+        found, start = ray.get(ready), pending.pop(ready)
+        results |= dict(enumerate(found, start))
+        progress.add(len(found))
     return [results[number] for number in range(len(trials))]
+
+
+def _train_some(
+    series: pd.DataFrame, trials: list[Trial], progression: Progression, seed: int
+) -> list[dict[str, pd.DataFrame]]:
+    torch.set_num_threads(1)  # the cores are Ray's to share out; and so a fold gives the same on any machine
+    return [train_fold(series, trial, progression, seed) for trial in trials]
 
 
 def train_fold(series: pd.DataFrame, trial: Trial, progression: Progression, seed: int) -> dict[str, pd.DataFrame]:
@@ -155,30 +216,40 @@ def train_fold(series: pd.DataFrame, trial: Trial, progression: Progression, see
         series: of `learnable`, whole.
         trial: which rows of it, and which of these on which side.
         progression: the settings.
-        seed: of the initial weights and the shuffling.
+        seed: of the initial weights, the shuffling and the null control.
 
     Returns:
         predictions, rows of `tables.PROGRESSION_PREDICTIONS` without intervals; baselines, the same with `Baseline`;
         history, rows of `tables.PROGRESSION_HISTORY`.
     """
     cohort = series.iloc[trial.rows].reset_index(drop=True)
+    cohort = shuffle_months(cohort, seed=seed) if trial.shuffled else cohort
     fold = trial.fold
     training, validation = part(cohort, fold.train), part(cohort, fold.validation)
     model, losses = fit_progression(training, validation, settings=progression, seed=seed)
     test = cohort.iloc[fold.test]
     label = {"Fold": fold.name, "Protocol": trial.protocol, "Cohort": trial.cohort}
-    told = test.drop(columns="vectors").assign(**label, Lower=np.nan, Upper=np.nan)
+    told = test.drop(columns="vectors").assign(**label, Lower=np.nan, Upper=np.nan, Weight=1.0)
     months = np.maximum(predict_months(model, list(test["vectors"])), 0.0)
+    errors = validation_errors(model, cohort, fold.validation)
+    weight = combination.weights(test["sequence"].to_numpy(), errors)
     seen = cohort.iloc[np.concatenate([fold.train, fold.validation])]
     beside = [
         told.assign(Baseline=name, Predicted_Progression_Timeline=predicted)
         for name, predicted in _baselines(seen, test).items()
     ]
     return {
-        "predictions": told.assign(Predicted_Progression_Timeline=months),
+        "predictions": told.assign(Predicted_Progression_Timeline=months, Weight=weight),
         "baselines": pd.concat(beside),
         "history": pd.DataFrame(losses).assign(**label),
     }
+
+
+def validation_errors(model: ProgressionLSTM, series: pd.DataFrame, rows: np.ndarray) -> dict[str, float]:
+    """How far the model is off on the validation series of each sequence, `combination.errors_by_sequence`."""
+    chosen = series.iloc[rows]
+    months = np.maximum(predict_months(model, list(chosen["vectors"])), 0.0)
+    return combination.errors_by_sequence(chosen["sequence"].to_numpy(), months - chosen["months"].to_numpy())
 
 
 def part(series: pd.DataFrame, rows: np.ndarray) -> SeriesPart:
@@ -188,13 +259,14 @@ def part(series: pd.DataFrame, rows: np.ndarray) -> SeriesPart:
 
 
 def _baselines(seen: pd.DataFrame, test: pd.DataFrame) -> dict[str, np.ndarray]:
-    per_patient = seen.drop_duplicates(["PatientID", "date"])["months"].to_numpy()
+    patients = seen.drop_duplicates(_KEYS[:2])
+    months = patients["months"].to_numpy()
     means = [np.stack([vectors.mean(axis=0) for vectors in side["vectors"]]) for side in (seen, test)]
-    return {
-        "mean": baselines.mean_months(per_patient, len(test)),
-        "median": baselines.median_months(per_patient, len(test)),
-        "ridge": baselines.ridge_on_mean_features(means[0], seen["months"].to_numpy(), means[1]),
-    }
+    told = {name: constant(months, len(test)) for name, constant in baselines.CONSTANTS.items()}
+    told["ridge"] = baselines.ridge_on_mean_features(means[0], seen["months"].to_numpy(), means[1])
+    if pd.concat([seen, test])["volume_ml"].notna().any():
+        told["volume"] = baselines.log_volume(patients["volume_ml"].to_numpy(), months, test["volume_ml"].to_numpy())
+    return told
 
 
 def _with_intervals(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -203,7 +275,7 @@ def _with_intervals(predictions: pd.DataFrame) -> pd.DataFrame:
     for _, group in predictions.groupby(["Protocol", "Cohort"]):
         bounds = intervals.prediction_intervals(
             group["Predicted_Progression_Timeline"].to_numpy(),
-            group["months"].to_numpy(),
+            group["days"].to_numpy() / tables.DAYS_PER_MONTH,
             groups=group["PatientID"].to_numpy(),
             coverage=COVERAGE,
         )
@@ -223,19 +295,17 @@ def _folds(series: pd.DataFrame, trials: list[Trial]) -> pd.DataFrame:
 
 
 def _final_model(
-    series: pd.DataFrame, predictions: pd.DataFrame, target: Path, settings: Settings, *, made_with: dict[str, Any]
+    series: pd.DataFrame,
+    told: tuple[pd.DataFrame, pd.DataFrame],
+    target: Path,
+    settings: Settings,
+    *,
+    made_with: dict[str, Any],
 ) -> None:
     patients = series["PatientID"].to_numpy()
     train, validation = splits.inner_split(patients, seed=settings.seed)
     model, losses = fit_progression(
         part(series, train), part(series, validation), settings=settings.progression, seed=settings.seed
-    )
-    honest = predictions[(predictions["Protocol"] == "patient") & (predictions["Cohort"] == "all")]
-    half_width = intervals.half_width(
-        honest["Predicted_Progression_Timeline"].to_numpy(),
-        honest["months"].to_numpy(),
-        groups=honest["PatientID"].to_numpy(),
-        coverage=COVERAGE,
     )
     description = {
         "model": "bidirectional LSTM",
@@ -248,10 +318,21 @@ def _final_model(
         "training_patients": len(np.unique(patients[train])),
         "validation_patients": len(np.unique(patients[validation])),
         "interval_coverage": COVERAGE,
-        "interval_half_width_months": half_width if np.isfinite(half_width) else None,
+        "interval_half_width_months": _half_width(told[0]),
+        "patient_interval_half_width_months": _half_width(told[1]),
+        "validation_errors_months": validation_errors(model, series, validation),
         "versions": {"tumorprog": __version__},
     }
     weights.save(target, model, description)
+
+
+def _half_width(predictions: pd.DataFrame) -> float | None:
+    """Of the interval for someone new, by the folds that left one patient out; None for too few patients."""
+    honest = predictions[(predictions["Protocol"] == "patient") & (predictions["Cohort"] == "all")]
+    predicted, days = honest["Predicted_Progression_Timeline"].to_numpy(), honest["days"].to_numpy()
+    groups = honest["PatientID"].to_numpy()
+    width = intervals.half_width(predicted, days / tables.DAYS_PER_MONTH, groups=groups, coverage=COVERAGE)
+    return width if np.isfinite(width) else None
 
 
 def load(folder: Path, *, wavelet: str, roi: str) -> tuple[ProgressionLSTM, dict[str, Any]]:

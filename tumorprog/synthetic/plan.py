@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from tumorprog import settings
+from tumorprog.cohort.timeline import PUBLISHED_DAYS
 from tumorprog.synthetic import phantom
 
 GRADING, PROGRESSION = "REMBRANDT", "Brain-Tumor-Progression"
@@ -33,9 +34,6 @@ PROGRESSION_SERIES = {
     "MaskTumor": "mask",
 }
 """The ten series of a date: SeriesDescription and canonical sequence."""
-
-REAL_DAYS = (135, 157, 202, 204, 308, 63, 415, 436, 966, 29, 56, 55, 57, 58, 75, 58, 27, 56, 90, 119)
-"""From the first date to the second of PGBM-001 to -020, as published."""
 
 _REAL_DATES = {
     1: date(1991, 11, 19),
@@ -298,8 +296,8 @@ def days_to_progression(number: int, rng: np.random.Generator) -> int:
 
     Their logarithms have mean 4.64 and standard deviation 0.96.
     """
-    if number < len(REAL_DAYS):
-        return REAL_DAYS[number]
+    if number < len(PUBLISHED_DAYS):
+        return PUBLISHED_DAYS[number]
     return int(np.clip(rng.lognormal(4.64, 0.96), 21, 1500))
 
 

@@ -1,0 +1,43 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from tumorprog import tables
+from tumorprog.evaluation import combination
+
+
+def series(*rows):
+    """Rows of (patient, date, predicted, weight)."""
+    frame = pd.DataFrame(rows, columns=["PatientID", "date", "Predicted_Progression_Timeline", "Weight"])
+    known = {"Protocol": "patient", "Cohort": "all", "Fold": frame["PatientID"], "Type": "T2", "days": 90}
+    return frame.assign(**known, MonthDif=2)
+
+
+def test_a_patients_prediction_is_the_mean_over_its_series_by_their_weights():
+    rows = series(("B", "d", 2.0, 1.0), ("B", "d", 8.0, 3.0), ("A", "d", 5.0, 0.1), ("A", "e", 7.0, 2.0))
+    found = combination.patients(rows)
+    assert set(tables.PATIENT_PREDICTIONS) == set(found.columns)
+    assert found[["PatientID", "date", "Predicted_Progression_Timeline", "Series"]].to_numpy().tolist() == [
+        ["B", "d", pytest.approx(np.average([2.0, 8.0], weights=[1, 3])), 2],
+        ["A", "d", 5.0, 1],
+        ["A", "e", 7.0, 1],
+    ]
+    assert (found["days"] == 90).all()
+    assert found[["Lower", "Upper"]].isna().all(axis=None)
+
+
+def test_a_patient_is_combined_within_each_protocol_and_cohort():
+    rows = series(("A", "d", 2.0, 1.0), ("A", "d", 8.0, 1.0))
+    both = pd.concat([rows, rows.assign(Protocol="paper", Predicted_Progression_Timeline=1.0)])
+    assert combination.patients(both)["Predicted_Progression_Timeline"].tolist() == [5.0, 1.0]
+
+
+def test_weights_are_the_inverse_of_the_validation_error_of_the_sequence():
+    errors = combination.errors_by_sequence(np.array(["T2", "T2", "ADC"]), np.array([-1.0, 3.0, 0.5]))
+    assert errors == {"T2": 2.0, "ADC": 0.5, "": 1.5}
+    assert combination.weights(np.array(["ADC", "T2", "FLAIR"]), errors).tolist() == pytest.approx([2, 1 / 2, 2 / 3])
+
+
+def test_a_sequence_that_was_right_by_luck_does_not_drown_the_others():
+    errors = combination.errors_by_sequence(np.array(["T2", "ADC"]), np.array([0.0, 1.0]))
+    assert combination.weights(np.array(["T2", "ADC"]), errors).tolist() == pytest.approx([10.0, 1.0])

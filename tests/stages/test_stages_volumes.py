@@ -1,0 +1,77 @@
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from tumorprog import tables
+from tumorprog.dicom import header
+from tumorprog.settings import Synthetic
+from tumorprog.stages import volumes
+from tumorprog.synthetic import files, phantom, plan
+
+
+def counted(*masks):
+    """Rows of (patient, date, series, voxels of each slice): 1 x 2 mm pixels, a slice every 5 mm, 3 mm thick."""
+    rows = [
+        {"PatientID": patient, "date": date, "SeriesInstanceUID": series, "stack": 0, "voxels": voxels}
+        | {"position_mm": 5.0 * order, "SliceThickness": 3.0, "row_spacing_mm": 1.0, "column_spacing_mm": 2.0}
+        for patient, date, series, slices in masks
+        for order, voxels in enumerate(slices)
+    ]
+    return pd.DataFrame(rows, columns=volumes.COUNTED.names)
+
+
+def test_volumes_stand_by_date_with_their_change_since_the_date_before():
+    found = volumes.of_dates(
+        counted(
+            ("A", "2000-03-01", "2", [0, 150, 150]),
+            ("A", "2000-01-01", "1", [100, 100, 0]),
+            ("B", "2000-01-01", "3", [50, 0, 0]),
+        )
+    )
+    assert tuple(found.columns) == tables.VOLUMES
+    assert found["volume_ml"].tolist() == pytest.approx([2.0, 3.0, 0.5])
+    assert found["days_since"].tolist()[1] == 60
+    assert found.loc[1, ["change_ml", "change_percent"]].tolist() == pytest.approx([1.0, 50.0])
+    assert found.loc[[0, 2], ["days_since", "change_ml", "change_percent"]].isna().all(axis=None)
+
+
+def test_of_several_masks_of_a_date_the_largest_counts():
+    found = volumes.of_dates(counted(("A", "d1", "1", [10, 0]), ("A", "d1", "2", [40, 0])).replace("d1", "2000-01-01"))
+    assert found[["volume_ml", "masks"]].to_numpy().tolist() == [[0.4, 2]]
+
+
+def test_a_tumour_that_was_gone_grows_by_no_percentage():
+    found = volumes.of_dates(counted(("A", "2000-01-01", "1", [0, 0]), ("A", "2000-02-01", "2", [100, 0])))
+    assert found["change_ml"].tolist()[1] == pytest.approx(1.0)
+    assert found["change_percent"].isna().all()
+
+
+def test_a_mask_without_a_date_or_a_size_has_no_volume():
+    unknown = counted(("A", "", "1", [10, 10]), ("B", "2000-01-01", "2", [10, 10]))
+    assert volumes.of_dates(unknown.assign(row_spacing_mm=np.nan)).empty
+    assert volumes.of_dates(unknown)["PatientID"].tolist() == ["B"]
+    assert volumes.of_dates(counted()).empty
+
+
+@pytest.mark.parametrize("slices", [12, 33])
+@pytest.mark.parametrize("number", [0, 1])  # GE's and Siemens' matrices and pixels
+def test_the_mask_of_a_phantom_has_the_phantoms_volume(tmp_path, number, slices):
+    """Written as DICOM, read by header and frame as the stage reads it, against the volume on a grid of 1.5 mm."""
+    shape = Synthetic(series_slices=slices, size=160)
+    patient = plan.plan_patient("progression", number, shape=shape, seed=3)
+    stack = patient.studies[0].stacks[0]
+    mask = next(series for series in stack.series if series.sequence == "mask")
+    writer = files.SeriesWriter(tmp_path, patient, place=0, stack_place=0, series=mask)
+    for index, plane in enumerate(stack.planes):
+        writer.write(index, plane, phantom.layers(patient.head, patient.studies[0].tumour, plane))
+    rows = [row for path in sorted(tmp_path.rglob("*.dcm")) for row in header.read_rows(str(path))]
+    unknown = {"stack": 0, "file_bytes": 0}
+    work = [{**row, **unknown, "date": row["StudyDate"], "pixel_offset": -1} for row in rows]
+    made, rejected = volumes.count(pa.Table.from_pylist(work, volumes.WORK))
+    assert not rejected
+    assert {row["sequence"] for row in rows} == {"mask"}
+    _, truth = phantom.volumes_ml(patient.studies[0].tumour)
+    assert volumes.of_dates(made.to_pandas())["volume_ml"].item() == pytest.approx(truth, rel=0.08)
+    thick = made.to_pandas().assign(position_mm=np.nan)  # the thickness is as good here: slices touch
+    assert volumes.of_dates(thick)["volume_ml"].item() == pytest.approx(truth, rel=0.08)
