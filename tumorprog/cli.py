@@ -343,7 +343,8 @@ def _tune(parsed: argparse.Namespace, settings: Settings) -> str:
     from tumorprog import run
 
     folder = storage.place(parsed.out)
-    told = _run_stages(folder, with_values(settings, {"tune.sweep": parsed.sweep}), [run.TUNE])
+    chosen = with_values(settings, {"tune.model": parsed.model, "tune.sweep": storage.absolute(parsed.sweep)})
+    told = _run_stages(folder, chosen, [run.TUNE[parsed.model]])
     return "\n".join([told, f"trials: {folder / 'tune' / 'trials.csv'}", f"best: {folder / 'tune' / 'best.yaml'}"])
 
 
@@ -484,15 +485,20 @@ COMMANDS = {
         examples=("tumorprog predict --run runs/tcia --images new_patients --out runs/new",),
     ),
     "tune": Command(
-        does="Sweep settings of the progression model with Ray Tune; needs the run's features and grades.",
+        does="Sweep settings of one of the two models with Ray Tune, judged by patients who are not the test part's.",
         act=_tune,
-        shows=(*_ALWAYS, "progression", "tune"),
+        shows=(*_ALWAYS, "grader", "progression", "tune"),
         words=(
-            ("model", {"choices": ["progression"], "help": "which model"}),
-            ("sweep", {"metavar": "SWEEP.yaml", "help": "settings and the values to try"}),
+            ("model", {"choices": ["grader", "progression"], "help": "whose settings; it needs the run's slices, or "
+             "its features and grades"}),
+            ("sweep", {"metavar": "SWEEP.yaml", "help": "what to try of which settings, and how"}),
             _OUT,
         ),
-        examples=("tumorprog tune progression tune_configs/smoke.yaml --out runs/demo",),
+        examples=(
+            "tumorprog tune progression tune_configs/smoke_progression.yaml --out runs/demo",
+            "tumorprog tune grader tune_configs/grader.yaml --out runs/tcia",
+            "tumorprog run --config runs/tcia/tune/best.yaml --out runs/tcia    # everything, with the best settings",
+        ),
     ),
 }
 

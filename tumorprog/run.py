@@ -109,7 +109,7 @@ STAGES = (
         reads=("catalogue", "quarantine.csv"),
         may_read=(
             *("slices", "grader", "grades.csv", "timeline.csv", "reference_sheet.csv", "features", "volumes.csv"),
-            "progression",
+            *("progression", "tune"),
         ),
         settings=("seed", "roi", "features", "report"),
         leaves=("metrics.json", "report.html", "figures"),
@@ -127,13 +127,18 @@ PREDICT = (
 )
 """A finished run's two models applied to new patients."""
 
-TUNE = Stage(
-    name="tune",
-    reads=("features", "volumes.csv", "reference_sheet.csv", "grades.csv"),
-    settings=("seed", "progression", "tune"),
-    files=("tune.sweep",),
-    leaves=("tune",),
-)
+_SWEPT = {"grader": ("slices",), "progression": ("features", "volumes.csv", "reference_sheet.csv", "grades.csv")}
+TUNE = {
+    model: Stage(
+        name="tune",
+        reads=reads,
+        settings=("seed", model, "tune", "report.bootstrap"),
+        files=("tune.sweep", "grader.split") if model == "grader" else ("tune.sweep",),
+        leaves=("tune",),
+    )
+    for model, reads in _SWEPT.items()
+}
+"""The sweep of each model; the later one's results replace the other's."""
 
 
 def stage_named(name: str) -> Stage:
@@ -241,7 +246,7 @@ def _depends_on(settings: Settings, stage: Stage) -> dict[str, Any]:
 def _fingerprint(folder: Path, settings: Settings, stage: Stage) -> str:
     """Changes when the stage's result could: it hashes the settings, the files from outside and what it reads."""
     done = read_record(folder)["stages"]
-    maker = {name: stage.name for stage in (*STAGES, TUNE) for name in stage.leaves}
+    maker = {name: stage.name for stage in (*STAGES, TUNE["grader"]) for name in stage.leaves}
     present = [name for name in stage.may_read if (folder / name).exists()]
     read = {}
     for name in (*stage.reads, *present):

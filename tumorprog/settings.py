@@ -182,13 +182,12 @@ class Progression:
 class Tune:
     """The sweep of `tumorprog tune`."""
 
+    model: Literal["grader", "progression"] = "progression"
+    """Which model's settings it varies."""
     sweep: str = ""
-    """A YAML file that names settings and the values to try, such as tune_configs/smoke.yaml."""
-    concurrent: int = 0
-    """Trials at a time; 0 runs one on each core."""
-
-    def __post_init__(self) -> None:
-        _at_least("tune.concurrent", self.concurrent, 0)
+    """A YAML file that says what to try of which settings, and how; tune_configs/ has some."""
+    mlflow: str = ""
+    """Tracking URI of an MLflow server that is to get every trial too; needs the extra `mlflow`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,10 @@ NOBODY = 255
 _CHECKPOINT = "checkpoint.pt"
 _SHUFFLE_ROWS = 1024
 """The shards lie in random order already (`stages.slices.plan`); this buffer, 50 MB, makes each epoch another one."""
-_WORKER_CPUS, _WAITING_CPUS = 0.5, 0.01
-"""Of a worker, so that what feeds it finds a core beside it; of a task that waits for its workers."""
+WAITING_CPUS = 0.001
+"""Of a task that waits for its workers."""
+_WORKER_CPUS = 0.5
+"""So that what feeds a worker finds room on its core."""
 _POLL_SECONDS = 1.0
 
 
@@ -110,7 +112,7 @@ def train_all(plans: Sequence[Plan], *, num_at_once: int) -> None:
         train(plans[0])
         return
     remote = ray.remote(train).options(
-        num_cpus=_WAITING_CPUS if plans[0].grader.workers else _WORKER_CPUS, max_retries=3
+        num_cpus=WAITING_CPUS if plans[0].grader.workers else _WORKER_CPUS, max_retries=3
     )
     progress = streaming.Progress("training", total=len(plans) * plans[0].grader.epochs, items="epochs")
     waiting, told = list(plans), 0
@@ -134,8 +136,19 @@ def _epochs_done(plan: Plan) -> int:
     return len(tables.read_csv(history, tables.HISTORY)) if history.exists() else 0
 
 
-def train(plan: Plan) -> None:
-    """Runs one training in Ray Train's workers, or in this process if there are to be none."""
+def train(
+    plan: Plan, *, worker: Mapping[str, float] | None = None, callbacks: Sequence[ray.train.UserCallback] = ()
+) -> None:
+    """Runs one training in Ray Train's workers, or in this process if there are to be none.
+
+    Args:
+        plan: of the training.
+        worker: Ray's resources of each; if None half a core, and a GPU where the settings say so.
+        callbacks: are told of each epoch.
+
+    Raises:
+        TumorprogError: if a loss is not finite.
+    """
     for noisy in ("ray.data", "ray.train"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     if not plan.checkpoint.exists():  # here, so that a worker never waits for a download, and all start alike
@@ -153,12 +166,13 @@ def train(plan: Plan) -> None:
         scaling_config=ray.train.ScalingConfig(
             num_workers=plan.grader.workers,
             use_gpu=plan.grader.gpu,
-            resources_per_worker={"CPU": _WORKER_CPUS, **({"GPU": 1} if plan.grader.gpu else {})},
+            resources_per_worker=dict(worker or {"CPU": _WORKER_CPUS, **({"GPU": 1} if plan.grader.gpu else {})}),
         ),
         run_config=ray.train.RunConfig(
             name="ray_train",
             storage_path=str(plan.target / RAY_FOLDER),
             failure_config=ray.train.FailureConfig(max_failures=3),
+            callbacks=list(callbacks),
         ),
     )
     try:

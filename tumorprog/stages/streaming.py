@@ -224,8 +224,8 @@ def read_rows(paths: list[Path], columns: list[str], *, wanted: np.ndarray) -> r
     """
     work = [pa.table({"path": [str(path)]}) for path in paths]
     read = partial(_row_groups, columns=columns, wanted=wanted)
-    # half a core, so that a training worker and what feeds it fit on one
-    return ray.data.from_arrow(work).map_batches(read, batch_size=None, batch_format="pyarrow", num_cpus=0.5)
+    # less than half a core, so that a training worker and what feeds it fit on one
+    return ray.data.from_arrow(work).map_batches(read, batch_size=None, batch_format="pyarrow", num_cpus=0.4)
 
 
 def _row_groups(work: pa.Table, *, columns: list[str], wanted: np.ndarray) -> Iterator[pa.Table]:

@@ -75,10 +75,10 @@ _KEYS = (*(one.name for one in fields(Sweep) if one.name not in {"scheduling", "
 class _File:
     """The file's values, and the lines on which its keys stand."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, settings: Settings) -> None:
         if not path.is_file():
             raise SettingsError(f"tune.sweep: {path}: no such file; tune_configs/ has some to start from")
-        self._path = path
+        self._path, self.settings = path, settings
         text = path.read_text()
         try:
             self.told = yaml.safe_load(text)
@@ -100,17 +100,18 @@ def _lines(node: yaml.Node | None, above: tuple[str, ...]) -> Iterator[tuple[tup
             yield from _lines(value, path)
 
 
-def read_sweep(path: Path, *, model: str) -> Sweep:
+def read_sweep(path: Path, *, model: str, settings: Settings) -> Sweep:
     """Reads and checks a sweep before anything starts.
 
     Args:
         path: of the YAML file.
         model: grader or progression, whose settings it varies.
+        settings: which the values must go with.
 
     Raises:
         SettingsError: if a name, a type or a bound cannot work; it names the file, the line and the nearest right name.
     """
-    file = _File(path)
+    file = _File(path, settings)
     told = file.told
     if not isinstance(told, dict) or not isinstance(told.get("space"), dict) or not told["space"]:
         file.refuse((), "expected at least the key `space`, with settings and what to try of each")
@@ -231,7 +232,7 @@ def _check_range(file: _File, keys: tuple[str, ...], kind: str, values: list[Any
 
 def _check_value(file: _File, keys: tuple[str, ...], name: str, value: Any) -> None:
     try:
-        with_values(Settings(), {name: value})
+        with_values(file.settings, {name: value})
     except SettingsError as error:
         file.refuse(keys, str(error))
 

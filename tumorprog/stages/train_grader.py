@@ -59,11 +59,11 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         TumorprogError: if the loss is not finite.
     """
     streaming.connect(settings.cluster)
-    known = tables.read_shards(folder / "slices", tables.SLICES, _KNOWN).to_pandas()
+    known = known_slices(folder)
     trainings = [*_by_protocol(known, out, settings), *_by_fold(known, out, settings)]
     num_at_once = grader_training.at_once(settings.grader, num_trainings=len(trainings))
     cores = max(1, streaming.cores() // (num_at_once * max(1, settings.grader.workers)))
-    planned = [(training, _plan(training, folder, out, settings, cores=cores)) for training in trainings]
+    planned = [(training, plan_of(training, folder, out, settings, cores=cores)) for training in trainings]
     for training, plan in planned:
         plan.target.mkdir(parents=True, exist_ok=True)
         grader_training.go_on_from(folder / training.folder, plan)
@@ -79,7 +79,6 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
 
 def _by_protocol(known: pd.DataFrame, out: Path, settings: Settings) -> Iterator[Training]:
     """The trainings of the settings' protocol, or of both; split.csv says who stands where."""
-    patients = known.groupby("PatientID")["grade"].first()
     protocols = ("patient", "paper") if settings.protocol == "both" else (settings.protocol,)
     for protocol in protocols:
         folder = "grader" if protocol == protocols[0] else f"grader/{protocol}"
@@ -87,10 +86,7 @@ def _by_protocol(known: pd.DataFrame, out: Path, settings: Settings) -> Iterator
             sides = splits.split_slices(int(known["slice"].max()) + 1, seed=settings.seed)[known["slice"]]
             split = pd.DataFrame({"slice": known["slice"], "side": sides}).sort_values("slice")
         else:
-            if settings.grader.split:
-                chosen = splits.read_split(storage.place(settings.grader.split), list(patients.index))
-            else:
-                chosen = splits.split_patients(patients, seed=settings.seed)
+            chosen = patient_sides(known, settings)
             sides = known["PatientID"].map(chosen).to_numpy()
             split = pd.DataFrame({"patient": chosen.index, "side": chosen.to_numpy()})
         sided = known.assign(side=sides)
@@ -105,6 +101,23 @@ def _by_protocol(known: pd.DataFrame, out: Path, settings: Settings) -> Iterator
             grades = splits.shuffled_between_patients(sided["PatientID"], sided["grade"], seed=settings.seed)
             null = sided.assign(grade=grades)
             yield Training(name=f"{name}, null control", protocol=protocol, folder=f"{folder}/null", known=null)
+
+
+def known_slices(folder: Path) -> pd.DataFrame:
+    """The slices of a run directory without their images: the other columns of `tables.SLICES`."""
+    return tables.read_shards(folder / "slices", tables.SLICES, _KNOWN).to_pandas()
+
+
+def patient_sides(known: pd.DataFrame, settings: Settings) -> pd.Series:
+    """The side of each patient, index PatientID: the user's own split, or a drawn one.
+
+    Raises:
+        InputError: if a grade has too few patients, or the user's split does not fit.
+    """
+    patients = known.groupby("PatientID")["grade"].first()
+    if settings.grader.split:
+        return splits.read_split(storage.place(settings.grader.split), list(patients.index))
+    return splits.split_patients(patients, seed=settings.seed)
 
 
 def _by_fold(known: pd.DataFrame, out: Path, settings: Settings) -> Iterator[Training]:
@@ -138,12 +151,22 @@ def _counts(sided: pd.DataFrame) -> dict[str, int]:
     return {side: int((sided["side"] == side).sum()) for side in splits.SIDES}
 
 
-def _plan(training: Training, folder: Path, out: Path, settings: Settings, *, cores: int) -> Plan:
+def plan_of(training: Training, folder: Path, out: Path, settings: Settings, *, cores: int) -> Plan:
+    """What the workers of a training are told.
+
+    Args:
+        training: slices whose side is none of `splits.SIDES` take no part.
+        folder: the run directory, with slices.
+        out: where the training's own folder is.
+        settings: of the grader, and the seed.
+        cores: for each worker's arithmetic.
+    """
     known, shards = training.known, tables.shards(folder / "slices")
     learned = known[known["side"] == "train"]
     counts = [int((learned["grade"] == grade).sum()) for grade in tables.GRADES]
     sides, labels = (np.full(int(known["slice"].max()) + 1, grader_training.NOBODY, np.uint8) for _ in range(2))
-    sides[known["slice"]] = known["side"].map({side: number for number, side in enumerate(splits.SIDES)})
+    code = {side: number for number, side in enumerate(splits.SIDES)}
+    sides[known["slice"]] = known["side"].map(code).fillna(grader_training.NOBODY)
     labels[known["slice"]] = known["grade"] - tables.GRADES[0]
     left_out = splits.left_out(np.sort(learned["slice"]), workers=settings.grader.workers, seed=settings.seed)
     if len(left_out):
@@ -190,7 +213,7 @@ def _predict(known: pd.DataFrame, plan: Plan) -> str:
     """Predicts all slices, unless an interrupted call has; how well the training went."""
     target = plan.target / "predictions.parquet"
     if not target.exists():
-        _write(target, _predictions(known, plan), tables.GRADER_PREDICTIONS)
+        _write(target, predictions(known, plan), tables.GRADER_PREDICTIONS)
     history = tables.read_csv(plan.target / "history.csv", tables.HISTORY)
     best = history[history["Best Model Saved"]].iloc[-1]
     return (
@@ -203,14 +226,15 @@ def _predict_folds(folds: list[tuple[Training, Plan]], target: Path) -> str:
     """Predicts each fold's test slices with its own model: together every slice once, by a model that never saw it."""
     if not target.exists():
         tests = [
-            _predictions(training.known[training.known["side"] == "test"], plan).assign(fold=training.fold)
+            predictions(training.known[training.known["side"] == "test"], plan).assign(fold=training.fold)
             for training, plan in folds
         ]
         _write(target, pd.concat(tests), tables.FOLD_PREDICTIONS)
     return f"{len(folds)} folds, each patient once in a test part"
 
 
-def _predictions(known: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+def predictions(known: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """Rows of `tables.GRADER_PREDICTIONS` of the slices in `known`, by the best model of a finished training."""
     wanted = np.isin(np.arange(len(plan.sides)), known["slice"])
     rows = streaming.read_rows(plan.shards, ["slice", "image"], wanted=wanted).rename_columns({"slice": "row"})
     scores = score(rows, plan.target, plan.grader, num_rows=len(known)).rename(columns={"row": "slice"})

@@ -1,217 +1,237 @@
-"""tune: features + reference sheet + a sweep's YAML -> tune/ (every trial, and the best as settings for `--config`)."""
+"""tune: a sweep's YAML + slices, or features and reference sheet -> tune/ (every trial, and the best for `--config`)."""
 
 import logging
-from dataclasses import dataclass, field
+import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import yaml
 from ray import tune
+from ray.tune.experiment import Trial
 
 from tumorprog import storage, tables
-from tumorprog.cohort import splits
 from tumorprog.errors import InputError, SettingsError
-from tumorprog.models.progression import predict_months
-from tumorprog.settings import Settings, check_name, with_values
-from tumorprog.stages import streaming, train_progression
-from tumorprog.training import fit_progression
+from tumorprog.settings import Settings, with_values
+from tumorprog.stages import streaming, trials
+from tumorprog.stages.sweep import Space, Sweep, as_settings, read_sweep
 
 log = logging.getLogger(__name__)
 
-METRIC = "validation_mae_months"
-"""What trials are chosen by: over inner folds of patients, with the held-out patients unseen."""
-
-Shared: TypeAlias = tuple[pd.DataFrame, list[splits.Fold]]
-"""The series, and the inner folds over them; in the object store once for all trials."""
-
+_NAME = "trials"
+_BOARD_SECONDS, _BOARD_ROWS = 10.0, 5
 _SPACES = {
-    "choice": (tune.choice, None),
-    "grid": (tune.grid_search, None),
-    "uniform": (tune.uniform, 2),
-    "loguniform": (tune.loguniform, 2),
-    "randint": (tune.randint, 2),
-    "quniform": (tune.quniform, 3),
+    "choice": tune.choice,
+    "grid": tune.grid_search,
+    "uniform": tune.uniform,
+    "loguniform": tune.loguniform,
+    "randint": tune.randint,
+    "quniform": tune.quniform,
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sweep:
-    """A sweep's YAML file.
-
-    Attributes:
-        space: for each setting's dotted name, one kind of space and its values: `{loguniform: [1.0e-4, 1.0e-2]}`.
-        samples: how many draws; a grid is tried whole in each.
-        mode: whether the metric is to be small or large.
-    """
-
-    space: dict[str, dict[str, list[Any]]]
-    samples: int = 1
-    mode: Literal["min"] = field(default="min", init=False)
-
-
-def read_sweep(path: Path) -> Sweep:
-    """Reads and checks a sweep before anything starts.
-
-    Raises:
-        SettingsError: if a name, a kind of space or its values cannot work; it names the file and the entry.
-    """
-    if not path.is_file():
-        raise SettingsError(f"tune.sweep: {path}: no such file; tune_configs/ has some to start from")
-    try:
-        told = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: not YAML ({error})") from error
-    if not isinstance(told, dict) or not isinstance(told.get("space"), dict) or set(told) - {"space", "samples"}:
-        raise SettingsError(f"{path}: expected the keys `space` (settings and their values) and `samples`")
-    for name, space in told["space"].items():
-        _check_space(path, name, space)
-    samples = told.get("samples", 1)
-    if not isinstance(samples, int) or samples < 1:
-        raise SettingsError(f"{path}: samples is {samples}; it must be a whole number of 1 or more")
-    return Sweep(space=told["space"], samples=samples)
-
-
-def _check_space(path: Path, name: str, space: Any) -> None:
-    try:
-        check_name(name)
-    except SettingsError as error:
-        raise SettingsError(f"{path}: space: {error}") from error
-    if not name.startswith("progression."):
-        raise SettingsError(f"{path}: space: {name}: a progression sweep varies progression.* only")
-    if not (isinstance(space, dict) and len(space) == 1 and set(space) <= set(_SPACES)):
-        raise SettingsError(f"{path}: space: {name}: expected one of {', '.join(_SPACES)} with a list, found {space}")
-    ((kind, values),) = space.items()
-    wanted = _SPACES[kind][1]
-    if not isinstance(values, list) or not values or (wanted is not None and len(values) != wanted):
-        expected = f"a list of {wanted} numbers" if wanted else "a list of values"
-        raise SettingsError(f"{path}: space: {name}: {kind} takes {expected}, found {values}")
-    for value in values if wanted is None else values[:2]:
-        with_values(Settings(), {name: value})
+_WHOLE_LIST = ("choice", "grid")
 
 
 def run(folder: Path, out: Path, settings: Settings) -> str:
-    """Tries the sweep on all but the held-out patients, then tests the best trial on those, once.
+    """Tries the sweep on all but the test part, then tests the best trial on that, once.
+
+    Killed and begun again it goes on: trials that had ended are kept, the others start anew.
 
     Raises:
         SettingsError: if the sweep cannot work.
-        InputError: if fewer than five patients have two dates, or every trial failed.
+        InputError: if there are too few patients, or every trial failed.
     """
-    sweep = read_sweep(storage.place(settings.tune.sweep))
-    series = train_progression.learnable(folder)
-    held_out, inner = split(series["PatientID"].to_numpy(), seed=settings.seed)
+    sweep = read_sweep(storage.place(settings.tune.sweep), model=settings.tune.model, settings=settings)
     streaming.connect(settings.cluster)
-    results = _tuner(sweep, (series, inner), out, settings).fit()
-    trials = _table(results, list(sweep.space))
+    if settings.tune.model == "grader":
+        study = trials.grader(folder, (out / ".trials").absolute(), sweep, settings)
+    else:
+        study = trials.progression(folder, sweep, settings)
+    log.info("  %s", study.told)
+    results = _sweep(sweep, study, (out / ".ray").absolute(), settings)
+    tried, curves = tabulate(results, sweep)
     target = out / "tune"
     target.mkdir(exist_ok=True)
-    tables.write_csv(target / "trials.csv", trials, list(trials.columns))
-    finished = trials[trials["status"] == "finished"]
-    if finished.empty:
-        last_line = str(results.errors[0]).strip().splitlines()[-1]
+    tables.write_csv(target / "trials.csv", tried, list(tried.columns))
+    tables.write_csv(target / "curves.csv", curves, list(curves.columns))
+    _keep_events(results, target / "tensorboard")
+    judged = tried.dropna(subset=[sweep.metric])
+    if judged.empty:
+        last_line = str(results.errors[0]).strip().splitlines()[-1] if results.errors else "nothing was reported"
         raise InputError(f"{settings.tune.sweep}: every trial failed; the first said: {last_line}")
-    best = finished.sort_values(METRIC).iloc[0]
-    chosen = {name: results[int(best["trial"])].config[name] for name in sweep.space}
+    best = judged.sort_values(sweep.metric, ascending=sweep.mode == "min", kind="stable").iloc[0]
+    chosen = as_settings(results[int(best["trial"])].config)
     storage.write_text(target / "best.yaml", yaml.safe_dump(_nested(chosen), sort_keys=False))
-    tested = _test(series, held_out, with_values(settings, chosen))
-    judged = {"trials": len(trials), "validation_mae_months": float(best[METRIC]), **tested}
-    tables.write_json(target / "test.json", judged)
-    return (
-        f"{len(trials)} trials, best {chosen}: {best[METRIC]:.2f} months on inner folds, "
-        f"{tested['test_mae_months']:.2f} on {tested['test_patients']} patients held out"
+    told = {
+        "model": settings.tune.model,
+        "metric": sweep.metric,
+        "mode": sweep.mode,
+        "trials": {str(status): int(count) for status, count in tried["status"].value_counts().items()},
+        "best": chosen,
+        "validation": float(best[sweep.metric]),
+        "test": study.test(with_values(settings, chosen), str(best["id"])),
+    }
+    tables.write_json(target / "test.json", told)
+    return f"{len(tried)} trials, best {chosen}: {sweep.metric} {best[sweep.metric]:.4g}; tested once on {study.told}"
+
+
+def _sweep(sweep: Sweep, study: trials.Study, store: Path, settings: Settings) -> tune.ResultGrid:
+    place = str(store / _NAME)
+    if tune.Tuner.can_restore(place):
+        log.info("  going on with the sweep that was interrupted")
+        return tune.Tuner.restore(place, trainable=study.trainable, restart_errored=True).fit()
+    at_once = min(sweep.concurrent or study.at_once, study.at_once)
+    board = Board(sweep, total=_num_trials(sweep))
+    tuner = tune.Tuner(
+        study.trainable,
+        param_space={name: _domain(space) for name, space in sweep.space.items()},
+        tune_config=tune.TuneConfig(
+            metric=sweep.metric,
+            mode=sweep.mode,
+            num_samples=sweep.samples,
+            max_concurrent_trials=at_once,
+            search_alg=_search(sweep, settings),
+            scheduler=_scheduler(sweep, settings),
+            time_budget_s=60 * sweep.time_budget_minutes or None,
+            reuse_actors=True,  # a process takes seconds to import torch; a trial of the LSTM takes about as long
+        ),
+        run_config=tune.RunConfig(
+            name=_NAME, storage_path=str(store), verbose=0, callbacks=[board, *_mlflow(settings)]
+        ),
     )
+    return tuner.fit()
 
 
-def split(patients: np.ndarray, *, seed: int) -> tuple[np.ndarray, list[splits.Fold]]:
-    """Patients that no trial sees, and the inner folds of the others.
+def _num_trials(sweep: Sweep) -> int:
+    count = sweep.samples
+    for space in sweep.space.values():
+        count *= len(space.values) if space.kind == "grid" else 1
+    return count
+
+
+def _domain(space: Space) -> Any:
+    make = _SPACES[space.kind]
+    return make(space.values) if space.kind in _WHOLE_LIST else make(*space.values)
+
+
+def _search(sweep: Sweep, settings: Settings) -> tune.search.SearchAlgorithm | tune.search.Searcher:
+    if sweep.search == "random":
+        return tune.search.BasicVariantGenerator(random_state=settings.seed)
+    from ray.tune.search.optuna import OptunaSearch
+
+    try:
+        return OptunaSearch(metric=sweep.metric, mode=sweep.mode, seed=settings.seed)
+    except (ImportError, AssertionError) as error:
+        raise SettingsError("search is optuna, which is not installed: pip install 'tumorprog[optuna]'") from error
+
+
+def _scheduler(sweep: Sweep, settings: Settings) -> tune.schedulers.TrialScheduler:
+    if sweep.scheduler == "fifo":
+        return tune.schedulers.FIFOScheduler()
+    epochs = settings.grader.epochs if settings.tune.model == "grader" else settings.progression.epochs
+    return tune.schedulers.ASHAScheduler(**{"max_t": epochs, **sweep.scheduling})
+
+
+def _mlflow(settings: Settings) -> list[tune.Callback]:
+    if not settings.tune.mlflow:
+        return []
+    try:
+        import mlflow  # noqa: F401 - the callback below finds out late, inside Ray Tune
+    except ImportError as error:
+        raise SettingsError(
+            "tune.mlflow is given, but mlflow is not installed: pip install 'tumorprog[mlflow]'"
+        ) from error
+    from ray.air.integrations.mlflow import MLflowLoggerCallback
+
+    name = f"tumorprog {settings.tune.model}"
+    return [MLflowLoggerCallback(tracking_uri=settings.tune.mlflow, experiment_name=name)]
+
+
+class Board(tune.Callback):
+    """The best trials so far, in the log every ten seconds and at the end."""
+
+    def __init__(self, sweep: Sweep, *, total: int) -> None:
+        """A board with nothing on it; it says `total` trials are to come."""
+        self._sweep, self._total = sweep, total
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._over: set[str] = set()
+        self._told = time.monotonic()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Takes the figures of an epoch."""
+        del iteration, trials, info
+        metric, value = self._sweep.metric, result[self._sweep.metric]
+        before = self._rows.get(trial.trial_id, {metric: value})[metric]
+        best = min(value, before) if self._sweep.mode == "min" else max(value, before)
+        drawn = as_settings(trial.config)
+        self._rows[trial.trial_id] = {**drawn, "epoch": result["training_iteration"], metric: best}
+        if time.monotonic() - self._told > _BOARD_SECONDS:
+            self._tell()
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Counts a trial that is over."""
+        del iteration, trials, info
+        self._over.add(trial.trial_id)
+        if len(self._over) == self._total:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._told = time.monotonic()
+        log.info("  %d of %d trials are over; the best so far:", len(self._over), self._total)
+        rows = pd.DataFrame(self._rows.values()).sort_values(self._sweep.metric, ascending=self._sweep.mode == "min")
+        for line in rows.head(_BOARD_ROWS).to_string(index=False, float_format="{:.4g}".format).splitlines():
+            log.info("    %s", line)
+
+
+def tabulate(results: tune.ResultGrid, sweep: Sweep) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What became of every trial.
 
     Args:
-        patients: (N,) patient of each series.
-        seed: of the split.
+        results: of Ray Tune.
+        sweep: what was swept.
 
     Returns:
-        Rows of about a fifth of the patients, and folds over the rows of the others, left out one at a time.
-
-    Raises:
-        InputError: with fewer than five patients.
+        Trials: trial, id, the settings, epochs, the metric at its best epoch, seconds and status: finished, stopped
+        (by the scheduler or the time) or failed. Curves: trial, epoch and every figure reported at it.
     """
-    names = np.unique(patients)
-    if len(names) < 5:
-        raise InputError(f"{len(names)} patients with two dates; a sweep that holds some out needs 5 or more")
-    shuffled = np.random.default_rng(seed).permutation(names)
-    outside = np.isin(patients, shuffled[: max(1, len(names) // 5)])
-    rows = np.flatnonzero(~outside)
-    folds = [
-        splits.Fold(name=fold.name, train=rows[fold.train], validation=rows[fold.validation], test=rows[fold.test])
-        for fold in splits.leave_one_patient_out(patients[rows], seed=seed)
-    ]
-    return np.flatnonzero(outside), folds
+    tried, curves = [], []
+    for number, result in enumerate(results):
+        history = result.metrics_dataframe
+        history = pd.DataFrame() if history is None else history
+        values = history.get(sweep.metric, pd.Series(dtype=float))
+        ended = bool(len(history)) and bool(history[trials.ENDED].iloc[-1])
+        tried.append(
+            {
+                "trial": number,
+                "id": (result.metrics or {}).get("trial_id", ""),
+                **as_settings(result.config or {}),
+                "epochs": len(history),
+                sweep.metric: values.min() if sweep.mode == "min" else values.max(),
+                "seconds": history["time_total_s"].iloc[-1] if len(history) else 0.0,
+                "status": "failed" if result.error else "finished" if ended else "stopped",
+            }
+        )
+        figures = [name for name in history.columns if name.startswith("validation_")]
+        curves.append(
+            pd.DataFrame({"trial": number, "epoch": range(1, len(history) + 1), **{n: history[n] for n in figures}})
+        )
+    return pd.DataFrame(tried), pd.concat(curves, ignore_index=True)
 
 
-def _tuner(sweep: Sweep, shared: Shared, out: Path, settings: Settings) -> tune.Tuner:
-    space = {name: _domain(*next(iter(one.items()))) for name, one in sweep.space.items()}
-    trainable = tune.with_resources(tune.with_parameters(_trial, shared=shared, settings=settings), {"cpu": 1})
-    config = tune.TuneConfig(
-        metric=METRIC,
-        mode=sweep.mode,
-        num_samples=sweep.samples,
-        max_concurrent_trials=settings.tune.concurrent or None,
-        search_alg=tune.search.BasicVariantGenerator(random_state=settings.seed),
-    )
-    storage = tune.RunConfig(name="trials", storage_path=str((out / ".ray").absolute()), verbose=1)
-    return tune.Tuner(trainable, param_space=space, tune_config=config, run_config=storage)
+def _keep_events(results: tune.ResultGrid, target: Path) -> None:
+    """The trials' figures as TensorBoard reads them, a folder for each trial."""
+    for number, result in enumerate(results):
+        for events in storage.place(result.path).glob("events.out.tfevents.*"):
+            place = target / f"trial-{number}"
+            place.mkdir(parents=True, exist_ok=True)
+            storage.copy(events, place / events.name)
 
 
-def _domain(kind: str, values: list[Any]) -> Any:
-    make, num_bounds = _SPACES[kind]
-    return make(values) if num_bounds is None else make(*values)
-
-
-def _trial(config: dict[str, Any], *, shared: Shared, settings: Settings) -> None:
-    """Trains on every inner fold and reports the mean error so far after each, so that a poor trial shows early."""
-    series, folds = shared
-    chosen = with_values(settings, config)
-    errors: list[float] = []
-    for fold in folds:
-        training, validation = (train_progression.part(series, rows) for rows in (fold.train, fold.validation))
-        model, _ = fit_progression(training, validation, settings=chosen.progression, seed=settings.seed)
-        left_out = train_progression.part(series, fold.test)
-        errors += list(np.abs(predict_months(model, left_out.vectors) - left_out.months))
-        tune.report({METRIC: float(np.mean(errors)), "folds": len(errors)})
-
-
-def _table(results: tune.ResultGrid, names: list[str]) -> pd.DataFrame:
-    rows = [
-        {
-            "trial": number,
-            **{name: result.config[name] for name in names},
-            METRIC: (result.metrics or {}).get(METRIC),
-            "seconds": (result.metrics or {}).get("time_total_s"),
-            "status": "failed" if result.error else "finished",
-        }
-        for number, result in enumerate(results)
-    ]
-    return pd.DataFrame(rows)
-
-
-def _nested(values: dict[str, Any]) -> dict[str, Any]:
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for name, value in values.items():
         group, _, leaf = name.rpartition(".")
         nested.setdefault(group, {})[leaf] = value
     return nested
-
-
-def _test(series: pd.DataFrame, held_out: np.ndarray, settings: Settings) -> dict[str, Any]:
-    inside = np.setdiff1d(np.arange(len(series)), held_out)
-    train, validation = splits.inner_split(series["PatientID"].to_numpy()[inside], seed=settings.seed)
-    training, watching = (train_progression.part(series, inside[rows]) for rows in (train, validation))
-    model, _ = fit_progression(training, watching, settings=settings.progression, seed=settings.seed)
-    test = train_progression.part(series, held_out)
-    errors = np.abs(predict_months(model, test.vectors) - test.months)
-    return {
-        "test_mae_months": float(errors.mean()),
-        "test_patients": int(series["PatientID"].iloc[held_out].nunique()),
-        "test_series": len(held_out),
-    }
