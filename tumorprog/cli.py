@@ -28,10 +28,11 @@ ALIASES = {
     "--grading": "--archive.grading",
     "--grades": "--archive.grades",
     "--progression": "--archive.progression",
+    "--outcomes": "--archive.outcomes",
 }
-"""The three things a user always names, without their group."""
+"""The things a user always names, without their group."""
 
-PATHS = ("archive.grading", "archive.grades", "archive.progression", "grader.split")
+PATHS = ("archive.grading", "archive.grades", "archive.progression", "archive.outcomes", "grader.split")
 """Settings that are made absolute, so that config.yaml means the same from any folder."""
 
 _UNKNOWN = (
@@ -314,6 +315,7 @@ def _trees(folder: Path) -> dict[str, str]:
         "archive.grading": str(folder / plan.GRADING),
         "archive.grades": str(folder / archive.CLINICAL_TABLE),
         "archive.progression": str(folder / plan.PROGRESSION),
+        "archive.outcomes": str(folder / archive.OUTCOMES_TABLE),
     }
 
 

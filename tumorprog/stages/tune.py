@@ -13,10 +13,10 @@ from ray import tune
 from tumorprog import storage, tables
 from tumorprog.cohort import splits
 from tumorprog.errors import InputError, SettingsError
+from tumorprog.fitting import fit_progression
 from tumorprog.models.progression import predict_months
 from tumorprog.settings import Settings, check_name, with_values
 from tumorprog.stages import streaming, train_progression
-from tumorprog.training import fit_progression
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +98,8 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         SettingsError: if the sweep cannot work.
         InputError: if fewer than five patients have two dates, or every trial failed.
     """
+    if settings.progression.target != "months":
+        raise SettingsError(f"progression.target is {settings.progression.target}; a sweep tries models of months only")
     sweep = read_sweep(storage.place(settings.tune.sweep))
     series = train_progression.learnable(folder)
     held_out, inner = split(series["PatientID"].to_numpy(), seed=settings.seed)
