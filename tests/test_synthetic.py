@@ -13,6 +13,7 @@ from pydicom.uid import MRImageStorage, SecondaryCaptureImageStorage
 from scipy import stats
 
 from tumorprog import settings
+from tumorprog.cohort import outcomes
 from tumorprog.errors import InputError, TumorprogError
 from tumorprog.synthetic import archive, phantom, plan
 
@@ -174,6 +175,16 @@ def test_what_cannot_be_written_is_named(tmp_path):
     (tmp_path / "out" / "REMBRANDT").write_text("in the way")
     with pytest.raises(TumorprogError, match=r"REMBRANDT.*run the same command again"):
         list(progress)
+
+
+def test_the_outcomes_are_the_truth_but_for_those_who_are_lost(cohort, truth):
+    known = outcomes.read_outcomes(cohort / archive.OUTCOMES_TABLE).set_index("PatientID")
+    first = truth[(truth["collection"] == plan.PROGRESSION) & truth["days"].notna()].set_index("PatientID")
+    assert list(known.index) == list(first.index)
+    days = (pd.to_datetime(known["date"]) - pd.to_datetime(first["date"])).dt.days
+    assert (days == first["days"])[known["event"]].all()
+    assert (days < first["days"])[~known["event"]].all()
+    assert (~known["event"]).sum() == len(known) // 3
 
 
 def test_an_empty_tree_is_not_written(tmp_path):

@@ -28,11 +28,12 @@ ALIASES = {
     "--grading": "--archive.grading",
     "--grades": "--archive.grades",
     "--progression": "--archive.progression",
+    "--outcomes": "--archive.outcomes",
     "--folds": "--grader.folds",
 }
 """What a user names most, without its group."""
 
-PATHS = ("archive.grading", "archive.grades", "archive.progression", "grader.split")
+PATHS = ("archive.grading", "archive.grades", "archive.progression", "archive.outcomes", "grader.split")
 """Settings that are made absolute, so that config.yaml means the same from any folder."""
 
 _UNKNOWN = (
@@ -315,6 +316,7 @@ def _trees(folder: Path) -> dict[str, str]:
         "archive.grading": str(folder / plan.GRADING),
         "archive.grades": str(folder / archive.CLINICAL_TABLE),
         "archive.progression": str(folder / plan.PROGRESSION),
+        "archive.outcomes": str(folder / archive.OUTCOMES_TABLE),
     }
 
 
@@ -489,8 +491,13 @@ COMMANDS = {
         act=_tune,
         shows=(*_ALWAYS, "grader", "progression", "tune"),
         words=(
-            ("model", {"choices": ["grader", "progression"], "help": "whose settings; it needs the run's slices, or "
-             "its features and grades"}),
+            (
+                "model",
+                {
+                    "choices": ["grader", "progression"],
+                    "help": "whose settings; it needs the run's slices, or its features and grades",
+                },
+            ),
             ("sweep", {"metavar": "SWEEP.yaml", "help": "what to try of which settings, and how"}),
             _OUT,
         ),

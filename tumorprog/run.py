@@ -100,7 +100,8 @@ STAGES = (
     Stage(
         name="train_progression",
         reads=("features", "volumes.csv", "grades.csv", "reference_sheet.csv"),
-        settings=("seed", "progression"),
+        files=("archive.outcomes",),
+        settings=("seed", "progression", "archive.outcomes"),
         leaves=("progression",),
         needs=(_GRADING, _GRADES, _PROGRESSION),
     ),

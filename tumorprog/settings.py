@@ -40,6 +40,8 @@ class Archive:
     """Table of patients and grades: xlsx, csv or tab-separated text. Also: --grades TABLE."""
     progression: str = ""
     """Folder of DICOM files of patients with two dates or more (BTP or another). Also: --progression DIR."""
+    outcomes: str = ""
+    """Table of PatientID, date, event (1: progressed then, 0: not by then), for survival. Also: --outcomes TABLE."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +156,8 @@ class Features:
 class Progression:
     """The bidirectional LSTM and its training."""
 
+    target: Literal["months", "survival"] = "months"
+    """Learn the months to the next date, or from archive.outcomes the risk over time, also of who did not progress."""
     hidden: int = 128
     """Hidden units in each direction."""
     epochs: int = 30

@@ -1,32 +1,26 @@
-"""Batches -> a trained model and its losses: one epoch of the grader, all epochs of the progression model.
+"""Batches -> a trained grader and its losses, one epoch at a time.
 
 Takes any iterable of batches and knows nothing of where they come from.
 """
 
-import copy
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import distributed, nn
-from torch.nn.functional import affine_grid, cross_entropy, grid_sample, mse_loss
+from torch.nn.functional import affine_grid, cross_entropy, grid_sample
 from torch.nn.parallel import DistributedDataParallel
 
 from tumorprog.errors import TumorprogError
 from tumorprog.models.grader import normalise
-from tumorprog.models.progression import ProgressionLSTM, pad
-from tumorprog.settings import Progression
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """Images (N, 224, 224) uint8 and labels (N,), any integer type, 0 to 2; N >= 1."""
 
 
 _MOST_DEGREES, _MOST_BRIGHTNESS = 10.0, 0.1
-
-_Series = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # padded vectors, lengths, standardised months
 
 
 @dataclass
@@ -69,40 +63,6 @@ class Tally:
         distributed.all_reduce(sums)
         loss_sum, correct, count = sums.tolist()
         return Tally(loss_sum, int(correct), int(count))
-
-
-class EarlyStopping:
-    """Watches the losses of the epochs: which was the best, and when to give up.
-
-    Attributes:
-        best_epoch: the epoch of the lowest loss so far, from 1; 0 before the first.
-        best_loss: its loss.
-    """
-
-    def __init__(self, patience: int, min_improvement: float) -> None:
-        """A watch that has seen nothing.
-
-        Args:
-            patience: epochs without an improvement after which to stop.
-            min_improvement: how much lower than the last improvement a loss must be to count as one. A smaller gain
-                still makes an epoch the best, but does not keep training alive.
-        """
-        self.patience = patience
-        self.min_improvement = min_improvement
-        self.best_epoch = 0
-        self.best_loss = math.inf
-        self._epoch = 0
-        self._improved_epoch = 0
-        self._improved_loss = math.inf
-
-    def update(self, loss: float) -> bool:
-        """Takes the loss of the next epoch; whether to stop now."""
-        self._epoch += 1
-        if loss < self.best_loss:
-            self.best_epoch, self.best_loss = self._epoch, loss
-        if loss < self._improved_loss and self._improved_loss - loss >= self.min_improvement:
-            self._improved_epoch, self._improved_loss = self._epoch, loss
-        return self._epoch - self._improved_epoch >= self.patience
 
 
 def class_weights(counts: Sequence[int]) -> torch.Tensor:
@@ -259,107 +219,9 @@ def evaluate(model: nn.Module, batches: Iterable[Batch], *, criterion: Criterion
     return tally
 
 
-@dataclass(frozen=True)
-class SeriesPart:
-    """One side of a progression split."""
-
-    vectors: Sequence[np.ndarray]
-    """Of each of N series, (L, 100), in the order of its slices."""
-    months: np.ndarray
-    """(N,), the months to progression of each series."""
-
-    def __post_init__(self) -> None:
-        if len(self.vectors) != len(self.months):
-            raise ValueError(f"{len(self.vectors)} series but {len(self.months)} months")
-
-
-def fit_progression(
-    training: SeriesPart, validation: SeriesPart, *, settings: Progression, seed: int
-) -> tuple[ProgressionLSTM, list[dict[str, float]]]:
-    """Trains a progression model on the CPU and keeps its best epoch.
-
-    The loss is the mean squared error of standardised months; the scales are the training part's. Early stopping
-    watches the validation part, or the training loss if that part is empty. The same seed and number of threads give
-    the same model, and the global random state is left as it was.
-
-    Args:
-        training: at least one series.
-        validation: of other patients than the training part, if it is to tell anything.
-        settings: of the model and its training.
-        seed: of the initial weights and the shuffling.
-
-    Returns:
-        The model with the weights of the epoch with the lowest loss, in evaluation mode, and for each epoch `Epoch`
-        (from 1), `Train Loss` (each batch before its step) and `Validation Loss` (NaN without a validation part).
-
-    Raises:
-        TumorprogError: if a loss is not finite.
-    """
-    model = _new_progression(settings.hidden, seed)
-    model.fit_standardisation(training.vectors, training.months)
-    learned = _tensors(model, training)
-    watched = _tensors(model, validation) if len(validation.months) else None
-    optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
-    stopping = EarlyStopping(settings.patience, settings.min_improvement)
-    shuffling = torch.Generator().manual_seed(seed)
-    history, best = [], model.state_dict()
-    for epoch in range(1, settings.epochs + 1):
-        order = torch.randperm(len(training.months), generator=shuffling).split(settings.batch_size)
-        train_loss = _progression_epoch(model, learned, optimiser=optimiser, order=order)
-        validation_loss = _progression_loss(model, watched) if watched else math.nan
-        history.append({"Epoch": epoch, "Train Loss": train_loss, "Validation Loss": validation_loss})
-        decisive = validation_loss if watched else train_loss
-        if not math.isfinite(decisive):
-            raise TumorprogError(
-                f"progression, epoch {epoch}: the loss is {decisive}, expected a finite number; look for infinite "
-                f"values in features/*.parquet and in the months, or lower --progression.learning_rate"
-            )
-        stop = stopping.update(decisive)
-        if stopping.best_epoch == epoch:
-            best = copy.deepcopy(model.state_dict())
-        if stop:
-            break
-    model.load_state_dict(best)
-    return model.eval(), history
-
-
 def _set_training(model: nn.Module, num_samples: int) -> None:
     model.train()
     if num_samples == 1:
         for layer in model.modules():
             if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
                 layer.eval()
-
-
-def _new_progression(hidden: int, seed: int) -> ProgressionLSTM:
-    # Only the CPU's generator: torch.manual_seed would also reseed every GPU, which fork_rng(devices=[]) does not undo.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return ProgressionLSTM(hidden)
-
-
-def _tensors(model: ProgressionLSTM, part: SeriesPart) -> _Series:
-    months = torch.tensor(np.asarray(part.months), dtype=torch.float32)
-    return (*pad(part.vectors), model.standardise_months(months))
-
-
-def _progression_epoch(
-    model: ProgressionLSTM, series: _Series, *, optimiser: torch.optim.Optimizer, order: Sequence[torch.Tensor]
-) -> float:
-    vectors, lengths, target = series
-    model.train()
-    squared = 0.0
-    for rows in order:
-        loss = mse_loss(model(vectors[rows], lengths[rows]), target[rows])
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        squared += loss.item() * len(rows)
-    return squared / len(target)
-
-
-def _progression_loss(model: ProgressionLSTM, series: _Series) -> float:
-    vectors, lengths, target = series
-    model.eval()
-    with torch.inference_mode():
-        return mse_loss(model(vectors, lengths), target).item()

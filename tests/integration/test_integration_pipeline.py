@@ -1,10 +1,12 @@
 """The whole path on a tiny cohort with real Ray. The run directory that must stand at the end:
 
-config.yaml  run.json  quarantine.csv  grades.csv  reference_sheet.csv  metrics.json  report.html
+config.yaml  run.json  quarantine.csv  grades.csv  timeline.csv  reference_sheet.csv  volumes.csv
+metrics.json  report.html
 catalogue/*.parquet _summary.json        slices/*.parquet _cohort.csv _rejected.csv
 grader/{model.safetensors, model.json, history.csv, split.csv, leaks.csv, predictions.parquet}
 features/*.parquet _rejected.csv
-progression/{model.safetensors, model.json, history.csv, folds.csv, predictions.csv, baselines.csv}
+progression/{model.safetensors, model.json, history.csv, folds.csv, predictions.csv, patient_predictions.csv}
+progression/{baselines.csv, null_control.csv}
 figures/*.png
 """
 
@@ -64,7 +66,8 @@ def test_every_file_of_the_contract_is_left(finished):
         *(f"grader/{name}" for name in ("model.safetensors", "model.json", "history.csv", "split.csv", "leaks.csv")),
         *("grader/predictions.parquet", "features/_rejected.csv"),
         *(f"progression/{name}" for name in ("model.safetensors", "model.json", "history.csv", "folds.csv")),
-        *("progression/predictions.csv", "progression/baselines.csv"),
+        *(f"progression/{name}.csv" for name in ("predictions", "patient_predictions", "baselines", "null_control")),
+        *("timeline.csv", "volumes.csv"),
     ):
         assert (finished / name).is_file(), name
     for folder in ("catalogue", "slices", "features"):
@@ -82,7 +85,12 @@ def test_the_tables_open_in_pandas_with_the_columns_of_the_contract(finished):
         ("patient_grades.csv", tables.PATIENT_GRADES),
         ("reference_sheet.csv", tables.REFERENCE_SHEET),
         ("grader/history.csv", tables.HISTORY),
+        ("timeline.csv", tables.TIMELINE),
+        ("volumes.csv", tables.VOLUMES),
         ("progression/predictions.csv", tables.PROGRESSION_PREDICTIONS),
+        ("progression/patient_predictions.csv", tables.PATIENT_PREDICTIONS),
+        ("progression/baselines.csv", tables.BASELINES),
+        ("progression/null_control.csv", tables.NULL_CONTROL),
     ):
         assert list(pd.read_csv(finished / name).columns) == list(columns)
 
@@ -162,6 +170,41 @@ def test_the_reference_sheet_has_first_dates_and_the_true_days(finished, cohort_
     assert "MaskTumor" not in set(sheet["Type"])
 
 
+def test_volumes_are_those_of_the_truth_and_change_as_it_does(finished, cohort_folder):
+    truth = pd.read_csv(cohort_folder / "truth.csv").query("collection == 'Brain-Tumor-Progression'")
+    both = pd.read_csv(finished / "volumes.csv").merge(truth, on=["PatientID", "date"])
+    assert len(both) == 2 * 3
+    # three slices of 10 mm cut a phantom but roughly
+    np.testing.assert_allclose(both["volume_ml"], both["enhancing_ml"], rtol=0.5)
+    later = both.dropna(subset="change_ml")
+    assert len(later) == 3
+    assert (later["days_since"].to_numpy() == both["days"].dropna().to_numpy()).all()
+    assert "Tumour (ml)" in (finished / "report.html").read_text()
+
+
+def test_a_patients_prediction_is_its_series_by_their_weights(finished):
+    series = pd.read_csv(finished / "progression" / "predictions.csv").query("Protocol == 'patient'")
+    told = pd.read_csv(finished / "progression" / "patient_predictions.csv").query("Protocol == 'patient'")
+    by_hand = {
+        patient: np.average(rows["Predicted_Progression_Timeline"], weights=rows["Weight"])
+        for patient, rows in series.groupby("PatientID")
+    }
+    assert told.set_index("PatientID")["Predicted_Progression_Timeline"].to_dict() == pytest.approx(by_hand)
+    judged = json.loads((finished / "metrics.json").read_text())["progression"]["patient"]["all"]["patient"]
+    errors = (told["Predicted_Progression_Timeline"] - told["days"] / 30.4375).abs()
+    assert judged["mae"]["value"] == pytest.approx(errors.mean())
+    assert set(judged["baselines"]) == {"mean", "median", "ridge", "volume"}
+
+
+def test_the_report_prints_the_bar_and_the_null_control(finished):
+    told = json.loads((finished / "metrics.json").read_text())
+    assert told["published_intervals"]["median"]["mae"]["value"] == pytest.approx(4.35, abs=0.005)
+    assert set(told["null_control"]) == {"patient", "paper"}
+    page = html.unescape((finished / "report.html").read_text())
+    assert "Brain-Tumor-Progression's 20 intervals: the median of the others" in page
+    assert (finished / "figures" / "months-null-control.png").is_file()
+
+
 def test_features_come_in_the_order_of_the_slices(finished):
     rows = pd.read_parquet(finished / "features")
     for _, series in rows.groupby("SeriesInstanceUID"):
@@ -221,4 +264,39 @@ def test_a_finished_run_predicts_for_new_patients(finished, cohort_folder, tmp_p
     predictions = pd.read_csv(tmp_path / "predictions.csv")
     assert list(predictions.columns) == list(tables.PREDICTIONS)
     assert len(predictions) == 2 * 9
+    patients = pd.read_csv(tmp_path / "patient_predictions.csv")
+    assert list(patients.columns) == list(tables.NEW_PATIENTS)
+    assert patients[["PatientID", "Series"]].to_numpy().tolist() == [["PGBM-001", 9]] * 2
     assert predictions["Predicted_Progression_Timeline"].between(0, 100).all()
+
+
+def test_survival_is_learned_from_a_table_of_outcomes_and_one_date(finished, cohort_folder, tmp_path):
+    """The first dates only, as of patients who have not come back; one of the three has not progressed."""
+    truth = pd.read_csv(cohort_folder / "truth.csv").query("collection == 'Brain-Tumor-Progression'")
+    words = ["--outcomes", str(cohort_folder / archive.OUTCOMES_TABLE), "--progression.target", "survival"]
+    assert cli.main(["train-progression", "--out", str(finished), *words]) == 2  # two events are too few
+    everyone = tmp_path / "outcomes.csv"
+    known = pd.read_csv(cohort_folder / archive.OUTCOMES_TABLE).assign(event=1)
+    known.to_csv(everyone, index=False)
+    words[1] = str(everyone)
+    run = tmp_path / "one-date"
+    (run / "features").mkdir(parents=True)
+    first = pq.read_table(finished / "features").to_pandas()
+    first = first[first["date"].isin(truth.dropna(subset="days")["date"])]
+    table = tables.pa.Table.from_pandas(first, tables.FEATURES, preserve_index=False)
+    tables.write_shard(run / "features" / "part-00000.parquet", table, tables.FEATURES)
+    (run / "features" / tables.SUMMARY).write_text((finished / "features" / tables.SUMMARY).read_text())
+    for name in ("grades.csv", "volumes.csv", "quarantine.csv"):
+        (run / name).write_text((finished / name).read_text())
+    (run / "reference_sheet.csv").write_text(",".join(tables.REFERENCE_SHEET) + "\n")  # nobody has two dates
+    (run / "catalogue").symlink_to(finished / "catalogue")
+    quick = ["--progression.epochs", "2", "--progression.hidden", "4", "--report.bootstrap", "20"]
+    assert cli.main(["train-progression", "--out", str(run), *words, *quick]) == 0
+    assert cli.main(["report", "--out", str(run)]) == 0
+    patients = pd.read_csv(run / "progression" / "patient_survival.csv")
+    assert list(patients.columns) == list(tables.PATIENT_SURVIVAL)
+    assert patients.groupby(["Protocol", "Model"])["PatientID"].nunique()["patient", "model"] == 3
+    told = json.loads((run / "metrics.json").read_text())["survival"]["patient"]["all"]["patient"]
+    assert set(told) == {"concordance", "integrated_brier_score", "baselines"}
+    assert told["concordance"]["n"] == 3
+    assert "Time to progression, with censoring" in (run / "report.html").read_text()

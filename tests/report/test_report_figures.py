@@ -9,7 +9,7 @@ from PIL import Image
 
 from tumorprog.evaluation import combination
 from tumorprog.report import drawing, figures, grader_figures, progression_figures
-from tumorprog.tables import HISTORY, PROGRESSION_HISTORY
+from tumorprog.tables import HISTORY, PROGRESSION_HISTORY, SURVIVAL_MONTHS
 
 
 def metric(value, lower=None, upper=None, count=5):
@@ -80,6 +80,18 @@ def progression():
     return {"paper": {"all": {"patient": leaking}}, "patient": {"all": {"patient": patient}}}
 
 
+def followed():
+    expected = np.linspace(3, 20, 6)
+    curves = {f"Survival_{month}m": np.exp(-month / expected) for month in SURVIVAL_MONTHS}
+    rows = pd.DataFrame({"months": expected, "event": [1, 0, 1, 1, 0, 1], "Cohort": "all", **curves})
+    return pd.concat([rows.assign(Protocol=protocol) for protocol in ("patient", "paper")])
+
+
+def survival(rows):
+    steps = np.array([0.0, 4.0, 9.0]), np.array([1.0, 0.7, 0.3])
+    return progression_figures.survival_curves(rows, {"patient": steps, "paper": steps}, SURVIVAL_MONTHS)
+
+
 def grader():
     one = {"balanced_accuracy": metric(0.5, 0.4, 0.6), "baselines": {"majority": {"balanced_accuracy": metric(1 / 3)}}}
     return {"patient": {"patient": one}}
@@ -132,6 +144,8 @@ DRAWN = {
     "months_scatter_of_nobody": lambda: scatter(months().iloc[:0]),
     "errors_beside_baselines": lambda: progression_figures.errors_beside_baselines(progression()),
     "null_control": lambda: progression_figures.null_control(null()),
+    "survival_curves": lambda: survival(followed()),
+    "survival_curves_of_nobody": lambda: survival(followed().iloc[:0]),
     "errors_of_nobody": lambda: progression_figures.errors_beside_baselines({}),
     "grader_beside_baselines": lambda: grader_figures.grader_beside_baselines(grader()),
     "group_bars": lambda: grader_figures.group_bars(groups(), "By institution"),
@@ -182,6 +196,7 @@ def test_a_leaking_protocol_is_marked_in_every_figure_that_can_hold_one():
         scatter(months()),
         progression_figures.errors_beside_baselines(progression()),
         progression_figures.null_control(null()),
+        survival(followed()),
     ):
         marked = [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="right") == "leaks"]
         assert marked == [title for axes in figure.axes if "paper" in (title := axes.get_title(loc="left"))]

@@ -3,11 +3,11 @@ import pandas as pd
 import pytest
 import torch
 
-from tumorprog import tables, training
+from tumorprog import fitting, tables
 from tumorprog.cohort.timeline import PUBLISHED_DAYS
 from tumorprog.evaluation import baselines, combination, metrics
 from tumorprog.settings import Progression
-from tumorprog.stages import train_progression
+from tumorprog.stages import folds, train_progression
 
 
 def learnable(num_patients, *, rising=0, series_each=3):
@@ -89,7 +89,7 @@ def trained(monkeypatch):
     models = []
 
     def fit(*parts, **how):
-        model, losses = training.fit_progression(*parts, **how)
+        model, losses = fitting.fit_progression(*parts, **how)
         models.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
         return model, losses
 
@@ -161,8 +161,8 @@ def test_on_the_published_intervals_the_projects_own_folds_give_the_published_ba
     series = series.assign(days=series["PatientID"].str[1:].astype(int).map(days))
     series = series.assign(MonthDif=series["days"] // 31, months=series["days"] / tables.DAYS_PER_MONTH)
     settings = Progression(hidden=2, epochs=1)
-    folds = [trial for trial in train_progression.plan(series, seed=0) if trial.protocol == "patient"]
-    told = pd.concat([train_progression.train_fold(series, trial, settings, 0)["baselines"] for trial in folds])
+    left_out = [trial for trial in train_progression.plan(series, seed=0) if trial.protocol == "patient"]
+    told = pd.concat([train_progression.train_fold(series, trial, settings, 0)["baselines"] for trial in left_out])
     patients = {name: combination.patients(rows) for name, rows in told.groupby("Baseline")}
     judged = {name: metrics.progression_metrics(rows, resamples=10, seed=0) for name, rows in patients.items()}
     assert len(patients["median"]) == 20
@@ -194,6 +194,6 @@ def test_series_come_with_their_slices_in_order(tmp_path):
         [{**row, "vector": vector} for row, vector in zip(rows, vectors, strict=True)], tables.FEATURES
     )
     tables.write_shard(tmp_path / "part-00000.parquet", table, tables.FEATURES)
-    series = train_progression.read_series(tmp_path).set_index("SeriesInstanceUID")["vectors"]
+    series = folds.read_series(tmp_path).set_index("SeriesInstanceUID")["vectors"]
     np.testing.assert_array_equal(series["1"], vectors[[2, 0]])
     np.testing.assert_array_equal(series["2"], vectors[[1, 3]])

@@ -1,29 +1,16 @@
 """A table of patients and grades, as it comes -> who takes part in the grading, and why the others do not."""
 
 import re
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from tumorprog.cohort import sheets
 from tumorprog.errors import InputError
 from tumorprog.settings import Cohort
 from tumorprog.tables import COHORT, GRADES
 
-_PATIENT = (
-    "sample",
-    "subject_id",
-    "patientid",
-    "patient_id",
-    "patient id",
-    "patient",
-    "subject",
-    "case",
-    "case_id",
-    "id",
-)
 _GRADE = ("grade", "who_grade", "who grade", "tumor grade", "tumour grade", "tumor_grade", "tumour_grade")
 _DISEASE = ("disease", "disease_type", "histology", "diagnosis")
 _INSTITUTION = ("institution", "institution_name", "site", "hospital", "center", "centre")
@@ -32,7 +19,6 @@ _NO_GRADE = {"", "-", "--", "na", "n/a", "nan", "none", "null", "unknown", "not 
 _ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4}
 _GRADE_PATTERN = re.compile(r"(?:WHO)?\s*(?:GRADE|G)?\s*(IV|I{1,3}|[1-4])(?:\.0)?$")
 _GLIOBLASTOMA = {"gbm", "glioblastoma", "glioblastoma multiforme"}
-_SHEET = "report"
 
 
 def read_grades(path: Path, settings: Cohort) -> pd.DataFrame:
@@ -53,7 +39,7 @@ def read_grades(path: Path, settings: Cohort) -> pd.DataFrame:
     table, columns = _read(path, settings)
     found = pd.DataFrame(
         {
-            "PatientID": table[columns["patient"]].map(normalise_id),
+            "PatientID": table[columns["patient"]].map(sheets.normalise_id),
             "grade": [_grade_of_row(path, row, text) for row, text in enumerate(table[columns["grade"]], start=2)],
             "Institution": table[columns["Institution"]] if columns["Institution"] else "",
             "disease": table[columns["disease"]] if columns["disease"] else "",
@@ -83,11 +69,6 @@ def parse_grade(text: str) -> int | None:
     return _ROMAN.get(match[1]) or int(match[1])
 
 
-def normalise_id(text: str) -> str:
-    """A patient's id without what differs between tables and headers: case, and `_`, `-`, spaces between its parts."""
-    return "-".join(re.split(r"[\s_\-]+", text.strip().upper())).strip("-")
-
-
 def match(patient_ids: Sequence[str], table: pd.DataFrame) -> pd.DataFrame:
     """Joins the patients of the images and those of the table; nobody is dropped.
 
@@ -99,7 +80,9 @@ def match(patient_ids: Sequence[str], table: pd.DataFrame) -> pd.DataFrame:
         Rows of `tables.COHORT`: PatientID as in DICOM where there are images. Status is `graded` for those who take
         part, or says why not: `no grade`, `no grade (glioblastoma)`, `out of range`, `not in the table`, `no images`.
     """
-    images = pd.DataFrame({"spelled": list(patient_ids), "PatientID": [normalise_id(one) for one in patient_ids]})
+    images = pd.DataFrame(
+        {"spelled": list(patient_ids), "PatientID": [sheets.normalise_id(one) for one in patient_ids]}
+    )
     joined = images.merge(table, on="PatientID", how="outer")
     joined["status"] = joined["status"].fillna("not in the table").where(joined["spelled"].notna(), "no images")
     joined["PatientID"] = joined["spelled"].fillna(joined["PatientID"])
@@ -123,53 +106,23 @@ def _read(path: Path, settings: Cohort) -> tuple[pd.DataFrame, dict[str, str]]:
     if not path.is_file():
         raise InputError(f"{path}: no such table of grades; name it with --grades TABLE")
     found: list[str] = []
-    for table in _sheets(path):
+    for table in sheets.tables_of(path):
         columns = {
-            "patient": _column(table, settings.patient_column, _PATIENT),
-            "grade": _column(table, settings.grade_column, _GRADE),
-            "disease": _column(table, "", _DISEASE),
-            "Institution": _column(table, "", _INSTITUTION),
+            "patient": sheets.column(table, settings.patient_column, sheets.PATIENT),
+            "grade": sheets.column(table, settings.grade_column, _GRADE),
+            "disease": sheets.column(table, "", _DISEASE),
+            "Institution": sheets.column(table, "", _INSTITUTION),
         }
         if columns["patient"] and columns["grade"]:
             return table, columns
         found += [name for name in table.columns if name not in found]
         missing = "patient" if not columns["patient"] else "grade"
-    looked_for = _PATIENT if missing == "patient" else _GRADE
+    looked_for = sheets.PATIENT if missing == "patient" else _GRADE
     named = getattr(settings, f"{missing}_column")
     raise InputError(
         f"{path}: no column of {'patients' if missing == 'patient' else 'grades'} (looked for "
         f"{named or ', '.join(looked_for)}; found {', '.join(found)}). Name it: --cohort.{missing}_column NAME"
     )
-
-
-def _sheets(path: Path) -> list[pd.DataFrame]:
-    """The tables of a file, the likeliest first; all text, without spaces around names and values."""
-    try:
-        if path.suffix.lower() in {".xlsx", ".xlsm"}:
-            with path.open("rb") as file:
-                sheets = pd.read_excel(file, sheet_name=None, dtype=str, keep_default_na=False, engine="openpyxl")
-            tables = [sheets[name] for name in sorted(sheets, key=lambda name: name.strip() != _SHEET)]
-        else:
-            # utf-8-sig: spreadsheets begin their text files with a byte order mark
-            options: Any = {"dtype": str, "keep_default_na": False, "sep": None, "encoding": "utf-8-sig"}
-            with path.open("rb") as file:
-                tables = [pd.read_csv(file, engine="python", **options)]
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile, pd.errors.ParserError) as error:
-        raise InputError(
-            f"{path}: cannot be read as a table ({error}); give xlsx, csv or tab-separated text"
-        ) from error
-    return [_stripped(table) for table in tables]
-
-
-def _stripped(table: pd.DataFrame) -> pd.DataFrame:
-    named = table.rename(columns=lambda name: str(name).strip())
-    return named.apply(lambda column: column.astype(str).str.strip())
-
-
-def _column(table: pd.DataFrame, named: str, aliases: Sequence[str]) -> str:
-    wanted = [named.strip().lower()] if named else list(aliases)
-    by_name = {name.lower(): name for name in table.columns}
-    return next((by_name[alias] for alias in wanted if alias in by_name), "")
 
 
 def _grade_of_row(path: Path, row: int, text: str) -> int | None:

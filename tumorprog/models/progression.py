@@ -1,6 +1,6 @@
 """Feature vectors of a series' slices -> months to progression: a bidirectional LSTM that carries its own scales."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -13,22 +13,23 @@ _PREDICT_SERIES = 256  # at a time: bounds the padded copy whatever the number o
 
 
 class ProgressionLSTM(nn.Module):
-    """One bidirectional LSTM layer over the slices of a series, and one output.
+    """One bidirectional LSTM layer over the slices of a series, and one output or several.
 
     The scales of inputs and target are buffers, so that the weights file alone predicts months from raw vectors.
 
     Source: Hochreiter & Schmidhuber 1997, Neural Computation 9:1735; Schuster & Paliwal 1997, IEEE TSP 45:2673.
     """
 
-    def __init__(self, hidden: int) -> None:
+    def __init__(self, hidden: int, *, outputs: int = 1) -> None:
         """A model with random weights from torch's global generator and scales that change nothing.
 
         Args:
             hidden: units in each direction.
+            outputs: one for months, or one for each interval of time for hazards (`models.hazard`).
         """
         super().__init__()
         self.lstm = nn.LSTM(VECTOR_LENGTH, hidden, batch_first=True, bidirectional=True)
-        self.head = nn.Linear(2 * hidden, 1)
+        self.head = nn.Linear(2 * hidden, outputs)
         self.register_buffer("vector_mean", torch.zeros(VECTOR_LENGTH))
         self.register_buffer("vector_std", torch.ones(VECTOR_LENGTH))
         self.register_buffer("months_mean", torch.zeros(()))
@@ -59,14 +60,14 @@ class ProgressionLSTM(nn.Module):
         return standardised * self.months_std + self.months_mean
 
     def forward(self, vectors: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Standardised months of each series.
+        """Standardised months of each series, or the log-odds of its hazards.
 
         Args:
             vectors: (N, L, 100) float32, raw; beyond a series' length anything may stand.
             lengths: (N,) int64, slices of each series, 1 to L, in any order.
 
         Returns:
-            (N,) float32.
+            (N,) float32; (N, outputs) where there are several.
         """
         standardised = (vectors - self.vector_mean) / self.vector_std
         packed = pack_padded_sequence(standardised, lengths.cpu(), batch_first=True, enforce_sorted=False)
@@ -100,14 +101,34 @@ def predict_months(model: ProgressionLSTM, vectors: Sequence[np.ndarray]) -> np.
     Returns:
         (N,) float64, months.
     """
+    return _predict(model, vectors, model.restore_months)
+
+
+def predict_log_odds(model: ProgressionLSTM, vectors: Sequence[np.ndarray]) -> np.ndarray:
+    """The log-odds of progressing in each interval of time, of a model with several outputs.
+
+    Args:
+        model: trained; it is left in evaluation mode.
+        vectors: as for `predict_months`.
+
+    Returns:
+        (N, outputs) float64.
+    """
+    return _predict(model, vectors, lambda log_odds: log_odds)
+
+
+def _predict(
+    model: ProgressionLSTM, vectors: Sequence[np.ndarray], told: Callable[[torch.Tensor], torch.Tensor]
+) -> np.ndarray:
     model.eval()
     device = model.vector_mean.device
-    parts = [np.empty(0)]
+    parts = []
     with torch.inference_mode():
         for start in range(0, len(vectors), _PREDICT_SERIES):
             padded, lengths = pad(vectors[start : start + _PREDICT_SERIES])
-            parts.append(model.restore_months(model(padded.to(device), lengths)).cpu().numpy().astype(np.float64))
-    return np.concatenate(parts)
+            parts.append(told(model(padded.to(device), lengths)).cpu().numpy().astype(np.float64))
+    shape = (0,) if model.head.out_features == 1 else (0, model.head.out_features)
+    return np.concatenate(parts) if parts else np.empty(shape)
 
 
 def _scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,8 @@ def tiles(metrics: Metrics) -> list[Headline]:
     Args:
         metrics: the content of metrics.json.
     """
-    return [*_grader(metrics.get("grader", {})), *_progression(metrics.get("progression", {}))]
+    months, survival = metrics.get("progression", {}), metrics.get("survival", {})
+    return [*_grader(metrics.get("grader", {})), *_progression(months), *_survival(survival)]
 
 
 def lines(metrics: Metrics) -> list[str]:
@@ -58,6 +59,22 @@ def _progression(progression: Metrics) -> list[Headline]:
                 metric=judged["mae"],
                 unit="months",
                 note=f"median of the other patients {median}; {judged['mae']['n']} patients",
+                leaks=protocol == "paper",
+            )
+        )
+    return found
+
+
+def _survival(survival: Metrics) -> list[Headline]:
+    found = []
+    for protocol, cohorts in sorted(survival.items(), key=lambda item: item[0] == "paper"):
+        judged = cohorts["all"]["patient"]
+        score, table = (_value(of["integrated_brier_score"]) for of in (judged, judged["baselines"]["life table"]))
+        found.append(
+            Headline(
+                label=f"Time to progression, concordance per patient, {_protocol(protocol)}",
+                metric=judged["concordance"],
+                note=f"integrated Brier score {score}, of a life table {table}; {judged['concordance']['n']} patients",
                 leaks=protocol == "paper",
             )
         )

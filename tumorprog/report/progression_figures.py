@@ -1,6 +1,6 @@
 """Predictions of the progression model -> pictures: each function gives a matplotlib Figure, 900 pixels wide."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tumorprog.report import drawing
-from tumorprog.report.drawing import BLUE, GREY, LEAKING_PROTOCOL
+from tumorprog.report.drawing import BLUE, GREY, INK, LEAKING_PROTOCOL
 from tumorprog.tables import DAYS_PER_MONTH
 
 
@@ -121,6 +121,37 @@ def null_control(judged: Mapping[str, Any]) -> Figure:
     }
     label, title = "Mean absolute error of series (months)", "Null control: nothing to learn but who is who"
     return drawing.beside_baselines(panels, "mae", label=label, title=title)
+
+
+def survival_curves(
+    patients: pd.DataFrame, measured: Mapping[str, tuple[np.ndarray, np.ndarray]], months: Sequence[int]
+) -> Figure:
+    """The share that has not progressed by each month: predicted for each patient and on average, and measured.
+
+    Args:
+        patients: rows of `tables.PATIENT_SURVIVAL` of the model.
+        measured: the steps of `evaluation.survival.kaplan_meier` for each protocol's patients.
+        months: of the curves.
+    """
+    panels = _by_grid(patients)
+    figure, all_axes = drawing.panels(len(panels))
+    last = max([*patients["months"], 1.0])
+    columns = [f"Survival_{month}m" for month in months]
+    for axes, ((protocol, cohort), rows) in zip(all_axes, panels.items(), strict=True):
+        colour = GREY if protocol == LEAKING_PROTOCOL else BLUE
+        curves = np.column_stack([np.ones(len(rows)), rows[columns].to_numpy()])
+        times, share = measured[protocol]
+        axes.plot([0, *months], curves.T, color=colour, alpha=0.25, linewidth=0.8)
+        axes.plot([0, *months], curves.mean(axis=0), color=colour, linewidth=2, label="predicted, mean of patients")
+        axes.step([*times, last], [*share, share[-1]], where="post", color=INK, linewidth=1.4, label="Kaplan-Meier")
+        axes.set_xlim(0, 1.05 * last)
+        axes.set_ylim(0, 1.03)
+        axes.set_title(_grid_title(protocol, cohort), loc="left", fontsize=10)
+        axes.set_xlabel("Months since the first images")
+        axes.set_ylabel("Share not progressed")
+        drawing.mark_leak(axes, protocol)
+        axes.legend(frameon=False, fontsize=8)
+    return drawing.titled(figure, "Time to progression, also of those who have not progressed yet")
 
 
 def _by_grid(rows: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:

@@ -149,8 +149,7 @@ def train(
     Raises:
         TumorprogError: if a loss is not finite.
     """
-    for noisy in ("ray.data", "ray.train"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    _quieten()
     if not plan.checkpoint.exists():  # here, so that a worker never waits for a download, and all start alike
         model = grader.build(plan.grader.weights, seed=plan.seed)
         _save_checkpoint(plan.checkpoint, {"epoch": 0, "history": [], "model": model.state_dict()})
@@ -162,7 +161,9 @@ def train(
         _loop,
         train_loop_config={"plan": plan},
         datasets=parts,
-        dataset_config=ray.train.DataConfig(datasets_to_split=["train"]),
+        dataset_config=ray.train.DataConfig(
+            datasets_to_split=["train"], execution_options=streaming.ahead(num_readers=plan.grader.workers)
+        ),
         scaling_config=ray.train.ScalingConfig(
             num_workers=plan.grader.workers,
             use_gpu=plan.grader.gpu,
@@ -181,6 +182,11 @@ def train(
         raise _mendable(error) from error
 
 
+def _quieten() -> None:
+    for noisy in ("ray.data", "ray.train"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
 def _mendable(error: ray.train.TrainingFailedError) -> Exception:
     """The user's mistake among the workers' failures, if that is what it was."""
     failures = getattr(error, "worker_failures", {}).values()
@@ -190,6 +196,7 @@ def _mendable(error: ray.train.TrainingFailedError) -> Exception:
 
 def _loop(config: dict[str, Any]) -> None:
     """Each worker's training: resumes after the last finished epoch, wherever it was interrupted."""
+    _quieten()
     plan: Plan = config["plan"]
     torch.set_num_threads(min(plan.cores, os.cpu_count() or 1))  # Ray gives a worker one, whatever the machine has
     with plan.checkpoint.open("rb") as file:

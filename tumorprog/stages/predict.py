@@ -1,15 +1,16 @@
 """predict: a finished run's models + features and grades of new patients -> predictions.csv, months to progression."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from tumorprog import tables
 from tumorprog.evaluation import combination
-from tumorprog.models import progression
+from tumorprog.models import hazard, progression
 from tumorprog.settings import Settings
-from tumorprog.stages import train_progression
+from tumorprog.stages import folds, train_progression
 
 
 def run(folder: Path, out: Path, settings: Settings) -> str:
@@ -28,13 +29,13 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     model, description = train_progression.load(
         folder / "progression", wavelet=made_with["wavelet"], roi=made_with["roi"]
     )
-    series = train_progression.read_series(folder / "features")
+    series = folds.read_series(folder / "features")
     grades = tables.read_csv(folder / "grades.csv", tables.SERIES_GRADES)
     keys = ["PatientID", "date", "Type"]
     known = series.drop(columns="vectors").merge(
         grades.drop_duplicates(keys)[[*keys, "PredictedGrade"]], on=keys, how="left"
     )
-    months = np.maximum(progression.predict_months(model, list(series["vectors"])), 0.0)
+    months = _months(model, list(series["vectors"]), description)
     weight = combination.weights(known["sequence"].to_numpy(), description["validation_errors_months"])
     known = known.assign(Predicted_Progression_Timeline=months, Weight=weight)
     patients = combination.weighted_means(known, keys[:2]).reset_index()
@@ -43,6 +44,14 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     combined = _with_interval(patients, description["patient_interval_half_width_months"])
     tables.write_csv(out / "patient_predictions.csv", combined, tables.NEW_PATIENTS)
     return f"{len(known):,} series of {known['PatientID'].nunique()} patients; " + _told(patients)
+
+
+def _months(model: progression.ProgressionLSTM, vectors: list[np.ndarray], description: dict[str, Any]) -> np.ndarray:
+    """What the model expects of each series; a model of hazards up to the last event that it has learned from."""
+    if "interval_edges_months" in description:
+        edges = np.array(description["interval_edges_months"])
+        return hazard.expected_months(progression.predict_log_odds(model, vectors), edges)
+    return np.maximum(progression.predict_months(model, vectors), 0.0)
 
 
 def _with_interval(predictions: pd.DataFrame, half_width: float | None) -> pd.DataFrame:

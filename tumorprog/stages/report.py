@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from tumorprog import __version__, storage, tables
-from tumorprog.evaluation import baselines, combination, metrics, overlap
+from tumorprog.evaluation import baselines, combination, metrics, overlap, survival
 from tumorprog.models import grader, weights
-from tumorprog.report import grader_sections, headline, page, progression_sections, sections
+from tumorprog.report import grader_sections, headline, page, progression_sections, sections, survival_sections
 from tumorprog.settings import Settings
 from tumorprog.stages import regions
 
@@ -40,6 +40,9 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     if (folder / "progression" / "predictions.csv").exists():
         parts, section = _progression(folder, settings)
         judged |= parts
+        content.append(section)
+    if (folder / "progression" / "patient_survival.csv").exists():
+        judged["survival"], section = _survival(folder / "progression", settings)
         content.append(section)
     if judged.keys() & {"grader", "progression"}:
         content.append(sections.paper(judged))
@@ -201,6 +204,23 @@ def _judge_null_control(path: Path, settings: Settings) -> dict[str, Any]:
         model, mean = (_months_levels(rows[rows["Model"] == name], **chance) for name in ("model", "mean"))
         judged[str(protocol)] = {name: {**level, "baselines": {"mean": mean[name]}} for name, level in model.items()}
     return judged
+
+
+def _survival(place: Path, settings: Settings) -> tuple[dict[str, Any], page.Section]:
+    """Protocol -> cohort -> patient -> metric, with the life table as baseline, and their section of the page."""
+    chance = {"resamples": settings.report.bootstrap, "seed": settings.seed}
+    patients = tables.read_csv(place / "patient_survival.csv", tables.PATIENT_SURVIVAL)
+    judged: dict[str, Any] = {}
+    measured = {}
+    model, bar = (patients[patients["Model"] == name] for name in tables.SURVIVAL_MODELS)
+    for name, rows in model.groupby("Protocol"):
+        protocol, months, event = str(name), rows["months"].to_numpy(), rows["event"].to_numpy() == 1
+        table = survival.survival_metrics(bar[bar["Protocol"] == protocol], **chance)
+        told = {**survival.survival_metrics(rows, **chance), "baselines": {tables.SURVIVAL_MODELS[1]: table}}
+        judged[protocol] = {"all": {"patient": told}}
+        measured[protocol] = survival.kaplan_meier(months, event)
+    who = tables.read_csv(place / "outcomes.csv", tables.OUTCOMES)
+    return judged, survival_sections.section(judged, model, measured, who)
 
 
 def _footer(summary: dict[str, Any], settings: Settings) -> dict[str, str]:

@@ -1,60 +1,38 @@
 """train-progression: features + reference sheet -> folds, progression/ (predictions of every fold, a final model)."""
 
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import ray
-import torch
 
 from tumorprog import __version__, tables
 from tumorprog.cohort import splits
 from tumorprog.errors import InputError
 from tumorprog.evaluation import baselines, combination, intervals
+from tumorprog.fitting import SeriesPart, fit_progression
 from tumorprog.models import weights
 from tumorprog.models.progression import ProgressionLSTM, predict_months
 from tumorprog.settings import Progression, Settings
-from tumorprog.stages import streaming
-from tumorprog.training import SeriesPart, fit_progression
+from tumorprog.stages import folds, streaming, survival
+from tumorprog.stages.folds import KEYS, Result, Trial
 
 log = logging.getLogger(__name__)
 
 COVERAGE = 0.8
 """Nominal coverage of Lower..Upper."""
-_KEYS = ["PatientID", "date", "Type"]
-_NAMES = [*_KEYS, "sequence", "SeriesInstanceUID"]
-_TASKS_A_CORE = 4
-"""A fold takes a second: so many in a task that handing them out costs nothing, so few that all cores end alike."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One training of the grid {paper, patient} x {grade_rise, all}.
-
-    Attributes:
-        protocol: patient or paper.
-        cohort: all or grade_rise.
-        rows: which series make the cohort, indices into the table of series.
-        fold: indices into `rows`.
-        shuffled: whether it belongs to the null control, in which each patient has another's months.
-    """
-
-    protocol: str
-    cohort: str
-    rows: np.ndarray
-    fold: splits.Fold
-    shuffled: bool = False
 
 
 def run(folder: Path, out: Path, settings: Settings) -> str:
     """Trains and judges the whole grid, folds side by side, then a final model on all patients for new ones.
 
     Raises:
-        InputError: if fewer than three patients have two dates.
+        InputError: if fewer than three patients have two dates; for survival, see `stages.survival`.
     """
+    if settings.progression.target == "survival":
+        return survival.run(folder, out, settings)
     series = learnable(folder)
     if series["PatientID"].nunique() < 3:
         raise InputError(
@@ -63,7 +41,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         )
     streaming.connect(settings.cluster)
     trials = plan(series, seed=settings.seed, null_control=settings.progression.null_control)
-    results = train_all(series, trials, settings)
+    results = folds.train_all(series, trials, train_fold, settings)
     target = out / "progression"
     target.mkdir(exist_ok=True)
     predictions, patients = _write_results(target, series, trials, results)
@@ -78,7 +56,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
 
 
 def _write_results(
-    target: Path, series: pd.DataFrame, trials: list[Trial], results: list[dict[str, pd.DataFrame]]
+    target: Path, series: pd.DataFrame, trials: list[Trial], results: list[Result]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Leaves every table of the grid and of the null control; returns the predictions per series and per patient."""
     told = [result for trial, result in zip(trials, results, strict=True) if not trial.shuffled]
@@ -92,7 +70,7 @@ def _write_results(
     history = pd.concat([result["history"] for result in told], ignore_index=True)
     tables.write_csv(target / "history.csv", history, tables.PROGRESSION_HISTORY)
     kept = [trial for trial in trials if not trial.shuffled]
-    tables.write_csv(target / "folds.csv", _folds(series, kept), tables.FOLDS)
+    tables.write_csv(target / "folds.csv", folds.sides(series, kept), tables.FOLDS)
     if null:
         models = [result["predictions"].assign(Model="model") for result in null]
         means = [result["baselines"].query("Baseline == 'mean'").assign(Model="mean") for result in null]
@@ -100,36 +78,16 @@ def _write_results(
     return predictions, patients
 
 
-def read_series(features: Path) -> pd.DataFrame:
-    """The series with features.
-
-    Args:
-        features: folder of `tables.FEATURES`.
-
-    Returns:
-        A row per series: PatientID, date, Type, sequence, SeriesInstanceUID and vectors, (L, 100) float32 in the
-        slices' order.
-    """
-    table = tables.read_shards(features, tables.FEATURES)
-    rows = table.drop_columns(["vector"]).to_pandas()
-    vectors = tables.vectors(table)
-    found = [
-        {**dict(zip(_NAMES, key, strict=True)), "vectors": vectors[group.index]}
-        for key, group in rows.sort_values("order").groupby(_NAMES, sort=True)
-    ]
-    return pd.DataFrame(found, columns=[*_NAMES, "vectors"])
-
-
 def learnable(folder: Path) -> pd.DataFrame:
     """The series of each patient's first date with the time to the next.
 
     Returns:
-        The columns of `read_series` and of `tables.REFERENCE_SHEET`, months = days / 30.4375, and volume_ml of the
-        date's mask (NaN without one).
+        The columns of `folds.read_series` and of `tables.REFERENCE_SHEET`, months = days / 30.4375, and volume_ml of
+        the date's mask (NaN without one).
     """
-    sheet = tables.read_csv(folder / "reference_sheet.csv", tables.REFERENCE_SHEET).drop_duplicates(_KEYS)
+    sheet = tables.read_csv(folder / "reference_sheet.csv", tables.REFERENCE_SHEET).drop_duplicates(KEYS)
     volumes = tables.read_csv(folder / "volumes.csv", tables.VOLUMES)[["PatientID", "date", "volume_ml"]]
-    series = read_series(folder / "features").merge(sheet, on=_KEYS).merge(volumes, on=_KEYS[:2], how="left")
+    series = folds.read_series(folder / "features").merge(sheet, on=KEYS).merge(volumes, on=KEYS[:2], how="left")
     return series.assign(months=series["days"] / tables.DAYS_PER_MONTH)
 
 
@@ -144,20 +102,11 @@ def plan(series: pd.DataFrame, *, seed: int, null_control: bool = False) -> list
     rising = np.flatnonzero(series["LaterGrade"] > series["FirstGrade"])
     trials = []
     for cohort, rows in (("all", np.arange(len(series))), ("grade_rise", rising)):
-        patients = series["PatientID"].to_numpy()[rows]
-        num_patients = len(np.unique(patients))
+        num_patients = series["PatientID"].iloc[rows].nunique()
         if num_patients < 3:
             log.info("  cohort %s: %d patients, too few to train on; reported as such", cohort, num_patients)
             continue
-        folds = {
-            "patient": splits.leave_one_patient_out(patients, seed=seed),
-            "paper": splits.random_series(len(rows), seed=seed),
-        }
-        trials += [
-            Trial(protocol=protocol, cohort=cohort, rows=rows, fold=fold)
-            for protocol, some in folds.items()
-            for fold in some
-        ]
+        trials += folds.trials_of(cohort, series, rows, seed=seed)
     null = [replace(trial, shuffled=True) for trial in trials if trial.cohort == "all"] if null_control else []
     return trials + null
 
@@ -170,46 +119,14 @@ def shuffle_months(series: pd.DataFrame, *, seed: int) -> pd.DataFrame:
         seed: of the draw.
     """
     told = ["days", "MonthDif", "months"]
-    dates = series.drop_duplicates(_KEYS[:2])[[*_KEYS[:2], *told]]
+    dates = series.drop_duplicates(KEYS[:2])[[*KEYS[:2], *told]]
     order = np.random.default_rng(seed).permutation(len(dates))
     given = dates.copy()
     given.iloc[order, 2:] = dates.iloc[np.roll(order, 1), 2:].to_numpy()
-    return series.drop(columns=told).merge(given, on=_KEYS[:2], how="left").set_index(series.index)
+    return series.drop(columns=told).merge(given, on=KEYS[:2], how="left").set_index(series.index)
 
 
-def train_all(series: pd.DataFrame, trials: list[Trial], settings: Settings) -> list[dict[str, pd.DataFrame]]:
-    """What `train_fold` gives for each trial, in their order; several in each Ray task.
-
-    Args:
-        series: of `learnable`, whole; the object store holds it once for all tasks.
-        trials: over its rows.
-        settings: `progression` and the seed.
-    """
-    shared = ray.put(series)
-    remote = ray.remote(num_cpus=1, max_retries=3)(_train_some)
-    size = max(1, len(trials) // (_TASKS_A_CORE * streaming.cores()))
-    pending = {}
-    for start in range(0, len(trials), size):
-        some = trials[start : start + size]
-        pending[remote.remote(shared, some, settings.progression, settings.seed)] = start
-    progress = streaming.Progress("train-progression", total=len(trials), items="folds")
-    results: dict[int, dict[str, pd.DataFrame]] = {}
-    while pending:
-        (ready,), _ = ray.wait(list(pending), num_returns=1)
-        found, start = ray.get(ready), pending.pop(ready)
-        results |= dict(enumerate(found, start))
-        progress.add(len(found))
-    return [results[number] for number in range(len(trials))]
-
-
-def _train_some(
-    series: pd.DataFrame, trials: list[Trial], progression: Progression, seed: int
-) -> list[dict[str, pd.DataFrame]]:
-    torch.set_num_threads(1)  # the cores are Ray's to share out; and so a fold gives the same on any machine
-    return [train_fold(series, trial, progression, seed) for trial in trials]
-
-
-def train_fold(series: pd.DataFrame, trial: Trial, progression: Progression, seed: int) -> dict[str, pd.DataFrame]:
+def train_fold(series: pd.DataFrame, trial: Trial, progression: Progression, seed: int) -> Result:
     """One fold: what the model and the baselines say of its test part, and the model's losses.
 
     Args:
@@ -259,7 +176,7 @@ def part(series: pd.DataFrame, rows: np.ndarray) -> SeriesPart:
 
 
 def _baselines(seen: pd.DataFrame, test: pd.DataFrame) -> dict[str, np.ndarray]:
-    patients = seen.drop_duplicates(_KEYS[:2])
+    patients = seen.drop_duplicates(KEYS[:2])
     months = patients["months"].to_numpy()
     means = [np.stack([vectors.mean(axis=0) for vectors in side["vectors"]]) for side in (seen, test)]
     told = {name: constant(months, len(test)) for name, constant in baselines.CONSTANTS.items()}
@@ -281,17 +198,6 @@ def _with_intervals(predictions: pd.DataFrame) -> pd.DataFrame:
         )
         filled.loc[group.index, ["Lower", "Upper"]] = np.stack(bounds, axis=1)
     return filled
-
-
-def _folds(series: pd.DataFrame, trials: list[Trial]) -> pd.DataFrame:
-    tables_of_sides = [
-        series.iloc[trial.rows[getattr(trial.fold, side)]][_KEYS].assign(
-            Protocol=trial.protocol, Cohort=trial.cohort, Fold=trial.fold.name, side=side
-        )
-        for trial in trials
-        for side in splits.SIDES
-    ]
-    return pd.concat(tables_of_sides)
 
 
 def _final_model(
@@ -342,6 +248,7 @@ def load(folder: Path, *, wavelet: str, roi: str) -> tuple[ProgressionLSTM, dict
         InputError: if there is none, or it was trained on features of another wavelet or region.
     """
     description = weights.load_description(folder)
-    model = ProgressionLSTM(description["progression"]["hidden"])
+    edges = description.get("interval_edges_months", [0.0, 0.0])
+    model = ProgressionLSTM(description["progression"]["hidden"], outputs=len(edges) - 1)
     weights.load_into(folder, model, expected={"vector_length": tables.VECTOR_LENGTH, "wavelet": wavelet, "roi": roi})
     return model.eval(), description

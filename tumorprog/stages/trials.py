@@ -12,7 +12,7 @@ import torch
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from tumorprog import storage, tables
+from tumorprog import storage
 from tumorprog.cohort import splits
 from tumorprog.errors import InputError
 from tumorprog.evaluation import metrics
@@ -69,8 +69,10 @@ def grader(folder: Path, work: Path, sweep: Sweep, settings: Settings) -> Study:
     gpus = int(ray.cluster_resources().get("GPU", 0))
     room = gpus / (workers * sweep.gpu) if sweep.gpu else streaming.cores() / (workers * sweep.cpu)
     at_once = max(1, int(room))
-    shared = {"known": seen, "folder": folder.absolute(), "work": work, "settings": settings, "sweep": sweep}
-    trial = tune.with_parameters(_grader_trial, cores=max(1, streaming.cores() // (at_once * workers)), **shared)
+    worker = {"CPU": _WORKER_SHARE * sweep.cpu, **({"GPU": sweep.gpu} if sweep.gpu else {})}
+    cores = max(1, streaming.cores() // (at_once * workers))
+    terms = _Terms(folder=folder.absolute(), work=work, settings=settings, worker=worker, cores=cores)
+    trial = tune.with_parameters(_grader_trial, known=seen, terms=terms)
 
     def test(chosen: Settings, trial_id: str) -> dict[str, Any]:
         training = train_grader.Training(name="best trial", protocol="patient", folder=".", known=seen)
@@ -85,28 +87,29 @@ def grader(folder: Path, work: Path, sweep: Sweep, settings: Settings) -> Study:
         trainable=tune.with_resources(trial, {"cpu": grader_training.WAITING_CPUS}),
         at_once=at_once,
         test=test,
-        told=f"{counts['train']} patients to learn from, {counts['validation']} to choose by, {counts['test']} held out",
+        told="{train} patients to learn from, {validation} to choose by, {test} held out".format(**counts),
     )
 
 
-def _grader_trial(
-    config: dict[str, Any],
-    *,
-    known: pd.DataFrame,
-    folder: Path,
-    work: Path,
-    settings: Settings,
-    sweep: Sweep,
-    cores: int,
-) -> None:
-    chosen = with_values(settings, as_settings(config))
-    target = work / tune.get_context().get_trial_id()
+@dataclass(frozen=True, kw_only=True)
+class _Terms:
+    """What all trials of the grader share; `worker` are the resources of each of their workers."""
+
+    folder: Path
+    work: Path
+    settings: Settings
+    worker: dict[str, float]
+    cores: int
+
+
+def _grader_trial(config: dict[str, Any], *, known: pd.DataFrame, terms: _Terms) -> None:
+    chosen = with_values(terms.settings, as_settings(config))
+    target = terms.work / tune.get_context().get_trial_id()
     storage.remove(target)  # of a sweep that was killed: its epochs were reported to nobody who is there now
     target.mkdir(parents=True)
     training = train_grader.Training(name="trial", protocol="patient", folder=".", known=known)
-    plan = train_grader.plan_of(training, folder, target, chosen, cores=cores)
-    worker = {"CPU": _WORKER_SHARE * sweep.cpu, **({"GPU": sweep.gpu} if sweep.gpu else {})}
-    grader_training.train(plan, worker=worker, callbacks=[_Report(chosen.grader.epochs)])
+    plan = train_grader.plan_of(training, terms.folder, target, chosen, cores=terms.cores)
+    grader_training.train(plan, worker=terms.worker, callbacks=[_Report(chosen.grader.epochs)])
     storage.remove(plan.checkpoint)
 
 

@@ -1,5 +1,6 @@
-"""tune: a sweep's YAML + slices, or features and reference sheet -> tune/ (every trial, and the best for `--config`)."""
+"""tune: a sweep + slices, or features and reference sheet -> tune/ (every trial, and the best for `--config`)."""
 
+import importlib.util
 import logging
 import time
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from ray.tune.experiment import Trial
 
 from tumorprog import storage, tables
 from tumorprog.errors import InputError, SettingsError
-from tumorprog.settings import Settings, with_values
+from tumorprog.settings import Settings, lookup, with_values
 from tumorprog.stages import streaming, trials
 from tumorprog.stages.sweep import Space, Sweep, as_settings, read_sweep
 
@@ -117,30 +118,26 @@ def _domain(space: Space) -> Any:
 def _search(sweep: Sweep, settings: Settings) -> tune.search.SearchAlgorithm | tune.search.Searcher:
     if sweep.search == "random":
         return tune.search.BasicVariantGenerator(random_state=settings.seed)
+    if importlib.util.find_spec("optuna") is None:
+        raise SettingsError("search is optuna, which is not installed: pip install 'tumorprog[optuna]'")
     from ray.tune.search.optuna import OptunaSearch
 
-    try:
-        return OptunaSearch(metric=sweep.metric, mode=sweep.mode, seed=settings.seed)
-    except (ImportError, AssertionError) as error:
-        raise SettingsError("search is optuna, which is not installed: pip install 'tumorprog[optuna]'") from error
+    return OptunaSearch(metric=sweep.metric, mode=sweep.mode, seed=settings.seed)
 
 
 def _scheduler(sweep: Sweep, settings: Settings) -> tune.schedulers.TrialScheduler:
     if sweep.scheduler == "fifo":
         return tune.schedulers.FIFOScheduler()
-    epochs = settings.grader.epochs if settings.tune.model == "grader" else settings.progression.epochs
-    return tune.schedulers.ASHAScheduler(**{"max_t": epochs, **sweep.scheduling})
+    name = f"{settings.tune.model}.epochs"
+    longest = max(sweep.space[name].values) if name in sweep.space else lookup(settings, name)
+    return tune.schedulers.ASHAScheduler(**{"max_t": longest, **sweep.scheduling})
 
 
 def _mlflow(settings: Settings) -> list[tune.Callback]:
     if not settings.tune.mlflow:
         return []
-    try:
-        import mlflow  # noqa: F401 - the callback below finds out late, inside Ray Tune
-    except ImportError as error:
-        raise SettingsError(
-            "tune.mlflow is given, but mlflow is not installed: pip install 'tumorprog[mlflow]'"
-        ) from error
+    if importlib.util.find_spec("mlflow") is None:  # else the callback finds out late, inside Ray Tune
+        raise SettingsError("tune.mlflow is given, but mlflow is not installed: pip install 'tumorprog[mlflow]'")
     from ray.air.integrations.mlflow import MLflowLoggerCallback
 
     name = f"tumorprog {settings.tune.model}"

@@ -4,6 +4,7 @@ Whatever is written follows from the shape and the seed alone: no clock, no orde
 patient's folder appears whole or not at all, so that a killed run goes on with the same command.
 """
 
+import datetime
 import io
 import json
 import multiprocessing
@@ -28,6 +29,7 @@ from tumorprog.errors import InputError, TumorprogError
 from tumorprog.synthetic import files, phantom, plan
 
 CLINICAL_TABLE = "clinical_2014-01-16.xlsx"
+OUTCOMES_TABLE = "outcomes.csv"
 MARKER = "synthetic.json"
 
 TRUTH = (
@@ -58,6 +60,9 @@ METADATA = (
     "Number of Images",
     "File Location",
 )
+_LOST_EVERY, _LOST_AFTER = 3, 0.6
+"""Every third patient of the progression tree is last seen, not yet progressed, after this part of its time."""
+
 _CLINICAL = ("Sample", " Age", " Gender", " Disease", " Grade", " Institution")
 _ROMAN = {2: " II", 3: " III", 4: " IV"}
 _Rows = dict[str, list[dict[str, Any]]]
@@ -71,8 +76,9 @@ def write_cohort(out: Path, shape: settings.Synthetic, *, seed: int, processes: 
     """Writes a synthetic cohort, patient by patient, as the returned iterator is consumed.
 
     Leaves `REMBRANDT/` and `clinical_2014-01-16.xlsx` (if there are patients of the grading tree),
-    `Brain-Tumor-Progression/` (if there are any of the other), `truth.csv` and the marker `synthetic.json`. The same
-    shape and seed give the same bytes, by any number of processes; more patients leave the earlier ones' bytes alone.
+    `Brain-Tumor-Progression/` and `outcomes.csv` (if there are any of the other), `truth.csv` and the marker
+    `synthetic.json`. The same shape and seed give the same bytes, by any number of processes; more patients leave the
+    earlier ones' bytes alone.
 
     Args:
         out: the folder, new or empty or left by an interrupted run with the same shape and seed, which is continued.
@@ -264,11 +270,25 @@ def _write_tables(out: Path, written: list[_Rows]) -> None:
     for collection in truth["collection"].unique():
         tables.write_csv(out / collection / "metadata.csv", metadata[metadata["Collection"] == collection], METADATA)
         (out / collection / "license.html").write_text(_LICENSE)
+    if (truth["collection"] == plan.PROGRESSION).any():
+        followed = truth[(truth["collection"] == plan.PROGRESSION) & (truth["days"] != "")]
+        tables.write_csv(out / OUTCOMES_TABLE, _outcomes(followed), ("PatientID", "date", "event"))
     if (truth["collection"] == plan.GRADING).any():
         # with ungraded patients the cohort also gets the other oddities: no row, and a row without images
         ungraded = len(clinical) < (truth["collection"] == plan.GRADING).sum()
         _write_clinical(out / CLINICAL_TABLE, [*clinical.to_dict("records"), *([_NO_IMAGES] if ungraded else [])])
     shutil.rmtree(out / ".unfinished", ignore_errors=True)
+
+
+def _outcomes(followed: pd.DataFrame) -> pd.DataFrame:
+    """What a clinic would know of the patients of the progression tree: a date, and whether they had progressed."""
+    rows = []
+    for place, patient in enumerate(followed.to_dict("records")):
+        lost = place % _LOST_EVERY == _LOST_EVERY - 1
+        days = round(int(patient["days"]) * (_LOST_AFTER if lost else 1))
+        date = datetime.date.fromisoformat(patient["date"]) + datetime.timedelta(days=days)
+        rows.append({"PatientID": patient["PatientID"], "date": date.isoformat(), "event": int(not lost)})
+    return pd.DataFrame(rows)
 
 
 def _write_clinical(path: Path, rows: list[Any]) -> None:
