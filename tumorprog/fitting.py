@@ -122,12 +122,13 @@ def progression_epochs(
     """
     model = _new_progression(settings.hidden, outputs=1, seed=seed)
     model.fit_standardisation(training.vectors, training.months)
-    targets = [
-        model.standardise_months(torch.tensor(np.asarray(part.months), dtype=torch.float32))
-        for part in (training, validation)
-    ]
-    vectors = (training.vectors, validation.vectors)
-    return _epochs(model, vectors, targets, loss=mse_loss, settings=settings, seed=seed)
+
+    def tensors(part: SeriesPart) -> _Series:
+        months = torch.tensor(np.asarray(part.months), dtype=torch.float32)
+        return _Series(*pad(part.vectors), model.standardise_months(months))
+
+    watched = tensors(validation) if len(validation.months) else None
+    return _epochs(model, tensors(training), watched, loss=mse_loss, settings=settings, seed=seed)
 
 
 def fit_survival(
@@ -137,7 +138,7 @@ def fit_survival(
 
     Args:
         training: at least one series, with `event`.
-        validation: likewise, of other patients.
+        validation: likewise, of other patients; at least one series.
         edges: of the intervals, `hazard.interval_edges` of the training patients.
         settings: of the model and its training.
         seed: of the initial weights and the shuffling.
@@ -147,9 +148,10 @@ def fit_survival(
     """
     model = _new_progression(settings.hidden, outputs=len(edges) - 1, seed=seed)
     model.fit_standardisation(training.vectors, training.months)
-    targets = [hazard.targets(part.months, part.event, edges) for part in (training, validation)]
-    vectors = (training.vectors, validation.vectors)
-    return _best_of(_epochs(model, vectors, targets, loss=hazard.loss, settings=settings, seed=seed))
+    learned, watched = (
+        _Series(*pad(part.vectors), hazard.targets(part.months, part.event, edges)) for part in (training, validation)
+    )
+    return _best_of(_epochs(model, learned, watched, loss=hazard.loss, settings=settings, seed=seed))
 
 
 def _new_progression(hidden: int, *, outputs: int, seed: int) -> ProgressionLSTM:
@@ -173,18 +175,14 @@ class _Series:
 
 def _epochs(
     model: ProgressionLSTM,
-    vectors: tuple[Sequence[np.ndarray], Sequence[np.ndarray]],
-    targets: Sequence[torch.Tensor],
+    learned: _Series,
+    watched: _Series | None,
     *,
     loss: _Loss,
     settings: Progression,
     seed: int,
 ) -> Iterator[Step]:
-    """All epochs until early stopping. Training part first, validation part second."""
-    learned, watched = (
-        _Series(*pad(part), target) if len(part) else None for part, target in zip(vectors, targets, strict=True)
-    )
-    assert learned is not None, "the training part has series"  # noqa: S101 - our own invariant, for mypy
+    """All epochs until early stopping."""
     optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
     stopping = EarlyStopping(settings.patience, settings.min_improvement)
     shuffling = torch.Generator().manual_seed(seed)

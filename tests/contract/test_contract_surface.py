@@ -106,6 +106,16 @@ def test_the_columns_of_the_tables_are_these():
         *("PatientID", "date", "Type", "PredictedGrade", "MonthDif", "Predicted_Progression_Timeline"),
         *("Fold", "Protocol", "Cohort", "Lower", "Upper"),
     )
+    assert tables.PROGRESSION_PREDICTIONS[11:] == ("days", "Weight")
+    assert (
+        *("PatientID", "date", "MonthDif", "Predicted_Progression_Timeline", "Fold", "Protocol", "Cohort"),
+        *("Lower", "Upper", "days", "Series"),
+    ) == tables.PATIENT_PREDICTIONS
+    assert tables.TIMELINE == ("PatientID", "studies", "dates", "time_points", "status")
+    assert (
+        *("PatientID", "date", "volume_ml", "masks", "days_since", "change_ml", "change_percent"),
+    ) == tables.VOLUMES
+    assert tables.OUTCOMES == ("PatientID", "date", "outcome_date", "months", "event", "status")
     assert {"PatientID", "date", "Type", "SeriesInstanceUID", "order", "vector"} <= set(tables.FEATURES.names)
     assert (
         *("Epoch", "Train Loss", "Training Acc (%)", "Validation Loss", "Validation Acc (%)", "Test Loss"),

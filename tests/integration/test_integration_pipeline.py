@@ -20,11 +20,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import ray
+import torch
 
 from tumorprog import cli, tables
 from tumorprog.dicom import pixels
 from tumorprog.evaluation import metrics
 from tumorprog.imaging import spectral
+from tumorprog.settings import Progression, Settings
+from tumorprog.stages import predict, train_progression
 from tumorprog.synthetic import archive, plan
 
 pytestmark = pytest.mark.slow
@@ -196,6 +199,24 @@ def test_a_patients_prediction_is_its_series_by_their_weights(finished):
     assert set(judged["baselines"]) == {"mean", "median", "ridge", "volume"}
 
 
+def test_a_fold_among_all_on_ray_is_the_fold_alone(finished):
+    """Bit by bit, whatever process it was trained in and beside whatever."""
+    series = train_progression.learnable(finished)
+    settings = Progression(epochs=3, hidden=8)
+    told = pd.read_csv(finished / "progression" / "predictions.csv")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for trial in train_progression.plan(series, seed=0):
+        alone = train_progression.train_fold(series, trial, settings, 0)["predictions"]
+        place = ["PatientID", "date", "Type"]
+        same = told[(told["Protocol"] == trial.protocol) & (told["Fold"] == trial.fold.name)]
+        both = same[same["Cohort"] == trial.cohort].merge(alone, on=place, suffixes=("", "_alone"))
+        assert len(both) == len(alone)
+        for column in ("Predicted_Progression_Timeline", "Weight"):
+            assert both[column].tolist() == both[f"{column}_alone"].tolist()
+    torch.set_num_threads(before)
+
+
 def test_the_report_prints_the_bar_and_the_null_control(finished):
     told = json.loads((finished / "metrics.json").read_text())
     assert told["published_intervals"]["median"]["mae"]["value"] == pytest.approx(4.35, abs=0.005)
@@ -270,33 +291,43 @@ def test_a_finished_run_predicts_for_new_patients(finished, cohort_folder, tmp_p
     assert predictions["Predicted_Progression_Timeline"].between(0, 100).all()
 
 
-def test_survival_is_learned_from_a_table_of_outcomes_and_one_date(finished, cohort_folder, tmp_path):
-    """The first dates only, as of patients who have not come back; one of the three has not progressed."""
-    truth = pd.read_csv(cohort_folder / "truth.csv").query("collection == 'Brain-Tumor-Progression'")
+def test_too_few_who_progressed_are_told(finished, cohort_folder, capsys):
     words = ["--outcomes", str(cohort_folder / archive.OUTCOMES_TABLE), "--progression.target", "survival"]
-    assert cli.main(["train-progression", "--out", str(finished), *words]) == 2  # two events are too few
-    everyone = tmp_path / "outcomes.csv"
-    known = pd.read_csv(cohort_folder / archive.OUTCOMES_TABLE).assign(event=1)
-    known.to_csv(everyone, index=False)
-    words[1] = str(everyone)
+    assert cli.main(["train-progression", "--out", str(finished), *words]) == 2
+    assert "3 patients are followed, 2 of whom progressed; 3 or more of either are needed" in capsys.readouterr().err
+
+
+@pytest.fixture
+def one_date(finished, cohort_folder, tmp_path):
+    """A run directory with the features of the first dates only, as of patients who have not come back."""
     run = tmp_path / "one-date"
     (run / "features").mkdir(parents=True)
-    first = pq.read_table(finished / "features").to_pandas()
-    first = first[first["date"].isin(truth.dropna(subset="days")["date"])]
-    table = tables.pa.Table.from_pandas(first, tables.FEATURES, preserve_index=False)
+    first = pd.read_csv(cohort_folder / "truth.csv").dropna(subset="days")["date"]
+    rows = pq.read_table(finished / "features").to_pandas()
+    table = tables.pa.Table.from_pandas(rows[rows["date"].isin(first)], tables.FEATURES, preserve_index=False)
     tables.write_shard(run / "features" / "part-00000.parquet", table, tables.FEATURES)
-    (run / "features" / tables.SUMMARY).write_text((finished / "features" / tables.SUMMARY).read_text())
-    for name in ("grades.csv", "volumes.csv", "quarantine.csv"):
+    for name in (f"features/{tables.SUMMARY}", "grades.csv", "volumes.csv", "quarantine.csv"):
         (run / name).write_text((finished / name).read_text())
     (run / "reference_sheet.csv").write_text(",".join(tables.REFERENCE_SHEET) + "\n")  # nobody has two dates
     (run / "catalogue").symlink_to(finished / "catalogue")
-    quick = ["--progression.epochs", "2", "--progression.hidden", "4", "--report.bootstrap", "20"]
-    assert cli.main(["train-progression", "--out", str(run), *words, *quick]) == 0
-    assert cli.main(["report", "--out", str(run)]) == 0
-    patients = pd.read_csv(run / "progression" / "patient_survival.csv")
+    return run
+
+
+def test_survival_is_learned_from_a_table_of_outcomes_and_one_date(one_date, cohort_folder, tmp_path):
+    known = pd.read_csv(cohort_folder / archive.OUTCOMES_TABLE).assign(event=1)
+    known.to_csv(tmp_path / "outcomes.csv", index=False)
+    words = ["--outcomes", str(tmp_path / "outcomes.csv"), "--progression.target", "survival"]
+    words += ["--progression.epochs", "2", "--progression.hidden", "4", "--report.bootstrap", "20"]
+    assert cli.main(["train-progression", "--out", str(one_date), *words]) == 0
+    assert cli.main(["report", "--out", str(one_date)]) == 0
+    patients = pd.read_csv(one_date / "progression" / "patient_survival.csv")
     assert list(patients.columns) == list(tables.PATIENT_SURVIVAL)
     assert patients.groupby(["Protocol", "Model"])["PatientID"].nunique()["patient", "model"] == 3
-    told = json.loads((run / "metrics.json").read_text())["survival"]["patient"]["all"]["patient"]
+    told = json.loads((one_date / "metrics.json").read_text())["survival"]["patient"]["all"]["patient"]
     assert set(told) == {"concordance", "integrated_brier_score", "baselines"}
     assert told["concordance"]["n"] == 3
-    assert "Time to progression, with censoring" in (run / "report.html").read_text()
+    assert "Time to progression, with censoring" in (one_date / "report.html").read_text()
+    predict.run(one_date, tmp_path, Settings())
+    new = pd.read_csv(tmp_path / "patient_predictions.csv")
+    assert new["Predicted_Progression_Timeline"].between(0, patients["months"].max()).all()
+    assert new[["Lower", "Upper"]].isna().all(axis=None)

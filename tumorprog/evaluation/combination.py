@@ -49,21 +49,22 @@ def patients(predictions: pd.DataFrame) -> pd.DataFrame:
         Rows of `tables.PATIENT_PREDICTIONS`, in the order of their first series; Lower and Upper are NaN.
     """
     known = predictions.groupby(_PATIENT, sort=False).agg(days=("days", "first"), MonthDif=("MonthDif", "first"))
-    means = weighted_means(predictions, _PATIENT)
+    means = weighted_means(predictions, _PATIENT, ["Predicted_Progression_Timeline"])
     return known.join(means).assign(Lower=np.nan, Upper=np.nan).reset_index()
 
 
-def weighted_means(predictions: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """The predictions of groups of series, combined by their weights.
+def weighted_means(predictions: pd.DataFrame, keys: list[str], told: list[str]) -> pd.DataFrame:
+    """What is predicted for groups of series, combined by their weights.
 
     Args:
-        predictions: has the keys, Predicted_Progression_Timeline and Weight.
+        predictions: a row per series, with the keys, what is told, and Weight.
         keys: columns that make a group.
+        told: columns of numbers.
 
     Returns:
-        Indexed by the keys, in the order of their first series: Predicted_Progression_Timeline; Series, how many.
+        Indexed by the keys, in the order of their first series: the columns told; Series, how many.
     """
-    weighted = predictions.assign(weighted=predictions["Predicted_Progression_Timeline"] * predictions["Weight"])
-    sums = weighted.groupby(keys, sort=False).agg(weighted=("weighted", "sum"), weight=("Weight", "sum"))
-    means = {"Predicted_Progression_Timeline": sums["weighted"] / sums["weight"]}
-    return pd.DataFrame({**means, "Series": weighted.groupby(keys, sort=False).size()})
+    groups = [predictions[key] for key in keys]
+    weighted = predictions[told].mul(predictions["Weight"], axis=0).groupby(groups, sort=False)
+    weights_of = predictions["Weight"].groupby(groups, sort=False)
+    return weighted.sum().div(weights_of.sum(), axis=0).assign(Series=weights_of.size())

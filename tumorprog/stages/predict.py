@@ -38,7 +38,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     months = _months(model, list(series["vectors"]), description)
     weight = combination.weights(known["sequence"].to_numpy(), description["validation_errors_months"])
     known = known.assign(Predicted_Progression_Timeline=months, Weight=weight)
-    patients = combination.weighted_means(known, keys[:2]).reset_index()
+    patients = combination.weighted_means(known, keys[:2], ["Predicted_Progression_Timeline"]).reset_index()
     told = _with_interval(known, description["interval_half_width_months"])
     tables.write_csv(out / "predictions.csv", told, tables.PREDICTIONS)
     combined = _with_interval(patients, description["patient_interval_half_width_months"])

@@ -176,16 +176,8 @@ def with_curves(rows: pd.DataFrame, log_odds: np.ndarray, edges: np.ndarray) -> 
 def of_patients(predictions: pd.DataFrame) -> pd.DataFrame:
     """One curve for each patient: the mean over its series by their weights, rows of `tables.PATIENT_SURVIVAL`."""
     keys = ["Protocol", "Cohort", "Fold", "PatientID", "date"]
-    told = ["Expected_Months", *_CURVE]
-    weighted = predictions[told].mul(predictions["Weight"], axis=0)
-    groups = [predictions[key] for key in keys]
-    sums = (
-        weighted.groupby(groups, sort=False).sum().div(predictions["Weight"].groupby(groups, sort=False).sum(), axis=0)
-    )
-    known = predictions.groupby(keys, sort=False).agg(
-        months=("months", "first"), event=("event", "first"), Series=("Type", "size")
-    )
-    return known.join(sums).reset_index()
+    known = predictions.groupby(keys, sort=False).agg(months=("months", "first"), event=("event", "first"))
+    return known.join(combination.weighted_means(predictions, keys, ["Expected_Months", *_CURVE])).reset_index()
 
 
 def _final_model(series: pd.DataFrame, target: Path, settings: Settings, *, made_with: dict[str, Any]) -> None:
