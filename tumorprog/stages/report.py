@@ -1,6 +1,7 @@
 """report: the predictions of whatever a run directory holds -> metrics.json, report.html, figures/."""
 
 import importlib.metadata
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,17 @@ from typing import Any
 import pandas as pd
 
 from tumorprog import __version__, storage, tables
-from tumorprog.evaluation import baselines, combination, metrics, overlap, survival
+from tumorprog.evaluation import baselines, combination, metrics, overlap, survival, sweeps
 from tumorprog.models import grader, weights
-from tumorprog.report import grader_sections, headline, page, progression_sections, sections, survival_sections
+from tumorprog.report import (
+    grader_sections,
+    headline,
+    page,
+    progression_sections,
+    sections,
+    survival_sections,
+    sweep_sections,
+)
 from tumorprog.settings import Settings
 from tumorprog.stages import regions
 
@@ -46,6 +55,8 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         content.append(section)
     if judged.keys() & {"grader", "progression"}:
         content.append(sections.paper(judged))
+    if (folder / "tune" / "test.json").exists():
+        content.append(_sweep(folder / "tune", settings))
     _write(out, judged, content, _footer(summary, settings))
     return f"{len(content)} sections, {sum(len(section.pictures) for section in content)} figures"
 
@@ -221,6 +232,14 @@ def _survival(place: Path, settings: Settings) -> tuple[dict[str, Any], page.Sec
         measured[protocol] = survival.kaplan_meier(months, event)
     who = tables.read_csv(place / "outcomes.csv", tables.OUTCOMES)
     return judged, survival_sections.section(judged, model, measured, who)
+
+
+def _sweep(folder: Path, settings: Settings) -> page.Section:
+    told = json.loads((folder / "test.json").read_text())
+    trials = tables.read_csv(folder / "trials.csv", ("trial", *told["best"], told["metric"]))
+    curves = tables.read_csv(folder / "curves.csv", ("trial", "epoch", told["metric"]))
+    importance = sweeps.importance(trials, list(told["best"]), told["metric"], seed=settings.seed)
+    return sweep_sections.section(trials, curves, told, importance)
 
 
 def _footer(summary: dict[str, Any], settings: Settings) -> dict[str, str]:

@@ -20,7 +20,10 @@ METRICS = {
 _RANGES = {"uniform": 2, "loguniform": 2, "randint": 2, "quniform": 3}
 _KINDS = ("choice", "grid", *_RANGES)
 _SCHEDULERS = {"asha": {"grace_period", "reduction_factor", "max_t", "brackets"}, "fifo": set()}
-_NOT_SWEPT = ("grader.split", "grader.folds", "grader.null_control", "grader.workers", "grader.gpu")
+_NOT_SWEPT = (
+    *("grader.split", "grader.folds", "grader.null_control", "grader.workers", "grader.gpu"),
+    *("progression.target", "progression.null_control"),
+)
 """They say what is done and where, not how well."""
 
 

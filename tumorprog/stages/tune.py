@@ -2,6 +2,8 @@
 
 import importlib.util
 import logging
+import math
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,6 +44,8 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         SettingsError: if the sweep cannot work.
         InputError: if there are too few patients, or every trial failed.
     """
+    if settings.tune.model == "progression" and settings.progression.target != "months":
+        raise SettingsError(f"progression.target is {settings.progression.target}; a sweep tries models of months only")
     sweep = read_sweep(storage.place(settings.tune.sweep), model=settings.tune.model, settings=settings)
     streaming.connect(settings.cluster)
     if settings.tune.model == "grader":
@@ -73,10 +77,11 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         "test": study.test(with_values(settings, chosen), str(best["id"])),
     }
     tables.write_json(target / "test.json", told)
-    return f"{len(tried)} trials, best {chosen}: {sweep.metric} {best[sweep.metric]:.4g}; tested once on {study.told}"
+    return f"{len(tried)} trials, best {chosen}: {sweep.metric} {best[sweep.metric]:.4g}; tested once on those held out"
 
 
 def _sweep(sweep: Sweep, study: trials.Study, store: Path, settings: Settings) -> tune.ResultGrid:
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the board below says what matters
     place = str(store / _NAME)
     if tune.Tuner.can_restore(place):
         log.info("  going on with the sweep that was interrupted")
@@ -159,11 +164,8 @@ class Board(tune.Callback):
     ) -> None:
         """Takes the figures of an epoch."""
         del iteration, trials, info
-        metric, value = self._sweep.metric, result[self._sweep.metric]
-        before = self._rows.get(trial.trial_id, {metric: value})[metric]
-        best = min(value, before) if self._sweep.mode == "min" else max(value, before)
-        drawn = as_settings(trial.config)
-        self._rows[trial.trial_id] = {**drawn, "epoch": result["training_iteration"], metric: best}
+        reached = {"epoch": result["training_iteration"], self._sweep.metric: result[self._sweep.metric]}
+        self._rows[trial.trial_id] = {**as_settings(trial.config), **reached}
         if time.monotonic() - self._told > _BOARD_SECONDS:
             self._tell()
 
@@ -190,14 +192,14 @@ def tabulate(results: tune.ResultGrid, sweep: Sweep) -> tuple[pd.DataFrame, pd.D
         sweep: what was swept.
 
     Returns:
-        Trials: trial, id, the settings, epochs, the metric at its best epoch, seconds and status: finished, stopped
+        Trials: trial, id, the settings, epochs, the metric at the epoch
+        that is kept, seconds and status: finished, stopped
         (by the scheduler or the time) or failed. Curves: trial, epoch and every figure reported at it.
     """
     tried, curves = [], []
     for number, result in enumerate(results):
         history = result.metrics_dataframe
         history = pd.DataFrame() if history is None else history
-        values = history.get(sweep.metric, pd.Series(dtype=float))
         ended = bool(len(history)) and bool(history[trials.ENDED].iloc[-1])
         tried.append(
             {
@@ -205,7 +207,7 @@ def tabulate(results: tune.ResultGrid, sweep: Sweep) -> tuple[pd.DataFrame, pd.D
                 "id": (result.metrics or {}).get("trial_id", ""),
                 **as_settings(result.config or {}),
                 "epochs": len(history),
-                sweep.metric: values.min() if sweep.mode == "min" else values.max(),
+                sweep.metric: kept_epoch(history)[sweep.metric] if len(history) else math.nan,
                 "seconds": history["time_total_s"].iloc[-1] if len(history) else 0.0,
                 "status": "failed" if result.error else "finished" if ended else "stopped",
             }
@@ -215,6 +217,22 @@ def tabulate(results: tune.ResultGrid, sweep: Sweep) -> tuple[pd.DataFrame, pd.D
             pd.DataFrame({"trial": number, "epoch": range(1, len(history) + 1), **{n: history[n] for n in figures}})
         )
     return pd.DataFrame(tried), pd.concat(curves, ignore_index=True)
+
+
+def kept_epoch(history: pd.DataFrame) -> pd.Series:
+    """The epoch whose model a training keeps by its own rule, which is not always where the metric was best.
+
+    Args:
+        history: what a trial reported, a row per epoch.
+
+    Returns:
+        Of the grader the row with the highest validation accuracy (then the lowest loss); of the progression model the
+        last one, because each of its folds reports by the best epoch it has had.
+    """
+    if "validation_accuracy" not in history:
+        return history.iloc[-1]
+    order = history.sort_values(["validation_accuracy", "validation_loss"], ascending=[False, True], kind="stable")
+    return order.iloc[0]
 
 
 def _keep_events(results: tune.ResultGrid, target: Path) -> None:

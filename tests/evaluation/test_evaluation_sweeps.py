@@ -1,0 +1,31 @@
+import numpy as np
+import pandas as pd
+
+from tumorprog.evaluation.sweeps import LEAST_TRIALS, importance
+
+
+def trials(count, seed=0):
+    random = np.random.default_rng(seed)
+    table = pd.DataFrame(
+        {
+            "rate": 10 ** random.uniform(-4, -1, count),
+            "kind": random.choice(["a", "b"], count),
+            "noise": random.uniform(size=count),
+            "fixed": 3,
+        }
+    )
+    return table.assign(error=np.abs(np.log10(table["rate"]) + 2.5) + 0.3 * (table["kind"] == "a"))
+
+
+def test_the_setting_that_matters_most_comes_first_and_the_rest_by_what_they_change():
+    found = importance(trials(80), ["noise", "fixed", "kind", "rate"], "error", seed=0)
+    assert list(found) == ["rate", "kind", "noise"]
+    assert found["rate"] > 3 * found["kind"] > 3 * found["noise"] >= 0
+
+
+def test_too_few_trials_and_trials_that_are_all_alike_tell_nothing():
+    assert importance(trials(LEAST_TRIALS - 1), ["rate"], "error", seed=0) == {}
+    assert importance(trials(20).assign(error=1.0), ["rate"], "error", seed=0) == {}
+    missing = trials(20).assign(error=lambda rows: rows["error"].where(rows.index < LEAST_TRIALS - 1))
+    assert importance(missing, ["rate"], "error", seed=0) == {}
+    assert importance(trials(20), ["fixed"], "error", seed=0) == {}
