@@ -464,9 +464,12 @@ COMMANDS = {
     "train-progression": Command(
         does="Train and judge the LSTM, leaving one patient out in turn, and as in the paper.",
         act=_stage("train_progression"),
-        shows=(*_ALWAYS, "progression"),
+        shows=(*_ALWAYS, "archive", "progression"),
         words=(_OUT,),
-        examples=("tumorprog train-progression --out runs/tcia --progression.hidden 64",),
+        examples=(
+            "tumorprog train-progression --out runs/tcia --progression.hidden 64",
+            "tumorprog train-progression --out runs/tcia --outcomes outcomes.csv --progression.target survival",
+        ),
     ),
     "report": Command(
         does="Judge the predictions of whatever the run directory holds; make metrics.json and report.html.",

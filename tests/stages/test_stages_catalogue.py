@@ -6,10 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tumorprog import tables
+from tumorprog.dicom.header import OTHER_DATE
 from tumorprog.errors import InputError
 from tumorprog.settings import Archive
 from tumorprog.stages import catalogue
 
+NOBODY = catalogue.AGAIN.empty_table().to_pandas()
 AXIAL, CORONAL = "1.00,0.00,0.00,0.00,1.00,0.00", "1.00,0.00,0.00,0.00,0.00,-1.00"
 
 
@@ -120,3 +123,16 @@ def test_a_missing_folder_is_named(tmp_path):
         catalogue.find_files(Archive(progression=str(tmp_path / "none")), tmp_path / "found")
     with pytest.raises(InputError, match="--grading DIR, --progression DIR or both"):
         catalogue.find_files(Archive(), tmp_path / "found")
+
+
+def test_slices_in_a_folder_of_another_date_are_counted_for_each_series(tmp_path):
+    noted = {"warnings": f"an odd VR; {OTHER_DATE}"}
+    rows = [header("a", **noted), header("b", **noted), header("c", warnings="an odd VR")]
+    rows = [*rows, header("d", SeriesInstanceUID="1.3")]
+    for number, part in enumerate(catalogue.in_order(pa.Table.from_pylist(rows, catalogue.HEADERS), NOBODY)):
+        tables.write_shard(tmp_path / f"part-{number:05}.parquet", part, tables.CATALOGUE)
+    found = catalogue.series_of(tmp_path).set_index("SeriesInstanceUID")
+    assert found[["warned", "redated"]].to_dict("index") == {
+        "1.2": {"warned": 3, "redated": 2},
+        "1.3": {"warned": 0, "redated": 0},
+    }

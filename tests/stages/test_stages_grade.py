@@ -81,3 +81,17 @@ def test_without_two_dates_the_sheet_is_empty_and_has_its_columns():
     found = sheet(slices("A", "2000-01-01", "T2", (1, 0, 0)), slices("B", "", "T2", (1, 0, 0)))
     assert found.empty
     assert {"PatientID", "date", "Type", "MonthDif", "days", "FirstGrade", "LaterGrade"} <= set(found.columns)
+
+
+def test_studies_of_one_day_are_one_date_with_the_series_of_both():
+    two, four = (1, 0, 0), (0, 0, 1)
+    again = slices("A", "2000-01-01", "T1post", four, four).assign(SeriesInstanceUID="second study")
+    found = sheet(
+        slices("A", "2000-01-01", "T1post", two),
+        again,
+        slices("A", "2000-03-01", "T1post", four),
+        sequences=("T1post",),
+    )
+    assert found["SeriesInstanceUID"].tolist() == ["A2000-01-01T1post", "second study"]
+    assert set(found["FirstGrade"]) == {4}  # three slices vote, whatever study they are of
+    assert set(found["days"]) == {60}
