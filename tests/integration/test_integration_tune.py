@@ -145,6 +145,7 @@ def results(run):
     return list(run.glob(".partial/tune-*/.ray/trials/*/result.json"))
 
 
+@pytest.mark.filterwarnings("ignore:.*noload.*")  # mlflow's own use of sqlalchemy (3.17)
 def test_optuna_searches_and_mlflow_gets_every_trial(run, local_ray, tmp_path):
     pytest.importorskip("optuna")
     mlflow = pytest.importorskip("mlflow")
