@@ -3,6 +3,7 @@
 import fnmatch
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -266,3 +267,14 @@ def test_what_a_job_takes_along_is_the_package_and_the_scripts_alone():
     folders = {path.name for path in ROOT.iterdir() if path.is_dir()}
     sent = {name for name in folders if not any(fnmatch.fnmatch(name, pattern) for pattern in left_out)}
     assert {"tumorprog", "jobs"} <= sent <= {"tumorprog", "jobs", "cluster", "tune_configs", ".ci"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "jobs").glob("*.py")), ids=lambda path: path.stem)
+def test_a_job_is_the_command_of_its_name_with_its_words_and_exit_code(path, monkeypatch):
+    got = []
+    monkeypatch.setattr(cli, "main", lambda words: got.append(words) or 3)
+    monkeypatch.setattr(sys, "argv", [str(path), "--out", "O", "--config", "mine.yaml"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(path))
+    assert got == [[path.stem.replace("_", "-"), "--out", "O", "--config", "mine.yaml"]]
+    assert ended.value.code == 3
