@@ -1,15 +1,19 @@
 # make demo: a synthetic cohort through the whole pipeline. make test: the tests. make check: style, types, import rules.
+# make test-cluster: the tests that start several nodes of Ray on this machine, some minutes more.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check format lock clean
+.PHONY: demo test test-cluster check format lock clean
 
 demo: $(READY)
 	$(BIN)/tumorprog demo --out runs/demo
 
 test: $(READY)
 	$(BIN)/python -m pytest tests
+
+test-cluster: $(READY)
+	$(BIN)/python -m pytest tests/integration/cluster -m cluster
 
 check: $(READY)
 	$(BIN)/ruff format --check .

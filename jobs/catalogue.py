@@ -1,4 +1,4 @@
-"""`tumorprog catalogue` as a job: `ray job submit --working-dir . -- python jobs/catalogue.py ...`."""
+"""`tumorprog catalogue` as a job of a Ray cluster; `runtime_env.yaml` says how it is submitted."""
 
 import sys
 

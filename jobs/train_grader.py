@@ -1,4 +1,4 @@
-"""`tumorprog train-grader` as a job: `ray job submit --working-dir . -- python jobs/train_grader.py ...`."""
+"""`tumorprog train-grader` as a job of a Ray cluster; `runtime_env.yaml` says how it is submitted."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`tumorprog train-progression` as a job: `ray job submit --working-dir . -- python jobs/train_progression.py ...`."""
+"""`tumorprog train-progression` as a job of a Ray cluster; `runtime_env.yaml` says how it is submitted."""
 
 import sys
 

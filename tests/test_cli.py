@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tumorprog import cli
+from tumorprog import cli, options
 from tumorprog.settings import Settings, with_values
 
 
@@ -87,6 +87,10 @@ def test_a_run_directory_remembers_its_settings(parsed, tmp_path):
         (["run", "--out", "O", "--config", "/no/such.yaml"], "/no/such.yaml"),
         (["catalogue", "--out", "O"], "--grading DIR"),
         (["tune", "grader", "x.yaml", "--out", "O"], "model"),
+        (["submit", "run", "--out", "O", "--grader.epoch", "2"], "did you mean grader.epochs?"),
+        (["submit", "train", "--out", "O"], "no command 'train' to submit"),
+        (["submit", "submit", "run"], "no command 'submit' to submit"),
+        (["submit", "--out"], "command"),
     ],
 )
 def test_a_mistake_gets_one_line_and_exit_code_2(words, told, capsys, monkeypatch, tmp_path):
@@ -112,3 +116,28 @@ def test_ctrl_c_says_how_to_go_on(parsed, monkeypatch, capsys):
     monkeypatch.setitem(cli.COMMANDS, "run", replace(cli.COMMANDS["run"], act=interrupted))
     assert cli.main(["run", "--out", "O"]) == 130
     assert "the same command goes on" in capsys.readouterr().err
+
+
+def test_a_submitted_command_gets_its_words_with_places_made_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["--grading", "G", "--grades=T.xlsx", "--out", "O", "--show", "P", "--grader.epochs", "2", "--run=s3://b/r"]
+    assert options.from_here(words, ("--out", "--run")) == [
+        *("--grading", f"{tmp_path}/G", f"--grades={tmp_path}/T.xlsx", "--out", f"{tmp_path}/O"),
+        *("--show", "P", "--grader.epochs", "2", "--run=s3://b/r"),
+    ]
+
+
+def test_a_job_that_failed_gives_its_exit_code(monkeypatch, capsys):
+    from tumorprog.stages import submit
+
+    got = []
+
+    def fails(words, *, address, python, show):
+        got.append((words, address, python))
+        return 7
+
+    monkeypatch.setattr(submit, "run", fails)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["submit", "report", "--out", "/data/run", "--address", "http://head:8265", "--python", "/env/python"])
+    assert ended.value.code == 7
+    assert got == [(["report", "--out", "/data/run"], "http://head:8265", "/env/python")]

@@ -7,41 +7,21 @@ import argparse
 import json
 import logging
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from tumorprog import __version__, storage, terminal
+from tumorprog import __version__, options, storage, terminal
 from tumorprog.errors import InputError, SettingsError, TumorprogError
-from tumorprog.settings import Settings, check_name, lookup, with_values
+from tumorprog.options import Command, save_config
+from tumorprog.settings import Settings, with_values
 
 if TYPE_CHECKING:
     from tumorprog.run import Stage
 
 log = logging.getLogger("tumorprog")
-
-ALIASES = {
-    "--grading": "--archive.grading",
-    "--grades": "--archive.grades",
-    "--progression": "--archive.progression",
-    "--outcomes": "--archive.outcomes",
-    "--folds": "--grader.folds",
-}
-"""What a user names most, without its group."""
-
-PATHS = ("archive.grading", "archive.grades", "archive.progression", "archive.outcomes", "grader.split")
-"""Settings that are made absolute, so that config.yaml means the same from any folder."""
-
-_UNKNOWN = (
-    r"unrecognized arguments: --([\w.]+)",
-    r"Option '([\w.]+)' is not accepted",
-    r"Group '([\w.]+)' does not accept option '([\w.]+)'",
-)
-"""How the parser says that there is no such setting."""
 
 DEMO = {
     "grader.weights": "none",
@@ -56,25 +36,6 @@ DEMO = {
 """What makes the demonstration small; everything else is as always."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Command:
-    """One command of the table below.
-
-    Attributes:
-        does: a line for `tumorprog --help`.
-        act: gets the parsed words and the resolved settings; returns the last lines to print.
-        shows: groups of settings that `--help` lists; all can be given.
-        examples: for `--help`.
-        words: options of its own, each with its help.
-    """
-
-    does: str
-    act: Callable[[argparse.Namespace, Settings], str]
-    shows: tuple[str, ...]
-    examples: tuple[str, ...]
-    words: tuple[tuple[str, dict[str, Any]], ...] = ()
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
@@ -82,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after `tumorprog`; those of the process if None.
 
     Returns:
-        0 if it did what it was asked, 2 for a mistake that the user can mend, 130 after Ctrl-C, 143 after SIGTERM.
+        0 if it did what it was asked, 2 for a mistake that the user can mend, 130 after Ctrl-C, 143 after SIGTERM;
+        that of the job for `submit`.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in {"-h", "--help"}:
@@ -111,14 +73,20 @@ def _command(name: str, words: list[str]) -> int:
     command = COMMANDS.get(name)
     if command is None:
         raise SettingsError(f"there is no command {name!r}; choose from {', '.join(COMMANDS)}")
+    if command.passes_on:
+        _say(command.act(*options.split(name, command, words)))
+        return 0
     small = [f"--{setting}={value}" for setting, value in DEMO.items()] if name == "demo" else []
-    parsed, settings = _parse(name, command, small + words)
-    _say(command.act(parsed, settings))
+    _say(command.act(*options.parse(name, command, small + words)))
     return 0
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
+    _show(text + "\n")
+
+
+def _show(text: str) -> None:
+    sys.stdout.write(text)
     sys.stdout.flush()
 
 
@@ -146,89 +114,6 @@ def _overview() -> str:
             "",
             "`tumorprog COMMAND --help` shows a command's settings and examples; `tumorprog --version` the version.",
         ]
-    )
-
-
-def _parse(name: str, command: Command, words: list[str]) -> tuple[argparse.Namespace, Settings]:
-    """The words and settings of one command: defaults, then the run's config.yaml, then --config, then the words."""
-    import jsonargparse
-
-    parser = _settings_parser(prog=f"tumorprog {name}", description=command.does, epilog=_told(command.examples))
-    for word, about in command.words:
-        parser.add_argument(word, **about)
-    parser.add_argument("--config", action="config", help="a YAML file of settings; options override it")
-    for action in parser._actions:
-        group = action.dest.split(".")[0]
-        if group in Settings.__dataclass_fields__ and group not in command.shows:
-            action.help = argparse.SUPPRESS
-    try:
-        parsed = parser.parse_args([*_remembered(words), *map(_without_alias, words)])
-        made = parser.instantiate(parsed)
-    except (jsonargparse.ArgumentError, ValueError) as error:
-        raise _mendable(str(error)) from error
-    settings = Settings(**{group: getattr(made, group) for group in Settings.__dataclass_fields__})
-    given = {name: lookup(settings, name) for name in PATHS if lookup(settings, name)}
-    return parsed, with_values(settings, {name: storage.absolute(path) for name, path in given.items()})
-
-
-def _settings_parser(**about: str) -> Any:
-    import jsonargparse
-
-    class Formatter(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
-        """Keeps the examples as they are written."""
-
-    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True, config_read_mode_fsspec_enabled=True)
-    parser = jsonargparse.ArgumentParser(formatter_class=Formatter, exit_on_error=False, allow_abbrev=False, **about)
-    parser.add_class_arguments(Settings)
-    return parser
-
-
-def _told(examples: Sequence[str]) -> str:
-    return "\n".join(["examples:", *(f"  {example}" for example in examples)])
-
-
-def _without_alias(word: str) -> str:
-    option, equals, value = word.partition("=")
-    return ALIASES.get(option, option) + equals + value
-
-
-def _remembered(words: list[str]) -> list[str]:
-    """The settings that the run directory was made with, if it was made."""
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--out", default="")
-    finder.add_argument("--run", default="")
-    known, _ = finder.parse_known_args(words)
-    folder = known.run or known.out
-    config = storage.place(folder) / "config.yaml"
-    return ["--config", str(config)] if folder and config.is_file() else []
-
-
-def _mendable(message: str) -> SettingsError:
-    """The parser's message in one line; where a name is wrong, ours, which offers the nearest."""
-    told = " ".join(message.split())
-    for pattern in _UNKNOWN:
-        found = re.search(pattern, told)
-        if found:
-            try:
-                check_name(".".join(found.groups()))
-            except SettingsError as error:
-                return error
-    return SettingsError(told)
-
-
-def save_config(folder: Path, settings: Settings) -> None:
-    """config.yaml: every setting with its meaning, and above them what else the results rest on."""
-    from tumorprog import run, tables
-
-    parser = _settings_parser()
-    summary = folder / "catalogue" / tables.SUMMARY
-    rests_on = run.versions()
-    if summary.is_file():
-        rests_on["data fingerprint"] = json.loads(summary.read_text())["fingerprint"]
-    above = "".join(f"# {name}: {value}\n" for name, value in rests_on.items())
-    folder.mkdir(parents=True, exist_ok=True)
-    storage.write_text(
-        folder / "config.yaml", above + parser.dump(parser.parse_object(asdict(settings)), with_comments=True)
     )
 
 
@@ -350,6 +235,19 @@ def _tune(parsed: argparse.Namespace, settings: Settings) -> str:
     return "\n".join([told, f"trials: {folder / 'tune' / 'trials.csv'}", f"best: {folder / 'tune' / 'best.yaml'}"])
 
 
+def _submit(parsed: argparse.Namespace, words: list[str]) -> str:
+    if parsed.command not in COMMANDS or COMMANDS[parsed.command].passes_on:
+        raise SettingsError(f"there is no command {parsed.command!r} to submit; choose from {', '.join(COMMANDS)}")
+    options.parse(parsed.command, COMMANDS[parsed.command], words)  # a mistake is told here and now
+    from tumorprog.stages import submit
+
+    there = options.from_here(words, ("--out", "--run", "--images"))
+    code = submit.run([parsed.command, *there], address=parsed.address, python=parsed.python, show=_show)
+    if code:
+        sys.exit(code)
+    return f"{parsed.command}: the job has succeeded"
+
+
 _OUT = ("--out", {"required": True, "metavar": "DIR", "help": "the run directory"})
 _ALWAYS = ("seed", "cluster")
 _TRAINING = (
@@ -424,6 +322,7 @@ COMMANDS = {
         examples=(
             "tumorprog train-grader --out runs/tcia --grader.epochs 20",
             "tumorprog train-grader --out runs/tcia --grader.workers 4 --grader.gpu true",
+            "tumorprog train-grader --out runs/tcia --folds 5 --grader.null_control true",
         ),
     ),
     "grade": Command(
@@ -508,6 +407,28 @@ COMMANDS = {
             "tumorprog tune progression tune_configs/smoke_progression.yaml --out runs/demo",
             "tumorprog tune grader tune_configs/grader.yaml --out runs/tcia",
             "tumorprog run --config runs/tcia/tune/best.yaml --out runs/tcia    # everything, with the best settings",
+        ),
+    ),
+    "submit": Command(
+        does="Run another command as a job of a Ray cluster; shows its log and ends with its exit code.",
+        act=_submit,
+        shows=(),
+        words=(
+            ("command", {"help": "which; its own words follow, and its places are those of the cluster"}),
+            (
+                "--address",
+                {
+                    "default": "",
+                    "metavar": "URL",
+                    "help": "the cluster's dashboard, http://127.0.0.1:8265 if not given",
+                },
+            ),
+            ("--python", {"default": "python", "help": "the interpreter on the cluster; %(default)s if not given"}),
+        ),
+        passes_on=True,
+        examples=(
+            "tumorprog submit run --address http://127.0.0.1:8265 --grading /data/REMBRANDT \\",
+            "    --grades /data/clinical_2014-01-16.xlsx --out /data/runs/tcia --grader.workers 4",
         ),
     ),
 }

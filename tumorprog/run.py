@@ -191,6 +191,7 @@ def _run_if_due(folder: Path, settings: Settings, stage: Stage, *, label: str) -
     started = time.monotonic()
     partial = folder / ".partial" / f"{stage.name}-{fingerprint[:16]}"
     partial.mkdir(parents=True, exist_ok=True)
+    _check_nodes(folder, settings, stage)
     summary = importlib.import_module(f"tumorprog.stages.{stage.name}").run(folder, partial, settings)
     _move_into_place(folder, partial, stage)
     _write_record(folder, stage, {"fingerprint": fingerprint, "settings": _depends_on(settings, stage)})
@@ -198,6 +199,16 @@ def _run_if_due(folder: Path, settings: Settings, stage: Stage, *, label: str) -
         storage.remove(left_over)
     log.info("%s: %s (%.0f s)", label, summary, time.monotonic() - started)
     return True
+
+
+def _check_nodes(folder: Path, settings: Settings, stage: Stage) -> None:
+    """Before each stage: nodes may have come since the last, and a stage that goes on some of them has no result."""
+    from tumorprog.stages import nodes
+
+    archives = [
+        lookup(settings, name) for name in (_GRADING, _PROGRESSION) if "catalogue" in (stage.name, *stage.reads)
+    ]
+    nodes.check_shared(folder, [root for root in archives if root], settings.cluster)
 
 
 def _move_into_place(folder: Path, partial: Path, stage: Stage) -> None:

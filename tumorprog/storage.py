@@ -162,7 +162,13 @@ def _walk_remote(root: Path) -> Iterator[Found]:
         return
     for _, _, files in fs.walk(top, detail=True):
         for about in files.values():
-            yield _found_remote(scheme, about["name"], about)
+            if not _is_marker(about["name"]):
+                yield _found_remote(scheme, about["name"], about)
+
+
+def _is_marker(name: str) -> bool:
+    """Whether an object only stands for a folder, as Arrow and the web consoles of stores make them."""
+    return name.endswith("/")
 
 
 def _found_remote(scheme: str, name: str, about: dict[str, Any]) -> Found:
@@ -216,7 +222,8 @@ def move(source: Path, target: Path) -> None:
     remove(target)
     if is_remote(str(source)):
         (fs, name), (_, new) = file_system(source), file_system(target)
-        files = fs.find(name)  # not mv: it takes folders, which a store has none of, for objects
+        # not mv: it takes folders, which a store has none of, for objects
+        files = [file for file in fs.find(name) if not _is_marker(file)]
         fs.copy(files, [new + file.removeprefix(name) for file in files])
         remove(source)
     else:

@@ -44,8 +44,9 @@ SETTINGS = [
     "progression.learning_rate",
     "progression.batch_size",
     "progression.null_control",
+    "tune.model",
     "tune.sweep",
-    "tune.concurrent",
+    "tune.mlflow",
     "report.bootstrap",
     "cluster.address",
     "cluster.cores",
@@ -72,7 +73,7 @@ def test_no_setting_has_a_name_that_yaml_reads_as_a_boolean():
 def test_the_commands_are_these():
     stages = ["catalogue", "slices", "train-grader", "grade", "features", "train-progression", "report"]
     assert [stage.command for stage in run.STAGES] == stages
-    assert set(cli.COMMANDS) == {*stages, "run", "demo", "synthesize", "predict", "tune"}
+    assert set(cli.COMMANDS) == {*stages, "run", "demo", "synthesize", "predict", "tune", "submit"}
 
 
 def test_every_stage_has_a_command_a_module_and_a_job_of_one_name():

@@ -4,6 +4,7 @@ import json
 import shlex
 
 import pandas as pd
+import pyarrow.fs
 import pytest
 import ray
 from moto.server import ThreadedMotoServer
@@ -112,3 +113,14 @@ def test_a_file_in_a_store_appears_whole_or_not_at_all(store):
     with pytest.raises(OSError, match="lost"):
         fails()
     assert not path.exists()
+
+
+def test_objects_that_stand_for_folders_are_no_files(store):
+    """Arrow makes them, for Ray Train, and so do the web consoles of stores."""
+    folder = storage.place(f"{store}/marked")
+    arrow, name = pyarrow.fs.FileSystem.from_uri(str(folder))
+    arrow.create_dir(f"{name}/some/empty", recursive=True)
+    storage.write_text(folder / "some" / "file", "1")
+    assert [file.path for file in storage.walk(folder)] == [f"{folder}/some/file"]
+    storage.move(folder / "some", folder / "other")
+    assert [file.path for file in storage.walk(folder)] == [f"{folder}/other/file"]

@@ -10,7 +10,7 @@ from tumorprog import tables
 from tumorprog.dicom.header import OTHER_DATE
 from tumorprog.errors import InputError
 from tumorprog.settings import Archive
-from tumorprog.stages import catalogue
+from tumorprog.stages import catalogue, queries
 
 NOBODY = catalogue.AGAIN.empty_table().to_pandas()
 AXIAL, CORONAL = "1.00,0.00,0.00,0.00,1.00,0.00", "1.00,0.00,0.00,0.00,0.00,-1.00"
@@ -70,6 +70,42 @@ def test_the_frames_of_one_file_are_no_copies_of_each_other():
     found, again = ordered(header("a"), header("a", frame=1), header("b", SOPInstanceUID="a"))
     assert found["frame"].tolist() == [0, 1]
     assert again["path"].tolist() == ["/data/b"]
+
+
+def test_files_of_headers_give_what_one_table_gives_and_only_those_of_a_patient_are_opened(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue, "_SHARD_ROWS", 2)  # a patient or two at a time
+    patients = [
+        "A",
+        "A",
+        "B",
+        "C",
+        "C",
+        "D" * 5000,
+        None,
+    ]  # a long one, of which Parquet notes no bounds; a file without
+    rows = [
+        header(f"{place}", PatientID=patient, position_mm=float(-place), reason="" if patient else "empty")
+        for place, patient in enumerate(patients)
+    ]
+    parts = []
+    for number, held in enumerate([*([row] for row in rows[:4]), rows[4:6], rows[6:]]):
+        parts.append(tmp_path / f"part-{number}.parquet")
+        with tables.shard(parts[-1], catalogue.HEADERS) as shard:
+            for row in held:  # each a row group
+                shard.add(pa.Table.from_pylist([row], catalogue.HEADERS))
+    whole, again = ordered(*rows)
+    opened = []
+    stream = queries.stream
+
+    def counted(sql, schema, values, **sources):
+        opened.append((values["first"], len(sources["headers"])))
+        return stream(sql, schema, values, **sources)
+
+    monkeypatch.setattr(queries, "stream", counted)
+    found = pa.concat_tables(catalogue.in_order(parts, again)).to_pandas()
+    pd.testing.assert_frame_equal(found, whole)
+    # of A and B, of C, of D; and each time the two files that may hold anyone
+    assert [(first[:1], number) for first, number in opened] == [("A", 3 + 2), ("C", 1 + 2), ("D", 2)]
 
 
 def test_a_file_with_a_reason_is_no_slice():

@@ -2,6 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tumorprog.errors import InputError
+from tumorprog.settings import Cluster
 from tumorprog.stages import streaming
 
 
@@ -16,3 +18,60 @@ def test_every_core_gets_as_many_tasks_and_no_task_too_many_shards(shards, cores
 @pytest.mark.parametrize(("shards", "cores", "tasks"), [(16, 2, 2), (16, 4, 4), (3, 4, 3), (54, 2, 8), (1, 1, 1)])
 def test_tasks_of_some_sizes(shards, cores, tasks):
     assert streaming.num_tasks(shards, cores) == tasks
+
+
+@pytest.fixture
+def ray_told(monkeypatch):
+    """How Ray was started or joined, without either; the nodes that it then has, and the environment are given."""
+    for name in ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_AUTH_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    told = []
+    monkeypatch.setattr(streaming.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(streaming.ray, "init", lambda **words: told.append(words["address"]))
+    monkeypatch.setattr(streaming.ray, "shutdown", lambda: told.append("shutdown"))
+
+    def connect(cluster, *hosts, **variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(
+            streaming.ray, "nodes", lambda: [{"Alive": True, "NodeManagerAddress": host} for host in hosts]
+        )
+        streaming.connect(cluster)
+        return told
+
+    return connect
+
+
+def test_ray_starts_on_this_machine_with_a_token_only(ray_told):
+    assert ray_told(Cluster()) == ["local"]
+    assert ray_told(Cluster(), RAY_AUTH_MODE="token") == ["local", "local"]
+    with pytest.raises(InputError, match="Ray would start without token authentication"):
+        ray_told(Cluster(), RAY_AUTH_MODE="disabled")
+
+
+def test_a_cluster_beyond_the_loopback_is_joined_with_a_token_only(ray_told):
+    joined = Cluster(address="auto")
+    assert ray_told(joined, "127.0.0.1", "127.0.0.1") == ["auto"]
+    with pytest.raises(InputError, match=r"the Ray cluster on 127.0.0.1, 192.0.2.1 runs without token authentication"):
+        ray_told(joined, "127.0.0.1", "192.0.2.1")
+    assert ray_told(joined, "192.0.2.1", RAY_AUTH_MODE="token")[-2:] == ["shutdown", "auto"]
+
+
+def test_a_job_joins_the_cluster_that_it_was_submitted_to(ray_told):
+    """Ray knows which, by its own variables."""
+    assert ray_told(Cluster(), "127.0.0.1", RAY_ADDRESS="127.0.0.1:6379") == [None]
+    assert streaming.joins(Cluster())
+
+
+def test_a_cluster_that_is_not_there_is_told_at_once(ray_told):
+    with pytest.raises(InputError, match=r"cluster.address 127.0.0.1:9: cannot be joined \(.*refused\)"):
+        ray_told(Cluster(address="127.0.0.1:9"))
+
+
+def test_a_cluster_that_refuses_is_a_mistake_that_can_be_mended(ray_told, monkeypatch):
+    def refuses(**words):
+        raise ConnectionError("wrong token")
+
+    monkeypatch.setattr(streaming.ray, "init", refuses)
+    with pytest.raises(InputError, match=r"cluster.address auto: cannot be joined \(wrong token\).*RAY_AUTH_TOKEN"):
+        ray_told(Cluster(address="auto"))

@@ -247,11 +247,14 @@ def in_order(headers: Any, again: Any) -> Iterator[pa.Table]:
         Rows of `tables.CATALOGUE` by cohort, patient, date, series and order; each table some whole patients.
     """
     counts = queries.ask(_PATIENTS, headers=headers)
+    spans = [(path, queries.bounds(path, "PatientID")) for path in headers] if isinstance(headers, list) else []
     for cohort, patients in counts.groupby("cohort", sort=True):
         # some patients at a time: windows over a whole archive would want all of it in memory
         for _, some in patients.groupby(patients["rows"].cumsum() // _SHARD_ROWS, sort=True):
             these = {"cohort": cohort, "first": some["PatientID"].iloc[0], "last": some["PatientID"].iloc[-1]}
-            parts = list(queries.stream(_IN_ORDER, tables.CATALOGUE, these, headers=headers, again=again))
+            # the files are sorted by patient, so that few hold any one; opening all each time would take for ever
+            theirs = [path for path, (low, high) in spans if low <= these["last"] and high >= these["first"]]
+            parts = list(queries.stream(_IN_ORDER, tables.CATALOGUE, these, headers=theirs or headers, again=again))
             if parts:  # all files of a patient can be copies of another's
                 yield pa.concat_tables(parts)
 

@@ -17,7 +17,7 @@ from tumorprog.errors import InputError
 from tumorprog.models import grader, weights
 from tumorprog.settings import Grader as GraderSettings
 from tumorprog.settings import Settings
-from tumorprog.stages import frames, slices, streaming
+from tumorprog.stages import frames, queries, slices, streaming
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,10 @@ _BATCH = 64
 _ROWS_A_COPY = 2000
 """Slices that are worth starting another copy of the grader for."""
 _PROBABILITIES = [f"p{grade}" for grade in tables.GRADES]
+_WANTED = """
+SELECT * FROM catalogue WHERE cohort = 'progression' AND list_contains($sequences, sequence)
+ORDER BY PatientID, StudyDate, SeriesInstanceUID, "order"
+"""
 _SERIES = ["PatientID", "StudyDate", "Type", "SeriesInstanceUID", "sequence"]
 
 
@@ -34,9 +38,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     Raises:
         InputError: if there is no image series to grade, or the grader was trained on other preprocessing.
     """
-    catalogue = tables.read_shards(folder / "catalogue", tables.CATALOGUE).to_pandas()
-    progression = catalogue[catalogue["cohort"] == "progression"].reset_index(drop=True)
-    wanted = progression[progression["sequence"].isin(settings.slices.sequences)].reset_index(drop=True)
+    wanted = _wanted(tables.shards(folder / "catalogue"), settings)
     if wanted.empty:
         raise InputError(f"{folder / 'catalogue'}: no image series; give `tumorprog catalogue` a --progression DIR")
     weights.load_into(
@@ -60,6 +62,13 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         f"{len(graded):,} of {len(wanted):,} slices graded in {len(series):,} series; "
         f"{sheet['PatientID'].nunique()} patients with two dates, {rising} with a rising grade"
     )
+
+
+def _wanted(catalogue: list[Path], settings: Settings) -> pd.DataFrame:
+    """The slices to grade: they alone are read, because a catalogue can be larger than memory."""
+    chosen = {"sequences": list(settings.slices.sequences)}
+    parts = queries.stream(_WANTED, tables.CATALOGUE, chosen, catalogue=catalogue)
+    return pa.concat_tables([tables.CATALOGUE.empty_table(), *parts]).to_pandas()
 
 
 def _grade_slices(wanted: pd.DataFrame, model: Path, settings: Settings) -> pd.DataFrame:

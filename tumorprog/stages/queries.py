@@ -1,5 +1,6 @@
 """SQL over tables that may be larger than memory: shards, Arrow or pandas in, a stream of rows or Parquet parts out."""
 
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tumorprog import storage, tables
 
@@ -58,6 +60,20 @@ def stream(
     with database(sources) as connection:
         for batch in connection.sql(sql, params=dict(values or {})).to_arrow_reader(_BATCH_ROWS):
             yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
+
+
+def bounds(path: Path, column: str) -> tuple[str, str]:
+    """Between which two texts the values of a column of a Parquet file lie, by its footer.
+
+    Parquet notes neither for a part that holds no value, nor where a value is very long: then they may lie anywhere.
+    """
+    with path.open("rb") as file:
+        footer = pq.read_metadata(file)
+    number = footer.schema.names.index(column)
+    parts = [footer.row_group(group).column(number).statistics for group in range(footer.num_row_groups)]
+    if not all(part and part.has_min_max for part in parts):
+        return "", chr(sys.maxunicode)
+    return min(part.min for part in parts), max(part.max for part in parts)
 
 
 def write_parts(folder: Path, make: Callable[[], Iterator[pa.Table]], schema: pa.Schema, *, rows: int) -> list[Path]:

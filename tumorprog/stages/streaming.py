@@ -5,6 +5,7 @@ import ctypes
 import json
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -20,6 +21,7 @@ import ray.data
 from ray.data._internal.execution.resource_manager import ResourceManager
 
 from tumorprog import storage, tables
+from tumorprog.errors import InputError
 from tumorprog.settings import Cluster
 from tumorprog.stages import queries
 
@@ -28,6 +30,13 @@ log = logging.getLogger(__name__)
 Rejected = list[dict[str, str]]
 """Rows of `tables.QUARANTINE`: what could not be used, and why."""
 
+_OPEN = (
+    "without token authentication, and its ports are open on every address of a machine: whoever reaches one could run "
+    "any command there. Set RAY_AUTH_MODE=token (on a cluster also RAY_AUTH_TOKEN, the same on all nodes; "
+    "cluster/README.md says how)"
+)
+
+_KNOCK_S = 10.0
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """glibc's numbers of the options, from malloc.h."""
 _SHARDS, _LEAST_ROWS, _MOST_ROWS = 16, 32, 2048
@@ -42,6 +51,9 @@ def connect(cluster: Cluster) -> None:
     """Joins the cluster that the settings or the surrounding Ray job name, or starts Ray on this machine.
 
     Does nothing where this process is connected already.
+
+    Raises:
+        InputError: if the cluster cannot be joined, or would take commands from whoever reaches it.
     """
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
@@ -52,12 +64,47 @@ def connect(cluster: Cluster) -> None:
     if ray.is_initialized():
         return
     quiet: dict[str, Any] = {"logging_level": logging.ERROR}
-    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ or "RAY_ADDRESS" in os.environ:  # inside `ray job submit`
-        ray.init(**quiet)
-    elif cluster.address != "local":
-        ray.init(address=cluster.address, **quiet)
+    if joins(cluster):
+        _join(cluster, quiet)
     else:
+        if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+            raise InputError(f"Ray would start {_OPEN}")
         ray.init(address="local", num_cpus=cluster.cores or None, include_dashboard=False, **quiet)
+
+
+def joins(cluster: Cluster) -> bool:
+    """Whether a command takes part in a cluster that runs already: that of its Ray job, or the settings' one."""
+    return _surrounded() or cluster.address != "local"
+
+
+def _surrounded() -> bool:
+    """Whether Ray itself has been told its cluster, as it is in a job."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ or "RAY_ADDRESS" in os.environ
+
+
+def _join(cluster: Cluster, quiet: dict[str, Any]) -> None:
+    try:
+        if not _surrounded():
+            _knock(cluster.address)
+        ray.init(address=None if _surrounded() else cluster.address, **quiet)
+    except (OSError, ray.exceptions.AuthenticationError) as error:
+        told = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"cluster.address {os.environ.get('RAY_ADDRESS', cluster.address)}: cannot be joined ({told}); start a "
+            "cluster there, or export its RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+        ) from error
+    hosts = sorted({node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]})
+    beyond = not all(host.startswith("127.") or host == "::1" for host in hosts)
+    if beyond and os.environ.get("RAY_AUTH_MODE", "").lower() != "token":  # Ray sets it where a token is at hand
+        ray.shutdown()
+        raise InputError(f"the Ray cluster on {', '.join(hosts)} runs {_OPEN}")
+
+
+def _knock(address: str) -> None:
+    """Finds out at once whether anybody is there; Ray would try for some minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
 
 
 def cores() -> int:
