@@ -86,7 +86,7 @@ def test_a_run_directory_remembers_its_settings(parsed, tmp_path):
         (["train"], "no command 'train'"),
         (["run", "--out", "O", "--config", "/no/such.yaml"], "/no/such.yaml"),
         (["catalogue", "--out", "O"], "--grading DIR"),
-        (["tune", "grader", "x.yaml", "--out", "O"], "model"),
+        (["tune", "graders", "x.yaml", "--out", "O"], "model"),
         (["submit", "run", "--out", "O", "--grader.epoch", "2"], "did you mean grader.epochs?"),
         (["submit", "train", "--out", "O"], "no command 'train' to submit"),
         (["submit", "submit", "run"], "no command 'submit' to submit"),

@@ -142,6 +142,6 @@ def test_what_a_stage_reads_is_left_by_an_earlier_one():
 
 
 def test_every_setting_and_group_that_a_stage_names_exists():
-    for stage in (*run.STAGES, *run.PREDICT, run.TUNE):
+    for stage in (*run.STAGES, *run.PREDICT, *run.TUNE.values()):
         for name in (*stage.settings, *stage.files, *stage.needs):
             run.lookup(Settings(), name)

@@ -78,7 +78,7 @@ def test_the_commands_are_these():
 
 def test_every_stage_has_a_command_a_module_and_a_job_of_one_name():
     root = Path(cli.__file__).parent
-    for stage in (*run.STAGES, run.TUNE):
+    for stage in (*run.STAGES, *run.TUNE.values()):
         assert stage.command in cli.COMMANDS
         assert (root / "stages" / f"{stage.name}.py").is_file()
         assert (root.parent / "jobs" / f"{stage.name}.py").is_file()
