@@ -8,7 +8,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from tumorprog.evaluation import combination
-from tumorprog.report import drawing, figures, grader_figures, progression_figures
+from tumorprog.report import drawing, figures, grader_figures, progression_figures, sweep_figures
 from tumorprog.tables import HISTORY, PROGRESSION_HISTORY, SURVIVAL_MONTHS
 
 
@@ -128,7 +128,29 @@ def square():
     return np.pad(np.ones((3, 3), bool), ((2, 3), (2, 3)))
 
 
+def trials():
+    return pd.DataFrame(
+        {
+            "trial": [0, 1, 2],
+            "rate": [1e-4, 1e-2, 1e-3],
+            "kind": ["a", "b", "a"],
+            "same": [4, 4, 4],
+            "error": [4.5, np.nan, 3.5],
+        }
+    )
+
+
+def parallel(rows, best=2):
+    return sweep_figures.parallel_coordinates(rows, ["rate", "kind", "same"], "error", best=best)
+
+
 DRAWN = {
+    "trials": lambda: parallel(trials()),
+    "trials_of_nobody": lambda: parallel(trials().iloc[:0]),
+    "importance": lambda: sweep_figures.importance({"rate": 0.5, "kind": 0.1}),
+    "curves": lambda: sweep_figures.curves(
+        pd.DataFrame({"trial": [0, 0, 2], "epoch": [1, 2, 1], "error": [5.0, 4.0, 3.5]}), "error", best=2
+    ),
     "learning_curves": lambda: grader_figures.learning_curves(history()),
     "learning_curves_nothing_saved": lambda: grader_figures.learning_curves(history(saved=[False] * 4)),
     "confusion": lambda: grader_figures.confusion(levels(), "Test"),
@@ -171,6 +193,15 @@ def test_each_figure_is_drawn_wide_enough_without_a_warning(name):
 
 def test_the_same_figure_is_the_same_bytes():
     assert drawing.png(DRAWN["group_bars"]()) == drawing.png(DRAWN["group_bars"]())
+
+
+def test_the_best_trial_stands_out_and_a_trial_without_a_figure_is_left_out():
+    (axes,) = parallel(trials()).axes
+    lines = [line for line in axes.lines if len(line.get_xdata()) == 4]
+    assert len(lines) == 2
+    (best,) = (line for line in lines if line.get_label() == "best")
+    # of the two that are drawn it has the larger rate and the smaller error; what they share is in the middle
+    assert best.get_ydata().tolist() == [1.0, 0.5, 0.5, 0.0]
 
 
 def test_drawing_leaves_matplotlibs_global_state_alone():
