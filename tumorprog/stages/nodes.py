@@ -1,6 +1,7 @@
 """Nodes of a cluster: whether each of them sees the files that a stage reads and writes, before anything long."""
 
 import logging
+import re
 import time
 import uuid
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ def check_shared(out: Path, archives: Sequence[str], cluster: Cluster) -> None:
         cluster: the settings.
 
     Raises:
-        InputError: if a node does not see one of them, or has no tumorprog; it names the nodes.
+        InputError: if a node does not see one of them, or lacks a package; it names the nodes.
     """
     if not streaming.joins(cluster):
         return
@@ -86,14 +87,15 @@ def _ask(nodes: dict[str, str], probe: str, samples: dict[str, storage.Found]) -
         address = nodes[asked[answer]]
         try:
             places = ray.get(answer)
-        except ray.exceptions.RayTaskError:
-            raise
+        except ray.exceptions.RayTaskError as error:
+            lacks = re.search(r"No module named '([\w.]+)'", str(error))
+            if lacks is None:
+                raise
+            raise InputError(
+                f"node {address} has no {lacks[1]}; nodes need the packages of requirements.lock, and get tumorprog by "
+                "`tumorprog submit`, or by `ray job submit --runtime-env jobs/runtime_env.yaml`"
+            ) from error
         except ray.exceptions.RayError as error:
-            if "No module named 'tumorprog'" in str(error):
-                raise InputError(
-                    f"node {address} has no tumorprog; send it along: `tumorprog submit`, or `ray job submit "
-                    "--runtime-env jobs/runtime_env.yaml`"
-                ) from error
             log.warning("  node %s did not answer (%s) and is not waited for", address, type(error).__name__)
             continue
         for place in places:

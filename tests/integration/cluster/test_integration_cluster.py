@@ -186,14 +186,6 @@ def test_a_run_directory_that_the_nodes_do_not_share_is_refused(cluster, inputs)
     assert "headers" not in told  # nothing had begun
 
 
-def test_nodes_that_lack_the_package_are_told_as_such(cluster, inputs, tmp_path):
-    """A command that joins a cluster by its address sends nothing along."""
-    line = [sys.executable, "-m", "tumorprog.cli", "catalogue", *inputs, "--out", str(tmp_path)]
-    told, code = said([*line, "--cluster.address", f"127.0.0.1:{cluster.port}"], cluster)
-    assert code == 2, told
-    assert "has no tumorprog; send it along: `tumorprog submit`" in told
-
-
 def test_a_store_is_reached_from_every_node(cluster, inputs, local, store):
     told, code = submit(cluster, "run", *inputs, *SMALL, "--out", f"{store}/run")
     assert code == 0, told

@@ -1,0 +1,58 @@
+"""What nodes are asked before a stage, with real Ray; the one node that there is here stands for another."""
+
+import importlib
+import shutil
+import sys
+from types import SimpleNamespace
+
+import pytest
+import ray
+
+from tumorprog.errors import InputError
+from tumorprog.settings import Cluster
+from tumorprog.stages import nodes
+
+pytestmark = pytest.mark.slow
+
+JOINED = Cluster(address="auto")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray():
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch):
+    """As if this process were on a node of its own."""
+    monkeypatch.setattr(nodes.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "another"))
+
+
+def test_a_node_that_sees_everything_is_no_obstacle_and_nothing_is_left(tmp_path):
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "a.dcm").write_bytes(b"1")
+    (tmp_path / "run" / ".nodes-1").mkdir(parents=True)  # of a command that was killed
+    nodes.check_shared(tmp_path / "run", [str(tmp_path / "tree"), str(tmp_path / "gone")], JOINED)
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_a_node_that_does_not_see_the_run_directory_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(nodes, "not_seen", lambda probe, samples: [probe])
+    (node,) = ray.nodes()
+    with pytest.raises(InputError, match=f"--out {tmp_path}: on node {node['NodeManagerAddress']} this is not"):
+        nodes.check_shared(tmp_path, [], JOINED)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_node_without_a_package_is_told_what_it_lacks(tmp_path, monkeypatch):
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "only_here.py").write_text("def look(probe, samples): return []\n")
+    monkeypatch.syspath_prepend(tmp_path / "lib")
+    module = importlib.import_module("only_here")
+    shutil.rmtree(tmp_path / "lib")  # the other node cannot import it
+    monkeypatch.setattr(nodes, "not_seen", module.look)
+    with pytest.raises(InputError, match=r"node .* has no only_here; nodes need the packages"):
+        nodes.check_shared(tmp_path, [], JOINED)
+    del sys.modules["only_here"]
