@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 
 from tumorprog import storage
 
@@ -178,6 +179,7 @@ def store():
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "test")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        S3FileSystem.clear_instance_cache()  # another module's store has gone
         fs, bucket = storage.file_system(storage.place("s3://runs"))
         fs.mkdir(bucket)
         yield "s3://runs"
