@@ -1,16 +1,20 @@
 # make demo: a synthetic cohort through the whole pipeline. make test: the tests. make check: style, types, import rules.
-# make test-cluster: the tests that start several nodes of Ray on this machine, some minutes more.
+# make test-long: processes killed in the middle, null controls, sweeps; six minutes more.
+# make test-cluster: the tests that start several nodes of Ray on this machine; ten minutes more.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-cluster check format lock clean
+.PHONY: demo test test-long test-cluster check format lock clean
 
 demo: $(READY)
 	$(BIN)/tumorprog demo --out runs/demo
 
 test: $(READY)
 	$(BIN)/python -m pytest tests
+
+test-long: $(READY)
+	$(BIN)/python -m pytest tests -m long
 
 test-cluster: $(READY)
 	$(BIN)/python -m pytest tests/integration/cluster -m cluster

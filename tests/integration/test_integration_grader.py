@@ -146,6 +146,7 @@ def test_folds_and_null_controls_run_beside_the_protocols_and_into_the_report(ru
     assert "Beside the paper" in page
 
 
+@pytest.mark.long
 def test_two_workers_end_twice_with_the_same_history(run, tmp_path):
     """DDP on two processes; validation and test are judged whole, each slice by one of them."""
     again = shutil.copytree(run, tmp_path / "again")

@@ -18,7 +18,7 @@ from tumorprog import cli, storage, tables
 from tumorprog.run import read_record
 from tumorprog.synthetic import archive, plan
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 WORDS = shlex.split(
     "--grader.weights none --grader.workers 0 --grader.epochs 3 --grader.batch_size 16 --report.bootstrap 20 "

@@ -18,7 +18,7 @@ from tumorprog.settings import Progression, Synthetic
 from tumorprog.stages import train_progression
 from tumorprog.synthetic import phantom, plan
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 PLACES = {sequence: place for place, sequence in enumerate(plan.PROGRESSION_SERIES.values())}
 

@@ -73,7 +73,7 @@ def balanced_accuracy(protocol, seed):
     return judged["balanced_accuracy"]["value"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_random_grades_are_learned_under_the_papers_split_and_not_by_patients():
     by_protocol = {
         protocol: np.mean([balanced_accuracy(protocol, seed) for seed in range(DRAWS)])
