@@ -1,5 +1,6 @@
 """Skip, resume and fingerprint, with stages that only write files."""
 
+import json
 import sys
 import types
 
@@ -139,6 +140,16 @@ def test_what_a_stage_reads_is_left_by_an_earlier_one():
     for stage in run.STAGES:
         assert set(stage.reads) <= left, stage.name
         left |= set(stage.leaves)
+
+
+def test_what_rests_on_a_stage_that_was_done_anew_is_out_of_date(tmp_path):
+    done = {name: {"left": {}} for name in ("catalogue", "train_grader", "grade", "train_progression", "report")}
+    (tmp_path / "run.json").write_text(json.dumps({"stages": done}))
+    behind = run.that_read(tmp_path, [run.stage_named("train-grader")])
+    assert [stage.name for stage in behind] == ["grade", "train_progression", "report"]
+    assert run.that_read(tmp_path, [run.stage_named("report")]) == []
+    everything = run.that_read(tmp_path, run.STAGES)
+    assert everything == []
 
 
 def test_every_setting_and_group_that_a_stage_names_exists():

@@ -12,7 +12,7 @@ import pytest
 from pydicom.uid import MRImageStorage, SecondaryCaptureImageStorage
 from scipy import stats
 
-from tumorprog import settings
+from tumorprog import settings, tables
 from tumorprog.cohort import outcomes
 from tumorprog.errors import InputError, TumorprogError
 from tumorprog.synthetic import archive, phantom, plan
@@ -399,6 +399,6 @@ def test_a_grade_is_not_told_by_the_brightness_of_the_whole_image():
 
 
 def test_the_marker_says_what_was_asked(cohort):
-    marker = json.loads((cohort / archive.MARKER).read_text())
+    marker = json.loads((cohort / tables.SYNTHETIC).read_text())
     assert marker["seed"] == 0
     assert marker["shape"]["series_slices"] == SHAPE.series_slices

@@ -124,7 +124,11 @@ def _run_stages(folder: Path, settings: Settings, stages: Sequence["Stage"]) -> 
         save_config(folder, settings)
     worked = run.run_stages(folder, settings, stages)
     save_config(folder, settings)
-    return f"{folder}: {worked} of {len(stages)} stages had work to do" if worked else f"{folder}: nothing to do"
+    if not worked:
+        return f"{folder}: nothing to do"
+    told = f"{folder}: {worked} of {len(stages)} stages had work to do"
+    behind = [stage.command for stage in run.that_read(folder, stages)]
+    return f"{told}\nout of date now: {', '.join(behind)}; `tumorprog run` brings them up" if behind else told
 
 
 def _run(parsed: argparse.Namespace, settings: Settings) -> str:
@@ -149,6 +153,10 @@ def _stage(name: str) -> Callable[[argparse.Namespace, Settings], str]:
         return _run_stages(storage.place(parsed.out), settings, [run.stage_named(name)])
 
     return act
+
+
+def _report(parsed: argparse.Namespace, settings: Settings) -> str:
+    return "\n".join([_stage("report")(parsed, settings), *_headline(storage.place(parsed.out))])
 
 
 def _catalogue(parsed: argparse.Namespace, settings: Settings) -> str:
@@ -206,7 +214,7 @@ def _trees(folder: Path) -> dict[str, str]:
 
 
 def _demo(parsed: argparse.Namespace, settings: Settings) -> str:
-    cohort = Path(parsed.out) / "cohort"
+    cohort = Path(parsed.out).absolute() / "cohort"
     log.info("synthetic cohort in %s; initial weights: %s (random)", cohort, settings.grader.weights)
     _write_cohort(cohort, settings)
     return _run(parsed, with_values(settings, _trees(cohort)))
@@ -372,7 +380,7 @@ COMMANDS = {
     ),
     "report": Command(
         does="Judge the predictions of whatever the run directory holds; make metrics.json and report.html.",
-        act=_stage("report"),
+        act=_report,
         shows=("seed", "report"),
         words=(_OUT,),
         examples=("tumorprog report --out runs/tcia --report.bootstrap 5000",),

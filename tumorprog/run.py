@@ -147,6 +147,22 @@ def stage_named(name: str) -> Stage:
     return next(stage for stage in STAGES if name in (stage.name, stage.command))
 
 
+def that_read(folder: Path, stages: Sequence[Stage]) -> list[Stage]:
+    """The stages that are done in a run directory, and rest on what some others have just made anew.
+
+    Args:
+        folder: the run directory.
+        stages: which have just run; they are none of those found.
+    """
+    fresh, found = {name for stage in stages for name in stage.leaves}, []
+    done = read_record(folder)["stages"]
+    for stage in STAGES:
+        if stage not in stages and stage.name in done and fresh & {*stage.reads, *stage.may_read}:
+            found.append(stage)
+            fresh |= set(stage.leaves)
+    return found
+
+
 def with_what_they_need(settings: Settings) -> list[Stage]:
     """The stages that have something to do for these settings: without a grading cohort, say, none is trained on."""
     chosen = []

@@ -135,6 +135,9 @@ FEATURES = pa.schema(
 SUMMARY = "_summary.json"
 """Beside shards; readers of a folder of Parquet files pass over names that begin with an underscore."""
 
+SYNTHETIC = "synthetic.json"
+"""Beside the trees of a cohort whose patients do not exist."""
+
 QUARANTINE = ("path", "reason", "detail")
 COHORT = ("PatientID", "grade", "Institution", "status")
 HISTORY = (

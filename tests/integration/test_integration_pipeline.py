@@ -255,6 +255,10 @@ def test_the_reported_figures_can_be_computed_again_from_the_tables(finished):
     assert set(told["grader"]["patient"]["patient"]["baselines"]) == {"majority", "institution"}
 
 
+def test_the_report_says_that_its_patients_do_not_exist(finished):
+    assert "These patients do not exist" in (finished / "report.html").read_text()
+
+
 def test_no_name_of_a_patient_reaches_a_table_or_the_report(finished):
     for path in finished.rglob("*"):
         if path.suffix in {".csv", ".json", ".html", ".yaml", ".parquet"}:

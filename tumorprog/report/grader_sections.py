@@ -145,7 +145,7 @@ def _curves(protocol: str, shown: Evidence, *, leaks: bool) -> list[Picture]:
     curves = picture(
         f"grader-{protocol}-history",
         grader_figures.learning_curves(shown.history, leaks=leaks),
-        caption="Losses and accuracies during training. They choose the epoch and are no result.",
+        caption="Losses and accuracies during training; the validation part chooses the epoch. They are no result.",
         alt="Curves of loss and accuracy of training, validation and test part.",
         source=f"{shown.folder}/history.csv",
     )
@@ -171,10 +171,10 @@ def _words(protocol: str, shown: Evidence) -> str:
     began = f"Training started from {start.get(shown.initial_weights, shown.initial_weights)}. "
     if protocol == "folds":
         return (
-            began
-            + "The patients of each grade were parted into folds. In each fold another part is tested, by a model "
-            "trained on the others, so that every patient is tested once. Intervals are 95 % bootstrap intervals over "
-            "all patients; they do not know that the folds' models share most of their training patients."
+            began + f"The patients of each grade were parted into {len(shown.groups['fold'])} folds. In each fold "
+            "another part is tested by a model of the others, so that every patient is tested once. A baseline can "
+            "fall below chance here: whoever is left out is rarer among the others. Intervals are 95 % bootstrap "
+            "intervals over all patients; they do not know that the folds' models share most of their patients."
         )
     if protocol == "patient":
         return (

@@ -106,6 +106,8 @@ def _words(sheet: pd.DataFrame) -> list[str]:
         "both sides, and all of them share one target: recognising the patient is enough.",
         "A patient's prediction is the mean over its series, each weighted by the inverse of the error that the model "
         "had on its kind of sequence among the validation patients of the fold.",
+        "The mean and the median of the others have a concordance near 0 and not 0.5, because leaving out a long time "
+        "lowers what the others tell: judge them by their errors.",
     ]
 
 

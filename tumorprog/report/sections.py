@@ -16,22 +16,34 @@ _OVERLAP_WORDS = (
 )
 
 
-def archive(summary: Mapping[str, Any], catalogue: pd.DataFrame, quarantine: pd.DataFrame) -> Section:
+def archive(
+    summary: Mapping[str, Any], catalogue: pd.DataFrame, quarantine: pd.DataFrame, *, synthetic: bool
+) -> Section:
     """What went in, what was used, and why the rest was not.
 
     Args:
         summary: of catalogue/_summary.json.
         catalogue: cohort and sequence of each slice.
         quarantine: rows of `tables.QUARANTINE`.
+        synthetic: whether the patients are those of `tumorprog synthesize`.
     """
+    invented = (
+        [
+            "These patients do not exist: their images were computed by tumorprog synthesize. No figure of this "
+            "page says anything about a person or a real collection."
+        ]
+        if synthetic
+        else []
+    )
     counts = pd.crosstab(catalogue["sequence"], catalogue["cohort"])
     reasons = quarantine["reason"].value_counts().rename_axis("Reason").reset_index(name="Files")
     return Section(
         id="archive",
         title="What went in",
         paragraphs=[
+            *invented,
             f"{summary['found']:,} files were found: {summary['used']:,} are used, {summary['quarantined']:,} are in "
-            f"quarantine with a reason. The used ones hold {summary['slices']:,} slices."
+            f"quarantine with a reason. The used ones hold {summary['slices']:,} slices.",
         ],
         tables=[Table(caption="Files not used", rows=reasons, source="quarantine.csv")] if len(reasons) else [],
         pictures=[

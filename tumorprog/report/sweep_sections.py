@@ -73,13 +73,16 @@ def _words(told: Mapping[str, Any]) -> str:
     return (
         f"{sum(counts.values())} trials were tried ({each}) and compared by {told['metric']}, on patients who were not "
         "the test part's. The best of many is partly luck, so that its figure there flatters it; the patients held out "
-        "were tested once, with the best trial alone."
+        "were tested once, with the best trial alone; where they are few, that figure is luck too: read its interval "
+        "and the baseline beside it."
     )
 
 
 def _tested(told: Mapping[str, Any]) -> list[dict[str, Any]]:
     names = _TESTED[told["model"]]
+    levels = {level: of for level, of in told["test"].items() if isinstance(of, Mapping)}
     return [
-        {"Level": level, "n": of[names[0]]["n"], **{name: of[name] for name in names}}
-        for level, of in told["test"].items()
+        {"Level": f"{level}: {who}", "n": of[names[0]]["n"], **{name: of[name] for name in names}}
+        for level, judged in levels.items()
+        for who, of in {"best trial": judged, **judged["baselines"]}.items()
     ]

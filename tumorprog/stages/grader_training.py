@@ -149,6 +149,7 @@ def train(
     Raises:
         TumorprogError: if a loss is not finite.
     """
+    streaming.settle()
     _quieten()
     if not plan.checkpoint.exists():  # here, so that a worker never waits for a download, and all start alike
         model = grader.build(plan.grader.weights, seed=plan.seed)

@@ -34,7 +34,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     catalogue = tables.read_shards(folder / "catalogue", tables.CATALOGUE).to_pandas()
     quarantine = tables.read_csv(folder / "quarantine.csv", tables.QUARANTINE)
     judged: dict[str, Any] = {}
-    content = [sections.archive(summary, catalogue, quarantine)]
+    content = [sections.archive(summary, catalogue, quarantine, synthetic=_synthetic(settings))]
     if (folder / "slices" / "_cohort.csv").exists():
         content.append(sections.cohort(tables.read_csv(folder / "slices" / "_cohort.csv", tables.COHORT)))
     if (folder / "grader" / "predictions.parquet").exists():
@@ -59,6 +59,12 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         content.append(_sweep(folder / "tune", settings))
     _write(out, judged, content, _footer(summary, settings))
     return f"{len(content)} sections, {sum(len(section.pictures) for section in content)} figures"
+
+
+def _synthetic(settings: Settings) -> bool:
+    """Whether one of the archives is a tree of `tumorprog synthesize`, which leaves a note beside its trees."""
+    roots = [root for root in (settings.archive.grading, settings.archive.progression) if root]
+    return any((storage.place(root).parent / tables.SYNTHETIC).exists() for root in roots)
 
 
 def _judge_grader(folder: Path, settings: Settings) -> tuple[dict[str, Any], dict[str, grader_sections.Evidence]]:

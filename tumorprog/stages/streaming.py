@@ -55,12 +55,7 @@ def connect(cluster: Cluster) -> None:
     Raises:
         InputError: if the cluster cannot be joined, or would take commands from whoever reaches it.
     """
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False  # one line of ours instead
-    context.execution_options.preserve_order = True  # the same rows in the same order, run after run
-    # Ray Data asks for the cluster's cores once a second, and runs a single task until the first answer (2.60)
-    ResourceManager.GLOBAL_LIMITS_UPDATE_INTERVAL_S = 0.02
+    settle()
     if ray.is_initialized():
         return
     quiet: dict[str, Any] = {"logging_level": logging.ERROR}
@@ -70,6 +65,19 @@ def connect(cluster: Cluster) -> None:
         if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
             raise InputError(f"Ray would start {_OPEN}")
         ray.init(address="local", num_cpus=cluster.cores or None, include_dashboard=False, **quiet)
+
+
+def settle() -> None:
+    """Has Ray Data work as we want it in this process: quietly, and with the same rows in the same order every time.
+
+    A task that runs Ray Data itself, as a training among others does, must call it too.
+    """
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False  # one line of ours instead
+    context.execution_options.preserve_order = True  # the same rows in the same order, run after run
+    # Ray Data asks for the cluster's cores once a second, and runs a single task until the first answer (2.60)
+    ResourceManager.GLOBAL_LIMITS_UPDATE_INTERVAL_S = 0.02
 
 
 def joins(cluster: Cluster) -> bool:

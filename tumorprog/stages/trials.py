@@ -15,7 +15,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from tumorprog import storage
 from tumorprog.cohort import splits
 from tumorprog.errors import InputError
-from tumorprog.evaluation import metrics
+from tumorprog.evaluation import baselines, metrics
 from tumorprog.fitting import SeriesPart, fit_progression, progression_epochs
 from tumorprog.models.progression import predict_months
 from tumorprog.settings import Settings, with_values
@@ -79,8 +79,11 @@ def grader(folder: Path, work: Path, sweep: Sweep, settings: Settings) -> Study:
         plan = train_grader.plan_of(training, folder, work / trial_id, chosen, cores=streaming.cores())
         told = train_grader.predictions(known.assign(side=sides)[sides == "test"], plan)
         chance = {"resamples": settings.report.bootstrap, "seed": settings.seed}
-        levels = metrics.grader_levels(told)
-        return {level: metrics.grader_metrics(rows, **chance) for level, rows in levels.items()}
+        found = {level: metrics.grader_metrics(rows, **chance) for level, rows in metrics.grader_levels(told).items()}
+        learned = known[sides == "train"]
+        for level, rows in metrics.grader_levels(baselines.majority(learned, told)).items():
+            found[level]["baselines"] = {"majority": metrics.grader_metrics(rows, **chance)}
+        return found
 
     counts = split.value_counts()
     return Study(
@@ -226,7 +229,13 @@ def _test_progression(series: pd.DataFrame, held_out: np.ndarray, settings: Sett
         seed=settings.seed,
     )
     test = _part(series, held_out)
-    off = np.abs(predict_months(model, test.vectors) - test.months)
-    chance = {"resamples": settings.report.bootstrap, "seed": settings.seed}
-    patients = series["PatientID"].to_numpy()[held_out]
-    return {"series": {"mae": metrics.measure(patients, lambda rows: float(off[rows].mean()), **chance)}}
+    others = series.iloc[inside].drop_duplicates(["PatientID", "date"])["months"].to_numpy()
+    median = baselines.median_months(others, len(held_out))
+    patients, chance = series["PatientID"].to_numpy()[held_out], {"resamples": settings.report.bootstrap, "seed": 0}
+
+    def judged(told: np.ndarray) -> dict[str, Any]:
+        off = np.abs(told - test.months)
+        return {"mae": metrics.measure(patients, lambda rows: float(off[rows].mean()), **chance)}
+
+    of_model = judged(predict_months(model, test.vectors))
+    return {"series": {**of_model, "baselines": {"median": judged(median)}}, "patients": len(np.unique(patients))}

@@ -30,7 +30,6 @@ from tumorprog.synthetic import files, phantom, plan
 
 CLINICAL_TABLE = "clinical_2014-01-16.xlsx"
 OUTCOMES_TABLE = "outcomes.csv"
-MARKER = "synthetic.json"
 
 TRUTH = (
     "collection",
@@ -104,21 +103,21 @@ def _claim(out: Path, fingerprint: dict[str, Any]) -> None:
             _check_marker(out, fingerprint)
             return
         out.mkdir(parents=True, exist_ok=True)
-        tables.write_json(out / MARKER, fingerprint)
+        tables.write_json(out / tables.SYNTHETIC, fingerprint)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); choose another folder") from error
 
 
 def _check_marker(out: Path, fingerprint: dict[str, Any]) -> None:
     try:
-        found = json.loads((out / MARKER).read_text())
+        found = json.loads((out / tables.SYNTHETIC).read_text())
     except (FileNotFoundError, ValueError) as error:
         raise InputError(
-            f"{out}: is not empty and no synthetic cohort (no readable {MARKER}); choose a new or an empty folder"
+            f"{out}: is not empty and no synthetic cohort (no readable {tables.SYNTHETIC}); choose a new or an empty folder"
         ) from error
     if found != fingerprint:
         raise InputError(
-            f"{out}: holds a synthetic cohort of another shape or seed (its {MARKER} says which); "
+            f"{out}: holds a synthetic cohort of another shape or seed (its {tables.SYNTHETIC} says which); "
             "choose another folder, delete this one, or ask for the same shape and seed"
         )
 
