@@ -113,7 +113,8 @@ def _check_marker(out: Path, fingerprint: dict[str, Any]) -> None:
         found = json.loads((out / tables.SYNTHETIC).read_text())
     except (FileNotFoundError, ValueError) as error:
         raise InputError(
-            f"{out}: is not empty and no synthetic cohort (no readable {tables.SYNTHETIC}); choose a new or an empty folder"
+            f"{out}: is not empty and no synthetic cohort (no readable {tables.SYNTHETIC}); choose a new or an empty "
+            "folder"
         ) from error
     if found != fingerprint:
         raise InputError(
