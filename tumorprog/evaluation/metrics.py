@@ -5,8 +5,8 @@ series or patients by the level; a recall counts the rows of its grade). What is
 JSON has none.
 """
 
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -129,6 +129,25 @@ def grader_metrics(level: pd.DataFrame, *, resamples: int, seed: int) -> dict[st
         hits = correct[truth == grade]
         metrics[f"recall_{grade}"] = _measure_mean(patients[truth == grade], hits, resamples=resamples, seed=seed)
     return metrics
+
+
+def grader_beside(
+    levels: Mapping[str, pd.DataFrame], others: Mapping[str, pd.DataFrame], *, resamples: int, seed: int
+) -> dict[str, dict[str, Any]]:
+    """The metrics of the grader at each level, and under `baselines` those of others' predictions of the same.
+
+    Args:
+        levels: of `grader_levels`.
+        others: by name, rows of `tables.GRADER_PREDICTIONS` of the same slices.
+        resamples: of the patients, for each interval.
+        seed: of the resampling.
+    """
+    chance = {"resamples": resamples, "seed": seed}
+    judged: dict[str, dict[str, Any]] = {name: grader_metrics(level, **chance) for name, level in levels.items()}
+    for name, predictions in others.items():
+        for level, rows in grader_levels(predictions).items():
+            judged[level].setdefault("baselines", {})[name] = grader_metrics(rows, **chance)
+    return judged
 
 
 def by_group(level: pd.DataFrame, column: str, *, resamples: int, seed: int) -> dict[str, dict[str, Metric]]:

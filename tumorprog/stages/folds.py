@@ -1,7 +1,7 @@
 """Trials of the progression model: which series stand on which side of each fold, and folds side by side on Ray."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pandas as pd
 import ray
 import torch
 
-from tumorprog import tables
+from tumorprog import __version__, tables
 from tumorprog.cohort import splits
 from tumorprog.settings import Progression, Settings
 from tumorprog.stages import streaming
@@ -121,6 +121,31 @@ def _train_some(
 ) -> list[Result]:
     torch.set_num_threads(1)  # the cores are Ray's to share out; and so a fold gives the same on any machine
     return [train(series, trial, progression, seed) for trial in trials]
+
+
+def described(
+    settings: Settings, made_with: dict[str, Any], *, sides: tuple[np.ndarray, np.ndarray], epochs: int
+) -> dict[str, Any]:
+    """What is written beside a final model, whatever it tells of.
+
+    Args:
+        settings: of the model, and the seed.
+        made_with: summary of the features.
+        sides: patients of the training series and of those that watched.
+        epochs: of its training.
+    """
+    training, watching = sides
+    return {
+        "vector_length": tables.VECTOR_LENGTH,
+        "wavelet": made_with["wavelet"],
+        "roi": made_with["roi"],
+        "progression": asdict(settings.progression),
+        "seed": settings.seed,
+        "epochs": epochs,
+        "training_patients": len(np.unique(training)),
+        "validation_patients": len(np.unique(watching)),
+        "versions": {"tumorprog": __version__},
+    }
 
 
 def sides(series: pd.DataFrame, trials: list[Trial]) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,7 +95,8 @@ def _judge_protocol(
         leaks=tables.read_csv(folder / place / "leaks.csv", ("what",)),
         examples=_evidence(folder / place, images, test) if images.exists() else [],
     )
-    return description["protocol"], _beside(shown.levels, beside, settings), shown
+    chance = {"resamples": settings.report.bootstrap, "seed": settings.seed}
+    return description["protocol"], metrics.grader_beside(shown.levels, beside, **chance), shown
 
 
 def _judge_folds(folder: Path, place: str, settings: Settings) -> tuple[str, dict[str, Any], grader_sections.Evidence]:
@@ -112,7 +112,8 @@ def _judge_folds(folder: Path, place: str, settings: Settings) -> tuple[str, dic
             told.append(baseline(tested[tested["PatientID"].isin(learned)], test))
         beside[name] = pd.concat(told)
     shown = _shown(tested, description, place, settings, by=("Institution", "Manufacturer", "fold"))
-    return "folds", _beside(shown.levels, beside, settings), shown
+    chance = {"resamples": settings.report.bootstrap, "seed": settings.seed}
+    return "folds", metrics.grader_beside(shown.levels, beside, **chance), shown
 
 
 def _shown(
@@ -131,18 +132,6 @@ def _shown(
         leaks=pd.DataFrame(),
         examples=[],
     )
-
-
-def _beside(
-    levels: Mapping[str, pd.DataFrame], others: Mapping[str, pd.DataFrame], settings: Settings
-) -> dict[str, Any]:
-    """The metrics of each level, and under `baselines` those of others' predictions of the same."""
-    chance = {"resamples": settings.report.bootstrap, "seed": settings.seed}
-    judged: dict[str, Any] = {name: metrics.grader_metrics(level, **chance) for name, level in levels.items()}
-    for name, predictions in others.items():
-        for level, rows in metrics.grader_levels(predictions).items():
-            judged[level].setdefault("baselines", {})[name] = metrics.grader_metrics(rows, **chance)
-    return judged
 
 
 def _evidence(place: Path, slices: Path, test: pd.DataFrame) -> list[dict[str, Any]]:

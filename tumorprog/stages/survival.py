@@ -5,7 +5,6 @@ Every patient with a first date and an outcome takes part: one date is enough, a
 
 import importlib.util
 import logging
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tumorprog import __version__, storage, tables
+from tumorprog import storage, tables
 from tumorprog.cohort import outcomes, splits
 from tumorprog.errors import InputError
 from tumorprog.evaluation import combination
@@ -186,18 +185,10 @@ def _final_model(series: pd.DataFrame, target: Path, settings: Settings, *, made
     model, edges, losses = fit(series, train, validation, progression=settings.progression, seed=settings.seed)
     description = {
         "model": "bidirectional LSTM, discrete-time hazard",
-        "vector_length": tables.VECTOR_LENGTH,
-        "wavelet": made_with["wavelet"],
-        "roi": made_with["roi"],
-        "progression": asdict(settings.progression),
-        "seed": settings.seed,
-        "epochs": len(losses),
-        "training_patients": len(np.unique(patients[train])),
-        "validation_patients": len(np.unique(patients[validation])),
+        **folds.described(settings, made_with, sides=(patients[train], patients[validation]), epochs=len(losses)),
         "interval_edges_months": edges.tolist(),
         "interval_half_width_months": None,
         "patient_interval_half_width_months": None,
         "validation_errors_months": validation_errors(model, series.iloc[validation], edges),
-        "versions": {"tumorprog": __version__},
     }
     weights.save(target, model, description)

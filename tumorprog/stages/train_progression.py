@@ -1,14 +1,14 @@
 """train-progression: features + reference sheet -> folds, progression/ (predictions of every fold, a final model)."""
 
 import logging
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tumorprog import __version__, tables
+from tumorprog import tables
 from tumorprog.cohort import splits
 from tumorprog.errors import InputError
 from tumorprog.evaluation import baselines, combination, intervals
@@ -215,19 +215,11 @@ def _final_model(
     )
     description = {
         "model": "bidirectional LSTM",
-        "vector_length": tables.VECTOR_LENGTH,
-        "wavelet": made_with["wavelet"],
-        "roi": made_with["roi"],
-        "progression": asdict(settings.progression),
-        "seed": settings.seed,
-        "epochs": len(losses),
-        "training_patients": len(np.unique(patients[train])),
-        "validation_patients": len(np.unique(patients[validation])),
+        **folds.described(settings, made_with, sides=(patients[train], patients[validation]), epochs=len(losses)),
         "interval_coverage": COVERAGE,
         "interval_half_width_months": _half_width(told[0]),
         "patient_interval_half_width_months": _half_width(told[1]),
         "validation_errors_months": validation_errors(model, series, validation),
-        "versions": {"tumorprog": __version__},
     }
     weights.save(target, model, description)
 

@@ -79,12 +79,8 @@ def grader(folder: Path, work: Path, sweep: Sweep, settings: Settings) -> Study:
         plan = train_grader.plan_of(training, folder, work / trial_id, chosen, cores=streaming.cores())
         told = train_grader.predictions(known.assign(side=sides)[sides == "test"], plan)
         chance = {"resamples": settings.report.bootstrap, "seed": settings.seed}
-        levels = metrics.grader_levels(told)
-        found: dict[str, Any] = {level: metrics.grader_metrics(rows, **chance) for level, rows in levels.items()}
-        learned = known[sides == "train"]
-        for level, rows in metrics.grader_levels(baselines.majority(learned, told)).items():
-            found[level]["baselines"] = {"majority": metrics.grader_metrics(rows, **chance)}
-        return found
+        majority = {"majority": baselines.majority(known[sides == "train"], told)}
+        return metrics.grader_beside(metrics.grader_levels(told), majority, **chance)
 
     counts = split.value_counts()
     return Study(

@@ -192,9 +192,8 @@ def tabulate(results: tune.ResultGrid, sweep: Sweep) -> tuple[pd.DataFrame, pd.D
         sweep: what was swept.
 
     Returns:
-        Trials: trial, id, the settings, epochs, the metric at the epoch
-        that is kept, seconds and status: finished, stopped
-        (by the scheduler or the time) or failed. Curves: trial, epoch and every figure reported at it.
+        Trials: trial, id, the settings, epochs, the metric at the epoch that is kept, seconds and status: finished,
+        stopped (by the scheduler or the time) or failed. Curves: trial, epoch and every figure reported at it.
     """
     tried, curves = [], []
     for number, result in enumerate(results):
