@@ -130,7 +130,7 @@ def ours(folder: Path, parsed: argparse.Namespace) -> Feed:
 
     def epoch(seed: int) -> Batches:
         rows = streaming.read_rows(shards, ["slice", "image"], wanted=wanted)
-        return grader_training.shuffled(rows, labels, batch_size=parsed.batch, seed=seed)
+        return grader_training.shuffled(rows, labels, batch_size=parsed.batch, seed=seed, device=parsed.device)
 
     return epoch
 
@@ -147,7 +147,8 @@ def torch_dataloader(folder: Path, parsed: argparse.Namespace) -> Feed:
     from torch.utils.data import DataLoader
 
     files = Labelled(paths_of(folder))
-    return lambda _: iter(DataLoader(files, batch_size=parsed.batch, shuffle=True, num_workers=parsed.cores))
+    how = {"shuffle": True, "num_workers": parsed.cores, "pin_memory": parsed.device.startswith("cuda")}
+    return lambda _: iter(DataLoader(files, batch_size=parsed.batch, **how))
 
 
 def monai_cache(folder: Path, parsed: argparse.Namespace) -> Feed:

@@ -190,16 +190,33 @@ def test_a_loss_that_is_not_finite_stops_before_the_step():
     model, (images, labels) = small_net(), separable(12)
     seen = []
 
-    def poisoned():
-        yield images[:6], labels[:6]
+    def poisoned(_, __, logits):
         seen.append([parameter.clone() for parameter in model.parameters()])
-        with torch.no_grad():
-            model[-1].bias.fill_(torch.inf)
-        yield images[6:], labels[6:]
+        return logits * torch.inf if len(seen) == 2 else logits
 
+    model.register_forward_hook(poisoned)
     with pytest.raises(TumorprogError, match=r"epoch 4, batch 2: the loss is nan.*--grader\.learning_rate"):
-        train(model, poisoned(), epoch=4)
-    assert all(torch.equal(*pair) for pair in zip(seen[0][:-1], list(model.parameters())[:-1], strict=True))
+        train(model, batches_of(6, images, labels), epoch=4)
+    assert not torch.equal(seen[0][0], seen[1][0])  # the first step was taken
+    assert all(torch.equal(*pair) for pair in zip(seen[1], model.parameters(), strict=True))
+
+
+def test_the_next_batch_is_fetched_before_the_step_and_none_is_lost():
+    """A GPU computes meanwhile."""
+    model, (images, labels) = small_net(), separable(12)
+    told = []
+
+    def batches():
+        for number, batch in enumerate(batches_of(5, images, labels)):
+            told.append(f"batch {number}")
+            yield batch
+
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimiser.register_step_post_hook(lambda *_: told.append("step"))
+    criterion = Criterion(class_weights=WEIGHTS)
+    tally = train_epoch(model, batches(), optimiser=optimiser, criterion=criterion, epoch=1)
+    assert told == ["batch 0", "batch 1", "step", "batch 2", "step", "step"]
+    assert tally.count == 12
 
 
 def test_a_last_batch_of_one_sample_is_learned_from_by_the_running_statistics():

@@ -174,11 +174,16 @@ def train_epoch(
         TumorprogError: if a loss is not finite; the step is not taken.
     """
     tally = Tally()
-    for number, (images, labels) in enumerate(batches, start=1):
+    coming, number = iter(batches), 0
+    batch = next(coming, None)
+    while batch is not None:
+        images, labels = batch
+        number += 1
         _set_training(model, len(labels))
         loss_sum, correct = criterion(model, images, labels)
         optimiser.zero_grad()
         (loss_sum / len(labels)).backward()
+        batch = next(coming, None)  # is made ready while a GPU still works
         # One wait for the GPU a batch, after the backward pass is queued and before the step.
         reached, hits = torch.stack([loss_sum.detach(), correct]).tolist()
         if not math.isfinite(reached):
@@ -211,11 +216,14 @@ def evaluate(model: nn.Module, batches: Iterable[Batch], *, criterion: Criterion
         for buffer in model.buffers():
             distributed.broadcast(buffer, src=0)
     model.eval()
-    tally = Tally()
+    sums, counts = [], []
     with torch.inference_mode():
         for images, labels in batches:
-            loss_sum, hits = torch.stack(criterion(model, images, labels)).tolist()
-            tally.add(loss_sum, int(hits), len(labels))
+            sums.append(torch.stack(criterion(model, images, labels)))  # stays on a GPU, which is not waited for
+            counts.append(len(labels))
+    tally = Tally()
+    for (loss_sum, hits), count in zip(torch.stack(sums).tolist() if sums else [], counts, strict=True):
+        tally.add(loss_sum, int(hits), count)
     return tally
 
 

@@ -30,13 +30,14 @@ def ray_told(monkeypatch):
     monkeypatch.setattr(streaming.ray, "init", lambda **words: told.append(words["address"]))
     monkeypatch.setattr(streaming.ray, "shutdown", lambda: told.append("shutdown"))
 
-    def connect(cluster, *hosts, **variables):
+    def connect(cluster, *hosts, gpu=False, gpus=0.0, **variables):
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(
             streaming.ray, "nodes", lambda: [{"Alive": True, "NodeManagerAddress": host} for host in hosts]
         )
-        streaming.connect(cluster)
+        monkeypatch.setattr(streaming.ray, "cluster_resources", lambda: {"CPU": 2.0, "GPU": gpus} if gpus else {})
+        streaming.connect(cluster, gpu=gpu)
         return told
 
     return connect
@@ -55,6 +56,15 @@ def test_a_cluster_beyond_the_loopback_is_joined_with_a_token_only(ray_told):
     with pytest.raises(InputError, match=r"the Ray cluster on 127.0.0.1, 192.0.2.1 runs without token authentication"):
         ray_told(joined, "127.0.0.1", "192.0.2.1")
     assert ray_told(joined, "192.0.2.1", RAY_AUTH_MODE="token")[-2:] == ["shutdown", "auto"]
+
+
+def test_a_gpu_that_cannot_come_is_refused_at_once_and_one_that_may_join_a_cluster_is_waited_for(ray_told, caplog):
+    assert ray_told(Cluster(), gpu=True, gpus=1.0) == ["local"]
+    with pytest.raises(InputError, match=r"Ray finds no GPU on this machine .*--grader.gpu false"):
+        ray_told(Cluster(), gpu=True)
+    assert not caplog.records
+    assert ray_told(Cluster(address="auto"), "127.0.0.1", gpu=True)[-1] == "auto"
+    assert "the cluster has no GPU yet" in caplog.text
 
 
 def test_a_job_joins_the_cluster_that_it_was_submitted_to(ray_told):

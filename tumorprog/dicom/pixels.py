@@ -56,7 +56,7 @@ def read_frame(path: str, frame: int = 0) -> np.ndarray:
         frame: 0-based.
 
     Returns:
-        (Rows, Columns) float32, finite.
+        (Rows, Columns), finite: float32, or the file's own integers of 8 or 16 bits where nothing changes them.
 
     Raises:
         DicomError: `undecodable`, and whatever `header.read_rows` gives as a reason.
@@ -82,7 +82,7 @@ def read_indexed(path: str, entry: FrameIndex) -> np.ndarray:
         entry: with an offset that is not negative.
 
     Returns:
-        (Rows, Columns) float32, finite: exactly what `read_frame` gives.
+        (Rows, Columns): exactly what `read_frame` gives.
 
     Raises:
         DicomError: `unreadable` if the file cannot be read or is another than was indexed.
@@ -98,8 +98,7 @@ def read_indexed(path: str, entry: FrameIndex) -> np.ndarray:
         )
     stored = np.frombuffer(values, name).reshape(entry.rows, entry.columns)
     if bits_stored:
-        unused = 8 * stored.itemsize - int(bits_stored)
-        stored = (stored << unused) >> unused  # the sign goes along
+        stored = _without_unused(stored, int(bits_stored))
     return _in_units(stored, entry.slope, entry.intercept, entry.photometric)
 
 
@@ -130,10 +129,22 @@ def _decode(head: Header, shape: opening.Shape, frame: int) -> np.ndarray:
     return codecs.decode(head.source, syntax, frame, options)
 
 
+def _without_unused(stored: np.ndarray, bits: int) -> np.ndarray:
+    """The values of the lowest bits; what stands in the others means nothing."""
+    if stored.dtype.kind == "u":
+        return stored & stored.dtype.type(2**bits - 1)
+    unused = 8 * stored.itemsize - bits
+    return (stored << unused) >> unused  # the sign goes along
+
+
 def _in_units(stored: np.ndarray, slope: float, intercept: float, photometric: str) -> np.ndarray:
     """Stored values rescaled, turned over if white is 0, and finite."""
+    short = stored.dtype.itemsize <= 2
+    turned = photometric == "MONOCHROME1"
+    if short and stored.dtype.kind in "iu" and slope == 1 and not intercept and not turned:
+        return stored.astype(stored.dtype.newbyteorder("="), copy=False)
     # float32 holds every 16-bit number; what is larger must be rounded once only
-    image = stored.astype(np.float32 if stored.dtype.itemsize <= 2 else np.float64)
+    image = stored.astype(np.float32 if short else np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         if slope != 1:
             np.multiply(image, slope, out=image)
@@ -145,6 +156,6 @@ def _in_units(stored: np.ndarray, slope: float, intercept: float, photometric: s
         finite = np.isfinite(image)
         if not finite.all():
             image[~finite] = 0
-    if photometric == "MONOCHROME1":  # in float64, because the sum can be too large where no pixel is
+    if turned:  # in float64, because the sum can be too large where no pixel is
         return (float(image.max()) + float(image.min()) - image.astype(float)).astype(np.float32)
     return image

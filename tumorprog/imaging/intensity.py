@@ -13,6 +13,7 @@ Scaling = Literal["robust", "minmax"]
 
 _SAMPLE = 2**14
 """Pixels that are enough to tell the percentiles of a slice."""
+_MOSTLY = 0.9
 _CUT_OFF = 0.005
 """Share of the pixels at either end: a few bright vessels or dead pixels then do not decide how dark the brain is."""
 
@@ -36,12 +37,7 @@ def scale(image: np.ndarray, *, method: Scaling) -> np.ndarray:
 
 def _from_zero(image: np.ndarray, method: Scaling) -> tuple[np.ndarray, float]:
     """The intensities cut off and moved to begin at 0, float32, and where they end; (zeros, 1) for a flat image."""
-    values = image.astype(np.float32, copy=False)
-    finite = np.isfinite(values)
-    if not finite.all():
-        if not finite.any():
-            return np.zeros(image.shape, np.float32), 1.0
-        values = np.where(finite, values, values[finite].min())
+    values = _finite(image)
     low, high = _inner_range(values) if method == "robust" else (values.min(), values.max())
     if high <= low:
         low, high = values.min(), values.max()
@@ -50,18 +46,35 @@ def _from_zero(image: np.ndarray, method: Scaling) -> tuple[np.ndarray, float]:
     if float(high) - float(low) > np.finfo(np.float32).max:
         half = np.float32(0.5)
         values, low, high = values * half, low * half, high * half
-    above = np.clip(values, low, high)
+    above = np.clip(values, low, high).astype(np.float32, copy=False)
     if low:  # a background of 0 is the rule
-        above -= low
-    return above, float(high - low)
+        above -= np.float32(low)
+    return above, float(high) - float(low)
 
 
-def _inner_range(values: np.ndarray) -> tuple[np.float32, np.float32]:
+def _finite(image: np.ndarray) -> np.ndarray:
+    """The intensities as float32, or as they are where they are integers of 8 or 16 bits; the least for NaN and inf."""
+    if image.dtype.kind in "iu" and image.dtype.itemsize <= 2:
+        return image
+    values = image.astype(np.float32, copy=False)
+    finite = np.isfinite(values)
+    if finite.all():
+        return values
+    return np.where(finite, values, values[finite].min() if finite.any() else 0)
+
+
+def _inner_range(values: np.ndarray) -> tuple[np.generic, np.generic]:
     """The intensities below and above which as many pixels lie as the robust scaling cuts off; each is a pixel's."""
     step = max(1, math.isqrt(values.size // _SAMPLE))
-    # numpy sorts with the processor's vectors; its selection of two ranks takes six times as long
-    ordered = np.sort(values[::step, ::step], axis=None)
-    cut = int(_CUT_OFF * (ordered.size - 1))
+    sample = values[::step, ::step].ravel()
+    cut = int(_CUT_OFF * (sample.size - 1))
+    if values.dtype.kind in "iu":
+        least = sample.min()
+        alike = np.count_nonzero(sample == least)
+        if cut < alike < _MOSTLY * sample.size:  # a background, so that only the upper one is to be found
+            return least, np.partition(sample, -1 - cut)[-1 - cut]
+    # numpy sorts with the processor's vectors, and selects two ranks, or any among many equal ones, more slowly
+    ordered = np.sort(sample)
     return ordered[cut], ordered[-1 - cut]
 
 

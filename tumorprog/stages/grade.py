@@ -46,7 +46,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         grader.build("none", seed=0),
         expected={"classes": list(tables.GRADES), "scaling": settings.slices.scaling},
     )
-    streaming.connect(settings.cluster)
+    streaming.connect(settings.cluster, gpu=settings.grader.gpu)
     scanned = wanted.rename(columns={"StudyDate": "date"})
     who = timeline.patients(scanned, min_gap_days=settings.cohort.min_gap_days)
     tables.write_csv(out / "timeline.csv", who, tables.TIMELINE)

@@ -248,6 +248,7 @@ def _training_batches(plan: Plan, *, epoch: int) -> Iterator[tuple[torch.Tensor,
         plan.labels,
         batch_size=plan.grader.batch_size // context.get_world_size(),
         seed=seed,
+        device=get_device(),
     )
     if not plan.grader.augment:
         return batches
@@ -256,7 +257,12 @@ def _training_batches(plan: Plan, *, epoch: int) -> Iterator[tuple[torch.Tensor,
 
 
 def shuffled(
-    rows: ray.data.DataIterator | ray.data.Dataset, labels: np.ndarray, *, batch_size: int, seed: int
+    rows: ray.data.DataIterator | ray.data.Dataset,
+    labels: np.ndarray,
+    *,
+    batch_size: int,
+    seed: int,
+    device: torch.device | str = "cpu",
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Batches of a stream of slices in an order of the seed's.
 
@@ -265,6 +271,7 @@ def shuffled(
         labels: as of `Plan`.
         batch_size: slices in a batch; the last may have fewer.
         seed: of the order.
+        device: where the batches are to be.
     """
     stream = rows.iter_batches(
         batch_size=batch_size,
@@ -272,7 +279,7 @@ def shuffled(
         local_shuffle_buffer_size=_SHUFFLE_ROWS,
         local_shuffle_seed=seed,
     )
-    return (_tensors(batch, labels) for batch in stream)
+    return (_tensors(batch, labels, device) for batch in stream)
 
 
 def own_batches(side: str, labels: np.ndarray, *, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -283,18 +290,21 @@ def own_batches(side: str, labels: np.ndarray, *, batch_size: int) -> Iterator[t
         labels: as of `Plan`.
         batch_size: slices that are read at a time, of which this worker keeps its own.
     """
-    context = ray.train.get_context()
+    context, device = ray.train.get_context(), get_device()
     rank, world = context.get_world_rank(), context.get_world_size()
     for batch in ray.train.get_dataset_shard(side).iter_batches(batch_size=batch_size, batch_format="pyarrow"):
         mine = batch.filter(pa.array(batch["slice"].to_numpy() % world == rank))
         if mine.num_rows:
-            yield _tensors(mine, labels)
+            yield _tensors(mine, labels, device)
 
 
-def _tensors(batch: pa.Table, labels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of shards as a batch: images (N, 224, 224) uint8, classes (N,) int64."""
-    images = torch.from_numpy(tables.images(batch).copy())  # a copy, because Arrow's memory may not be written to
-    return images, torch.from_numpy(labels[batch["slice"].to_numpy()].astype(np.int64))
+def _tensors(batch: pa.Table, labels: np.ndarray, device: torch.device | str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of shards as a batch: images (N, 224, 224) uint8, classes (N,) int64; on the way to a GPU on return."""
+    read_only = tables.images(batch)
+    images = torch.empty(read_only.shape, dtype=torch.uint8, pin_memory=torch.device(device).type == "cuda")
+    images.numpy()[...] = read_only
+    classes = torch.from_numpy(labels[batch["slice"].to_numpy()].astype(np.int64))
+    return images.to(device, non_blocking=True), classes.to(device, non_blocking=True)
 
 
 def _row(epoch: int, tallies: dict[str, Tally], history: list[dict[str, Any]]) -> dict[str, Any]:

@@ -18,7 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 import ray.data
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.data._internal.execution.resource_manager import ResourceManager
+from ray.data._internal.execution.streaming_executor import StreamingExecutor
 
 from tumorprog import storage, tables
 from tumorprog.errors import InputError
@@ -35,8 +37,13 @@ _OPEN = (
     "any command there. Set RAY_AUTH_MODE=token (on a cluster also RAY_AUTH_TOKEN, the same on all nodes; "
     "cluster/README.md says how)"
 )
+_NO_GPU = (
+    "Ray finds no GPU on this machine (`nvidia-smi` lists those that programs can use); ask for none: "
+    "--grader.gpu false, and in a sweep no gpu among the resources"
+)
 
 _KNOCK_S = 10.0
+_TURN_S = 0.01
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """glibc's numbers of the options, from malloc.h."""
 _SHARDS, _LEAST_ROWS, _MOST_ROWS = 16, 32, 2048
@@ -47,17 +54,29 @@ _ROW_GROUP, _IMAGE_ROW_GROUP = 1024, 64
 """Rows that a task holds at a time. Of images it is 3 MB, which the caches still hold when they are written."""
 
 
-def connect(cluster: Cluster) -> None:
+def connect(cluster: Cluster, *, gpu: bool = False) -> None:
     """Joins the cluster that the settings or the surrounding Ray job name, or starts Ray on this machine.
 
     Does nothing where this process is connected already.
 
+    Args:
+        cluster: the settings.
+        gpu: whether GPUs are going to be asked for.
+
     Raises:
-        InputError: if the cluster cannot be joined, or would take commands from whoever reaches it.
+        InputError: if the cluster cannot be joined, or would take commands from whoever reaches it; if there is no GPU
+            and none can come.
     """
     settle()
-    if ray.is_initialized():
-        return
+    if not ray.is_initialized():
+        _join_or_start(cluster)
+    if gpu and not ray.cluster_resources().get("GPU"):
+        if not joins(cluster):
+            raise InputError(_NO_GPU)
+        log.warning("  the cluster has no GPU yet: what asks for one waits until a node with one joins it")
+
+
+def _join_or_start(cluster: Cluster) -> None:
     quiet: dict[str, Any] = {"logging_level": logging.ERROR}
     if joins(cluster):
         _join(cluster, quiet)
@@ -76,8 +95,28 @@ def settle() -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False  # one line of ours instead
     context.execution_options.preserve_order = True  # the same rows in the same order, run after run
+    if Unhurried not in context.custom_execution_callback_classes:
+        context.custom_execution_callback_classes.append(Unhurried)
     # Ray Data asks for the cluster's cores once a second, and runs a single task until the first answer (2.60)
     ResourceManager.GLOBAL_LIMITS_UPDATE_INTERVAL_S = 0.02
+
+
+class Unhurried(ExecutionCallback):
+    """Has Ray Data's loop turn a hundred times a second at most.
+
+    Once it has read as far ahead as it may, it would turn without a pause and take a core (2.60). Where it shares a
+    process with a training, each of the hundreds of calls into torch that make a step then waits for the interpreter:
+    an H100 spent 100 ms on every batch, of 256 images as of 64.
+    """
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def on_execution_step(self, executor: StreamingExecutor) -> None:
+        """Called by Ray at each turn."""
+        del executor
+        time.sleep(max(0.0, self._next - time.monotonic()))
+        self._next = time.monotonic() + _TURN_S
 
 
 def joins(cluster: Cluster) -> bool:

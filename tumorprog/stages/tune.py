@@ -47,7 +47,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     if settings.tune.model == "progression" and settings.progression.target != "months":
         raise SettingsError(f"progression.target is {settings.progression.target}; a sweep tries models of months only")
     sweep = read_sweep(storage.place(settings.tune.sweep), model=settings.tune.model, settings=settings)
-    streaming.connect(settings.cluster)
+    streaming.connect(settings.cluster, gpu=sweep.gpu > 0)
     if settings.tune.model == "grader":
         study = trials.grader(folder, (out / ".trials").absolute(), sweep, settings)
     else:
