@@ -115,33 +115,36 @@ def walk(root: Path) -> Iterator[Found]:
     if is_remote(str(root)):
         yield from _walk_remote(root)
     elif root.is_dir():
-        yield from _walk_local(str(root), set())
+        yield from _walk_local(str(root))
     elif root.exists():
         yield _found(str(root), root.stat())
 
 
-def _walk_local(folder: str, seen: set[tuple[int, int]]) -> Iterator[Found]:
-    about = Path(folder).stat()
-    if (about.st_dev, about.st_ino) in seen:
-        return
-    seen.add((about.st_dev, about.st_ino))
-    try:
-        entries = os.scandir(folder)
-    except OSError:  # a folder that may not be listed is itself what could not be read
-        yield Found(_as_text(folder), -1, 0)
-        return
-    deeper = []
-    with entries:
-        for entry in entries:
-            try:
-                if entry.is_dir():
-                    deeper.append(entry.path)
-                else:
-                    yield _found(entry.path, entry.stat())
-            except OSError:  # a dangling link, a loop of links
-                yield Found(_as_text(entry.path), -1, 0)
-    for path in sorted(deeper):
-        yield from _walk_local(path, seen)
+def _walk_local(root: str) -> Iterator[Found]:
+    seen: set[tuple[int, int]] = set()
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        about = Path(folder).stat()
+        if (about.st_dev, about.st_ino) in seen:
+            continue
+        seen.add((about.st_dev, about.st_ino))
+        try:
+            entries = os.scandir(folder)
+        except OSError:  # a folder that may not be listed is itself what could not be read
+            yield Found(_as_text(folder), -1, 0)
+            continue
+        deeper = []
+        with entries:
+            for entry in entries:
+                try:
+                    if entry.is_dir():
+                        deeper.append(entry.path)
+                    else:
+                        yield _found(entry.path, entry.stat())
+                except OSError:  # a dangling link, a loop of links
+                    yield Found(_as_text(entry.path), -1, 0)
+        waiting += sorted(deeper, reverse=True)
 
 
 def _found(path: str, about: os.stat_result) -> Found:

@@ -78,3 +78,30 @@ def test_the_graders_input_is_the_scaled_image_in_bytes():
     assert stored.shape == (224, 224)
     expected = intensity.resize(intensity.scale(noise((300, 200)), method="minmax"), 224)
     np.testing.assert_allclose(stored / 255, expected, atol=0.5 / 255 + 1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2"])
+@pytest.mark.parametrize("method", ["minmax", "robust"])
+@pytest.mark.parametrize("shape", [(256, 256), (90, 70), (400, 300)])
+def test_integers_are_scaled_as_the_same_values_in_float32(dtype, method, shape):
+    """Whose range is found in another way: where a background stands, where most is alike, where neither is so."""
+    limits, random = np.iinfo(dtype), np.random.default_rng(0)
+    noisy = random.normal(limits.max / 3, limits.max / 9, shape)
+    background = random.random(shape)
+    for image in (
+        noisy,
+        np.where(background < 0.4, limits.min, noisy),
+        np.where(background < 0.004, limits.min, noisy),
+        np.where(background < 0.95, limits.min, limits.max),
+        np.where(background < 0.5, limits.max, noisy),
+        random.integers(limits.min, limits.max, shape, endpoint=True),
+        np.full(shape, limits.max),
+    ):
+        stored = image.clip(limits.min, limits.max).astype(dtype)
+        np.testing.assert_array_equal(
+            intensity.scale(stored, method=method), intensity.scale(stored.astype(np.float32), method=method)
+        )
+        np.testing.assert_array_equal(
+            intensity.grader_input(stored, scaling=method),
+            intensity.grader_input(stored.astype(np.float32), scaling=method),
+        )

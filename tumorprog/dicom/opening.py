@@ -3,11 +3,11 @@
 import errno
 import io
 import math
+import os
 import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from pydicom import uid
@@ -129,10 +129,11 @@ def open_file(path: str) -> BinaryIO:
 
 
 def _open_local(path: str) -> BinaryIO:
-    place = Path(storage.local_name(path))
-    if not stat.S_ISREG(place.stat().st_mode):  # a pipe would never end
+    descriptor = os.open(storage.local_name(path), os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # and a device never end
+        os.close(descriptor)
         raise DicomError("unreadable", "not a regular file")
-    return place.open("rb")
+    return os.fdopen(descriptor, "rb")
 
 
 def read_header(file: BinaryIO, keywords: Sequence[str]) -> Header:

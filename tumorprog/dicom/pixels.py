@@ -56,7 +56,7 @@ def read_frame(path: str, frame: int = 0) -> np.ndarray:
         frame: 0-based.
 
     Returns:
-        (Rows, Columns), finite: float32, or the file's own integers of 8 or 16 bits where nothing changes them.
+        (Rows, Columns) float32, finite.
 
     Raises:
         DicomError: `undecodable`, and whatever `header.read_rows` gives as a reason.
@@ -71,7 +71,7 @@ def read_frame(path: str, frame: int = 0) -> np.ndarray:
         except elements.DAMAGE as error:
             raise opening.damaged(error, "undecodable", "the frame") from None
         slope, intercept = opening.rescale(head.dataset, elements.frame_groups(head.dataset, frame))
-        return _in_units(stored, slope, intercept, shape.photometric)
+        return _in_units(stored, slope, intercept, shape.photometric).astype(np.float32, copy=False)
 
 
 def read_indexed(path: str, entry: FrameIndex) -> np.ndarray:
@@ -82,7 +82,8 @@ def read_indexed(path: str, entry: FrameIndex) -> np.ndarray:
         entry: with an offset that is not negative.
 
     Returns:
-        (Rows, Columns): exactly what `read_frame` gives.
+        (Rows, Columns), the values that `read_frame` gives: float32, or the file's own integers of 8 or 16 bits where
+        nothing changes them.
 
     Raises:
         DicomError: `unreadable` if the file cannot be read or is another than was indexed.
@@ -138,7 +139,7 @@ def _without_unused(stored: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _in_units(stored: np.ndarray, slope: float, intercept: float, photometric: str) -> np.ndarray:
-    """Stored values rescaled, turned over if white is 0, and finite."""
+    """Stored values rescaled, turned over if white is 0, and finite: float32, or as they are if nothing changes them."""
     short = stored.dtype.itemsize <= 2
     turned = photometric == "MONOCHROME1"
     if short and stored.dtype.kind in "iu" and slope == 1 and not intercept and not turned:

@@ -28,7 +28,7 @@ def decode(
 
     Args:
         work: has the columns of `SCHEMA`.
-        make: (Rows, Columns) float32 -> an array of the shape and dtype of `like`.
+        make: (Rows, Columns), as `pixels.read_indexed` gives it -> an array of the shape and dtype of `like`.
         like: an array of that shape and dtype.
 
     Returns:
