@@ -256,7 +256,14 @@ def _submit(parsed: argparse.Namespace, words: list[str]) -> str:
     return f"{parsed.command}: the job has succeeded"
 
 
-_OUT = ("--out", {"required": True, "metavar": "DIR", "help": "the run directory"})
+_OUT = (
+    "--out",
+    {
+        "required": True,
+        "metavar": "DIR",
+        "help": "the run directory; it remembers the settings, so that each is given once",
+    },
+)
 _ALWAYS = ("seed", "cluster")
 _TRAINING = (
     *_ALWAYS,

@@ -64,6 +64,15 @@ def evidence():
     )
 
 
+def test_the_model_is_held_against_its_baselines_in_words(evidence):
+    told = metrics()
+    words = " ".join(progression_sections.section(told, evidence).paragraphs)
+    assert "off by 3.00 months on average, less than each of the baselines (mean 5.05, median 4.35)" in words
+    told["progression"]["patient"]["all"]["patient"]["baselines"] |= {"volume": judged(2.5), "ridge": judged(None)}
+    words = " ".join(progression_sections.section(told, evidence).paragraphs)
+    assert "off by 3.00 months on average, and so no better than volume (2.50): on these data it shows no use" in words
+
+
 def test_coverage_is_stated_in_words_nominal_and_observed(evidence):
     words = " ".join(progression_sections.section(metrics(), evidence).paragraphs)
     assert "made to hold 80 % of the truths" in words

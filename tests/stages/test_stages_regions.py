@@ -100,10 +100,10 @@ def test_two_series_of_one_name_are_told(slices):
 def test_an_example_is_the_middle_slice_or_the_one_that_is_asked_for(slices):
     series = regions.series_named(slices, ["1.T1post"])
     middle = regions.example(series, Settings())
-    assert middle["title"] == "T1post, slice 2 of 2"
+    assert middle["title"] == "T1post, slice 1 (of 0 to 1)"
     assert set(np.unique(middle["clusters"])) == {0, 1, 2}
     np.testing.assert_array_equal(middle["mask"], middle["clusters"] == 2)
-    assert regions.example(series, Settings(), order=0)["title"] == "T1post, slice 1 of 2"
+    assert regions.example(series, Settings(), order=0)["title"] == "T1post, slice 0 (of 0 to 1)"
     component = regions.example(series, with_values(Settings(), {"roi.method": "component"}))
     assert 0 < component["mask"].sum() < middle["mask"].sum()
     with pytest.raises(InputError, match="--slice 2: the series has slices 0 to 1"):

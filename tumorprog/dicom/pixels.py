@@ -139,7 +139,7 @@ def _without_unused(stored: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _in_units(stored: np.ndarray, slope: float, intercept: float, photometric: str) -> np.ndarray:
-    """Stored values rescaled, turned over if white is 0, and finite: float32, or as they are if nothing changes them."""
+    """Stored values rescaled, turned over if white is 0, and finite: float32, or as they are if unchanged."""
     short = stored.dtype.itemsize <= 2
     turned = photometric == "MONOCHROME1"
     if short and stored.dtype.kind in "iu" and slope == 1 and not intercept and not turned:

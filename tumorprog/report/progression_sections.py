@@ -48,6 +48,7 @@ def section(metrics: Mapping[str, Any], evidence: Evidence) -> Section:
         title="Months to progression",
         paragraphs=[
             *_words(evidence.sheet),
+            *_verdict(metrics["progression"]),
             *_coverage(metrics["progression"]),
             *([_null_words(null)] if null else []),
         ],
@@ -108,6 +109,26 @@ def _words(sheet: pd.DataFrame) -> list[str]:
         "had on its kind of sequence among the validation patients of the fold.",
         "The mean and the median of the others have a concordance near 0 and not 0.5, because leaving out a long time "
         "lowers what the others tell: judge them by their errors.",
+    ]
+
+
+def _verdict(progression: Mapping[str, Any]) -> list[str]:
+    """Whether the model is worth more, on unseen patients, than what looks at no image, or at a volume alone."""
+    judged = progression.get("patient", {}).get("all", {}).get("patient", {})
+    if not judged:
+        return []
+    ours, baselines = judged["mae"]["value"], {name: of["mae"]["value"] for name, of in judged["baselines"].items()}
+    known = {name: value for name, value in baselines.items() if value is not None}
+    as_good = [
+        f"{name} ({value:.2f})" for name, value in sorted(known.items(), key=lambda item: item[1]) if value <= ours
+    ]
+    told = f"On unseen patients the model is off by {ours:.2f} months on average"
+    if as_good:
+        return [f"{told}, and so no better than {', '.join(as_good)}: on these data it shows no use."]
+    beside = ", ".join(f"{name} {value:.2f}" for name, value in known.items())
+    return [
+        f"{told}, less than each of the baselines ({beside}). Whether that is more than luck, the intervals in the "
+        "table tell."
     ]
 
 

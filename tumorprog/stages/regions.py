@@ -83,7 +83,7 @@ def example(series: pd.DataFrame, settings: Settings, *, order: int | None = Non
     parts = spectral.parts(frame, wavelet=settings.features.wavelet, method=settings.roi.method)
     low, high = roi.cluster_thresholds(parts.scaled)
     return {
-        "title": f"{one['sequence']}, slice {one['order'] + 1} of {len(series)}",
+        "title": f"{one['sequence']}, slice {one['order']} (of {series['order'].min()} to {series['order'].max()})",
         "image": parts.scaled,
         "clusters": np.digitize(parts.scaled, [low, high], right=True),
         "mask": parts.region,

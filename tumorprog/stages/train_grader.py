@@ -23,7 +23,7 @@ from tumorprog.training import class_weights
 
 log = logging.getLogger(__name__)
 
-_NO_MATTER = ("epochs", "folds")
+_NO_MATTER = ("epochs", "folds", "null_control")
 """Settings of the grader that another training may have had, and this one goes on from it."""
 _KNOWN = [name for name in tables.SLICES.names if name != "image"]
 
