@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -64,7 +64,7 @@ def _finite(image: np.ndarray) -> np.ndarray:
     return np.where(finite, values, values[finite].min() if finite.any() else 0)
 
 
-def _inner_range(values: np.ndarray) -> tuple[np.generic, np.generic]:
+def _inner_range(values: np.ndarray) -> tuple[Any, Any]:
     """The intensities below and above which as many pixels lie as the robust scaling cuts off; each is a pixel's."""
     step = max(1, math.isqrt(values.size // _SAMPLE))
     sample = values[::step, ::step].ravel()
