@@ -10,14 +10,19 @@ import json
 import math
 import shlex
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import ray
+import ray.data
 import ray.train
 import torch
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.train.torch import TorchTrainer
 from safetensors.torch import load_file
 from torch import nn
@@ -163,6 +168,37 @@ def test_two_workers_end_twice_with_the_same_history(run, tmp_path):
     for side, column in (("validation", "Validation Acc (%)"), ("test", "Test Acc (%)")):
         slices = levels["slice"][levels["slice"]["side"] == side]
         assert 100 * (slices["grade"] == slices["predicted"]).mean() == pytest.approx(kept[column], abs=1e-3)
+
+
+def test_the_stream_rests_while_it_waits_for_its_reader(tmp_path, monkeypatch):
+    """Once it has read ahead as far as it may, Ray Data's loop would turn a thousand times a second for nothing."""
+    shards, rows_each = [tmp_path / f"{number}.parquet" for number in range(24)], 32
+    images = tables.SLICES.field("image").type
+    for number, path in enumerate(shards):
+        first = number * rows_each
+        rows = {
+            "slice": range(first, first + rows_each),
+            "image": pa.array([bytes(images.byte_width)] * rows_each, images),
+        }
+        pq.write_table(pa.table(rows), path)
+    turns = []
+
+    class Counting(ExecutionCallback):
+        def on_execution_step(self, executor):
+            turns.append(executor)
+
+    streaming.settle()
+    context = ray.data.DataContext.get_current()
+    monkeypatch.setattr(context, "custom_execution_callback_classes", [streaming.Unhurried, Counting])
+    monkeypatch.setattr(streaming, "_AHEAD_BYTES", 3 * rows_each * images.byte_width // 2)
+    wanted = np.ones(len(shards) * rows_each, bool)
+    batches = iter(streaming.read_rows(shards, ["slice", "image"], wanted=wanted).iter_batches(batch_size=4))
+    seen = len(next(batches)["slice"])
+    time.sleep(2)
+    before = len(turns)
+    time.sleep(1)
+    assert 0 < len(turns) - before < 150
+    assert seen + sum(len(batch["slice"]) for batch in batches) == len(wanted)
 
 
 def test_two_workers_share_the_slices_and_count_them_as_one_would(sliced, tmp_path):

@@ -150,7 +150,6 @@ def train(
         TumorprogError: if a loss is not finite.
     """
     streaming.settle()
-    _quieten()
     if not plan.checkpoint.exists():  # here, so that a worker never waits for a download, and all start alike
         model = grader.build(plan.grader.weights, seed=plan.seed)
         _save_checkpoint(plan.checkpoint, {"epoch": 0, "history": [], "model": model.state_dict()})
@@ -183,11 +182,6 @@ def train(
         raise _mendable(error) from error
 
 
-def _quieten() -> None:
-    for noisy in ("ray.data", "ray.train"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-
-
 def _mendable(error: ray.train.TrainingFailedError) -> Exception:
     """The user's mistake among the workers' failures, if that is what it was."""
     failures = getattr(error, "worker_failures", {}).values()
@@ -197,7 +191,7 @@ def _mendable(error: ray.train.TrainingFailedError) -> Exception:
 
 def _loop(config: dict[str, Any]) -> None:
     """Each worker's training: resumes after the last finished epoch, wherever it was interrupted."""
-    _quieten()
+    streaming.settle()
     plan: Plan = config["plan"]
     torch.set_num_threads(min(plan.cores, os.cpu_count() or 1))  # Ray gives a worker one, whatever the machine has
     with plan.checkpoint.open("rb") as file:

@@ -44,6 +44,8 @@ _NO_GPU = (
 
 _KNOCK_S = 10.0
 _TURN_S = 0.01
+_IDLE_MS = 60_000
+"""Kept so long, the processes that read the shards are still there for the next epoch; after a second, they are not."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """glibc's numbers of the options, from malloc.h."""
 _SHARDS, _LEAST_ROWS, _MOST_ROWS = 16, 32, 2048
@@ -83,15 +85,22 @@ def _join_or_start(cluster: Cluster) -> None:
     else:
         if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
             raise InputError(f"Ray would start {_OPEN}")
-        ray.init(address="local", num_cpus=cluster.cores or None, include_dashboard=False, **quiet)
+        ray.init(
+            address="local",
+            num_cpus=cluster.cores or None,
+            include_dashboard=False,
+            _system_config={"idle_worker_killing_time_threshold_ms": _IDLE_MS},
+            **quiet,
+        )
 
 
 def settle() -> None:
-    """Has Ray Data work as we want it in this process: quietly, and with the same rows in the same order every time.
+    """Has Ray work as we want it in this process: quietly, and with the same rows in the same order every time.
 
     A task that runs Ray Data itself, as a training among others does, must call it too.
     """
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.train").setLevel(logging.WARNING)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False  # one line of ours instead
     context.execution_options.preserve_order = True  # the same rows in the same order, run after run
