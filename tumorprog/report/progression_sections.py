@@ -115,7 +115,7 @@ def _words(sheet: pd.DataFrame) -> list[str]:
 def _verdict(progression: Mapping[str, Any]) -> list[str]:
     """Whether the model is worth more, on unseen patients, than what looks at no image, or at a volume alone."""
     judged = progression.get("patient", {}).get("all", {}).get("patient", {})
-    if not judged:
+    if not judged or judged["mae"]["value"] is None:
         return []
     ours, baselines = judged["mae"]["value"], {name: of["mae"]["value"] for name, of in judged["baselines"].items()}
     known = {name: value for name, value in baselines.items() if value is not None}
