@@ -96,11 +96,20 @@ def read_range(text: str, start: int, length: int) -> tuple[bytes, int]:
             size = file.seek(0, os.SEEK_END)
             file.seek(start)
             return file.read(length), size
-    descriptor = os.open(local_name(text), os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
+    descriptor = open_local(text)
     try:
         return os.pread(descriptor, length, start), os.fstat(descriptor).st_size
     finally:
         os.close(descriptor)
+
+
+def open_local(text: str) -> int:
+    """A descriptor of a file of this machine, for reading, by the path that `walk` gave it; quicker than pathlib.
+
+    Raises:
+        OSError: as the operating system has it.
+    """
+    return os.open(local_name(text), os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
 
 
 def local_name(text: str) -> str:

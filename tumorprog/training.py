@@ -174,16 +174,15 @@ def train_epoch(
         TumorprogError: if a loss is not finite; the step is not taken.
     """
     tally = Tally()
-    coming, number = iter(batches), 0
-    batch = next(coming, None)
-    while batch is not None:
-        images, labels = batch
-        number += 1
+    coming = enumerate(batches, start=1)
+    following = next(coming, None)
+    while following is not None:
+        number, (images, labels) = following
         _set_training(model, len(labels))
         loss_sum, correct = criterion(model, images, labels)
         optimiser.zero_grad()
         (loss_sum / len(labels)).backward()
-        batch = next(coming, None)  # is made ready while a GPU still works
+        following = next(coming, None)  # is made ready while a GPU still works
         # One wait for the GPU a batch, after the backward pass is queued and before the step.
         reached, hits = torch.stack([loss_sum.detach(), correct]).tolist()
         if not math.isfinite(reached):
@@ -216,13 +215,11 @@ def evaluate(model: nn.Module, batches: Iterable[Batch], *, criterion: Criterion
         for buffer in model.buffers():
             distributed.broadcast(buffer, src=0)
     model.eval()
-    sums, counts = [], []
-    with torch.inference_mode():
-        for images, labels in batches:
-            sums.append(torch.stack(criterion(model, images, labels)))  # stays on a GPU, which is not waited for
-            counts.append(len(labels))
+    with torch.inference_mode():  # the sums stay on a GPU, which is not waited for between batches
+        judged = [(torch.stack(criterion(model, images, labels)), len(labels)) for images, labels in batches]
     tally = Tally()
-    for (loss_sum, hits), count in zip(torch.stack(sums).tolist() if sums else [], counts, strict=True):
+    for sums, count in judged:
+        loss_sum, hits = sums.tolist()
         tally.add(loss_sum, int(hits), count)
     return tally
 

@@ -129,8 +129,8 @@ def open_file(path: str) -> BinaryIO:
 
 
 def _open_local(path: str) -> BinaryIO:
-    descriptor = os.open(storage.local_name(path), os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # and a device never end
+    descriptor = storage.open_local(path)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # a device would never end
         os.close(descriptor)
         raise DicomError("unreadable", "not a regular file")
     return os.fdopen(descriptor, "rb")

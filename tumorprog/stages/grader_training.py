@@ -78,7 +78,7 @@ class Plan:
 
 def at_once(settings: Grader, *, num_trainings: int) -> int:
     """How many trainings run side by side: as many as there are GPUs, or cores, for all workers of each."""
-    there = int(ray.cluster_resources().get("GPU", 0)) if settings.gpu else streaming.cores()
+    there = streaming.gpus() if settings.gpu else streaming.cores()
     return max(1, min(num_trainings, there // max(1, settings.workers)))
 
 

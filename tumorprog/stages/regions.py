@@ -75,15 +75,16 @@ def example(series: pd.DataFrame, settings: Settings, *, order: int | None = Non
         DicomError: if the pixels cannot be decoded.
         InputError: if the series has no such slice.
     """
+    there = f"{series['order'].min()} to {series['order'].max()}"
     chosen = series.iloc[[len(series) // 2]] if order is None else series[series["order"] == order]
     if chosen.empty:
-        raise InputError(f"--slice {order}: the series has slices {series['order'].min()} to {series['order'].max()}")
+        raise InputError(f"--slice {order}: the series has slices {there}")
     one = chosen.iloc[0]
     frame = pixels.read_frame(one["path"], int(one["frame"]))
     parts = spectral.parts(frame, wavelet=settings.features.wavelet, method=settings.roi.method)
     low, high = roi.cluster_thresholds(parts.scaled)
     return {
-        "title": f"{one['sequence']}, slice {one['order']} (of {series['order'].min()} to {series['order'].max()})",
+        "title": f"{one['sequence']}, slice {one['order']} (of {there})",
         "image": parts.scaled,
         "clusters": np.digitize(parts.scaled, [low, high], right=True),
         "mask": parts.region,

@@ -72,7 +72,7 @@ def connect(cluster: Cluster, *, gpu: bool = False) -> None:
     settle()
     if not ray.is_initialized():
         _join_or_start(cluster)
-    if gpu and not ray.cluster_resources().get("GPU"):
+    if gpu and not gpus():
         if not joins(cluster):
             raise InputError(_NO_GPU)
         log.warning("  the cluster has no GPU yet: what asks for one waits until a node with one joins it")
@@ -168,6 +168,11 @@ def cores() -> int:
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
+def gpus() -> int:
+    """GPUs of the whole cluster."""
+    return int(ray.cluster_resources().get("GPU", 0))
+
+
 def copies(most: int, *, gpu: bool) -> dict[str, Any]:
     """Options of `map_batches` for a class that is costly to set up: a few copies on the cores or GPUs there are.
 
@@ -175,7 +180,7 @@ def copies(most: int, *, gpu: bool) -> dict[str, Any]:
         most: how many are worth it.
         gpu: whether each copy takes a GPU, or else a core; one core stays free for what feeds them.
     """
-    there = int(ray.cluster_resources().get("GPU", 0)) if gpu else cores() - 1
+    there = gpus() if gpu else cores() - 1
     pool = ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, min(most, there)))
     return {"compute": pool, "num_cpus": 0 if gpu else 1, "num_gpus": 1 if gpu else 0}
 

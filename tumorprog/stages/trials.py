@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import ray
 import torch
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
@@ -66,8 +65,7 @@ def grader(folder: Path, work: Path, sweep: Sweep, settings: Settings) -> Study:
     sides = known["PatientID"].map(split)
     seen = known.assign(side=sides.where(sides != "test", _HELD_OUT))
     workers = settings.grader.workers
-    gpus = int(ray.cluster_resources().get("GPU", 0))
-    room = gpus / (workers * sweep.gpu) if sweep.gpu else streaming.cores() / (workers * sweep.cpu)
+    room = streaming.gpus() / (workers * sweep.gpu) if sweep.gpu else streaming.cores() / (workers * sweep.cpu)
     at_once = max(1, int(room))
     worker = {"CPU": _WORKER_SHARE * sweep.cpu, **({"GPU": sweep.gpu} if sweep.gpu else {})}
     cores = max(1, streaming.cores() // (at_once * workers))
