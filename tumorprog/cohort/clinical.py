@@ -140,7 +140,7 @@ def _one_row_each(path: Path | str, table: pd.DataFrame) -> pd.DataFrame:
     known = table.dropna(subset="grade").drop_duplicates(["PatientID", "grade"])
     twice = known.loc[known["PatientID"].duplicated(), "PatientID"]
     if len(twice):
-        grades = sorted(known.loc[known["PatientID"] == twice.iloc[0], "grade"])
+        grades = sorted(map(int, known.loc[known["PatientID"] == twice.iloc[0], "grade"]))
         raise InputError(f"{path}: patient {twice.iloc[0]} has the grades {grades}; keep one row for each patient")
     graded_first = table.sort_values("grade", na_position="last", kind="stable")
     return graded_first.drop_duplicates("PatientID").sort_values("PatientID", kind="stable")

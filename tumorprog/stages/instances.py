@@ -1,8 +1,8 @@
 """Files under one SOP instance UID -> copies, conflicts, and images of their own under a UID that identifies nothing.
 
 A UID that three images or more have in places of their own (other patient, study, series, number or position) is an
-anonymiser's constant: all of them are used, each with a UID made from what it is. Two such images may as well be a
-mistake in one of them: the second stays a conflict.
+anonymiser's constant: all of them are used, each with a UID made from what it is. So is one that two such images have,
+where their series know no other UID. Else two may as well be a mistake in one of them: the second stays a conflict.
 """
 
 import functools
@@ -27,9 +27,12 @@ _FEWEST = 2
 """Images in places of their own, besides the first file, that make a UID an anonymiser's constant."""
 
 _PLACES = """
-SELECT cohort, path, concat_ws('|', PatientID, StudyDate, StudyInstanceUID, SeriesInstanceUID, InstanceNumber,
-    position_mm, orientation, EchoNumbers) AS place
-FROM headers WHERE reason = '' AND frame = 0 AND SOPInstanceUID IN (SELECT SOPInstanceUID FROM again)
+WITH files AS (SELECT * FROM headers WHERE reason = '' AND frame = 0),
+series AS (SELECT cohort, SeriesInstanceUID, count(DISTINCT SOPInstanceUID) AS uids FROM files GROUP BY ALL)
+SELECT cohort, path, uids = 1 AS alone, concat_ws('|', PatientID, StudyDate, StudyInstanceUID, SeriesInstanceUID,
+    InstanceNumber, position_mm, plane, EchoNumbers) AS place
+FROM files JOIN series USING (cohort, SeriesInstanceUID)
+WHERE SOPInstanceUID IN (SELECT SOPInstanceUID FROM again)
 """
 _FILE = ["cohort", "path"]
 _UID = ["cohort", "SOPInstanceUID"]
@@ -65,17 +68,19 @@ def judge(compared: pd.DataFrame, places: pd.DataFrame) -> tuple[pd.DataFrame, p
     Args:
         compared: the columns of `catalogue.AGAIN`, whether the pixels are the `same` as those of the first file, and
             the pixels' digest.
-        places: cohort, path and place of these files and the first ones; a place is any text.
+        places: cohort, path and place of these files and the first ones, and whether their UID stands `alone` in
+            their series; a place is any text.
 
     Returns:
         As `compare`.
     """
     files = compared.merge(places, on=_FILE).sort_values([*_FILE], ignore_index=True)
-    first = places.rename(columns={"path": "first", "place": "first_place"})
+    first = places.rename(columns={"path": "first", "place": "first_place", "alone": "first_alone"})
     files = files.merge(first, on=["cohort", "first"])
     apart = files["place"] != files["first_place"]
-    distinct = files[apart & ~files["same"]].groupby(_UID)
-    constant = (distinct["digest"].nunique() >= _FEWEST) & (distinct["place"].nunique() >= _FEWEST)
+    distinct = files[apart & ~files["same"]].assign(alone=files["alone"] & files["first_alone"]).groupby(_UID)
+    several = (distinct["digest"].nunique() >= _FEWEST) & (distinct["place"].nunique() >= _FEWEST)
+    constant = several | distinct["alone"].all()
     known = files.set_index(_UID).index.isin(constant[constant].index)
     own = files[apart & known].drop_duplicates([*_UID, "place"])
     again = files.drop(own.index).merge(
