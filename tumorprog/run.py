@@ -134,7 +134,8 @@ TUNE = {
     model: Stage(
         name="tune",
         reads=reads,
-        settings=("seed", model, "tune", "report.bootstrap"),
+        may_read=("catalogue",),
+        settings=("seed", model, "tune", "report.bootstrap", "cohort.allow_shared"),
         files=("tune.sweep", "grader.split") if model == "grader" else ("tune.sweep",),
         leaves=("tune",),
     )

@@ -52,6 +52,7 @@ def test_patients_of_a_table_are_found_among_the_images_by_the_nearest_spelling(
 
 def who(*rows):
     usual = {"cohort": "progression", "PatientID": "P1", "folder": "/data/x/", "files": 3, "renamed": 0}
+    usual |= {"StudyDate": "2005-01-02", "undated": 0, "torn": 0}
     made = [{**usual, "StudyInstanceUID": f"1.{n}", **row} for n, row in enumerate(rows)]
     return pd.DataFrame([{"PatientID_stated": row["PatientID"], **row} for row in made], columns=list(identity.WHO))
 
@@ -69,6 +70,13 @@ def test_spellings_shared_studies_and_shared_instances_are_findings():
     assert shared == [("one study under several patients", "P1", "study 1 of P1, P2")]
     assert found({"renamed": 4})[0][:2] == ("SOP instance UID of several images", "P1")
     assert found({"PatientID": "P01"}, {}, {"PatientID": "P001"})[0][2] == "P001, P01, P1"
+
+
+def test_dates_that_are_not_the_studys_or_disagree_are_findings_of_the_date():
+    assert found({"undated": 2}, {"undated": 1}) == [
+        ("no usable StudyDate", "P1", "3 files; another date of the header is used")
+    ]
+    assert found({"torn": 2}) == [("dates of the header more than a day apart", "P1", "2 files")]
 
 
 def lies_in(patient, *folders, **more):

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tumorprog import tables
-from tumorprog.dicom.header import OTHER_DATE
+from tumorprog.dicom.header import DATES_APART, NO_STUDY_DATE, OTHER_DATE
 from tumorprog.errors import InputError
-from tumorprog.settings import Archive
-from tumorprog.stages import catalogue, queries
+from tumorprog.settings import Archive, Settings
+from tumorprog.stages import catalogue, instances, queries
 
 NOBODY = catalogue.AGAIN.empty_table().to_pandas()
 AXIAL, CORONAL = "1.00,0.00,0.00,0.00,1.00,0.00", "1.00,0.00,0.00,0.00,0.00,-1.00"
@@ -218,3 +218,19 @@ def test_a_patient_under_another_name_changes_the_fingerprint(tmp_path):
     one = pa.concat_tables(catalogue.in_order(rows, NOBODY))
     other = one.set_column(one.schema.get_field_index("PatientID"), "PatientID", pa.array(["P-1"]))
     assert catalogue._fingerprint(one) != catalogue._fingerprint(other)
+
+
+def test_who_is_who_is_checked_over_the_whole_catalogue(tmp_path):
+    noted = [instances.OWN_UID, f"{NO_STUDY_DATE}, SeriesDate used", f"ContentDate {DATES_APART} StudyDate"]
+    rows = [header(f"x/{n}", PatientID_stated="p", warnings=text) for n, text in enumerate(["", *noted])]
+    rows += [header("y/1", PatientID="Q", PatientID_stated="Q"), header("y/1", frame=1, PatientID="Q")]
+    (tmp_path / "catalogue").mkdir()
+    for number, part in enumerate(catalogue.in_order(pa.Table.from_pylist(rows, catalogue.HEADERS), NOBODY)):
+        tables.write_shard(tmp_path / "catalogue" / f"part-{number:05}.parquet", part, tables.CATALOGUE)
+    found = catalogue.check(tmp_path, Settings())
+    assert set(found["finding"]) >= {
+        "one study under several patients: a leak",
+        "SOP instance UID of several images",
+        "no usable StudyDate",
+        "dates of the header more than a day apart",
+    }

@@ -12,9 +12,13 @@ from pathlib import PurePath
 
 import pandas as pd
 
-WHO = ("cohort", "PatientID", "PatientID_stated", "StudyInstanceUID", "folder", "files", "renamed")
-"""Columns of a table of who lies where: the id as the outputs have it and as the header does, a study, the folder of
-its files, how many `files` these are, and how many of them were given a SOP instance UID of their own (`renamed`)."""
+WHO = (
+    *("cohort", "PatientID", "PatientID_stated", "StudyDate", "StudyInstanceUID", "folder"),
+    *("files", "renamed", "undated", "torn"),
+)
+"""Columns of a table of who lies where: the id as the outputs have it and as the header does, a study and its date, the
+folder of its files, how many `files` these are, how many of them were given a SOP instance UID of their own
+(`renamed`), have a date that is not StudyDate (`undated`) or dates more than a day apart (`torn`)."""
 
 _PARTS = re.compile(r"[0-9]+|[^\W\d_]+|[^\w\s\-]|[^\W]")
 _DASHES = re.compile(r"[‐‑‒–—−_]")
@@ -139,7 +143,7 @@ def findings(who: pd.DataFrame) -> Iterator[Finding]:
 
     Yields:
         Patients with several spellings, ids that may be one, studies of several patients, ids over the folders of
-        several patients, SOP instance UIDs that several images share.
+        several patients, SOP instance UIDs that several images share, dates that are lost or disagree.
     """
     for patient, stated in who.groupby("PatientID")["PatientID_stated"].unique().items():
         if len(stated) > 1:
@@ -155,6 +159,18 @@ def findings(who: pd.DataFrame) -> Iterator[Finding]:
         if renamed:
             told = f"{renamed} files were given a UID of their own"
             yield ("SOP instance UID of several images", str(patient), "", "", told)
+    yield from _dates(who)
+
+
+def _dates(who: pd.DataFrame) -> Iterator[Finding]:
+    counts = who.groupby(["PatientID", "StudyDate"], as_index=False)[["undated", "torn"]].sum()
+    for row in counts.to_dict("records"):
+        patient, date = row["PatientID"], row["StudyDate"]
+        if row["undated"]:
+            told = f"{row['undated']} files; another date of the header is used"
+            yield ("no usable StudyDate", patient, date, "", told)
+        if row["torn"]:
+            yield ("dates of the header more than a day apart", patient, date, "", f"{row['torn']} files")
 
 
 def _studies(who: pd.DataFrame) -> Iterator[Finding]:

@@ -29,6 +29,10 @@ _MOST_WARNINGS = 300  # characters
 OTHER_DATE = "folder named by another date than StudyDate"
 """Stands among a row's warnings where header and path tell different dates; the header's is used."""
 
+NO_STUDY_DATE = "no usable StudyDate"
+DATES_APART = "more than a day from"
+"""Stand likewise where another date of the header is used, and where its dates disagree."""
+
 _OTHER_DATES = ("SeriesDate", "AcquisitionDate", "ContentDate")
 """What tells the day of a study whose StudyDate is lost, besides the moments of acquisition."""
 
@@ -206,11 +210,11 @@ def _day(dataset: Elements, acquired: str) -> str:
     if not used:
         return ""
     if used != "StudyDate":
-        elements.hear({f"no usable StudyDate, {used} used"})
+        elements.hear({f"{NO_STUDY_DATE}, {used} used"})
     first = date.fromisoformat(days[used])
     far = [keyword for keyword, day in days.items() if abs((date.fromisoformat(day) - first).days) > 1]
     if far:
-        elements.hear({f"{' and '.join(far)} more than a day from {used}"})
+        elements.hear({f"{' and '.join(far)} {DATES_APART} {used}"})
     return days[used]
 
 

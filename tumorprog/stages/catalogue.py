@@ -112,9 +112,13 @@ SELECT * FROM (
 """PatientID becomes the first spelling of the patient; that of the header stays beside it for the next catalogue."""
 
 _WHO = """
-SELECT cohort, PatientID, PatientID_stated, StudyInstanceUID, regexp_replace(path, '[^/]*$', '') AS folder,
-    count(*) FILTER (frame = 0) AS files, count(*) FILTER (frame = 0 AND contains(warnings, $renamed)) AS renamed
-FROM catalogue GROUP BY ALL ORDER BY ALL
+SELECT cohort, PatientID, PatientID_stated, StudyDate, StudyInstanceUID,
+    regexp_replace(path, '[^/]*$', '') AS folder,
+    count(*) AS files,
+    count(*) FILTER (contains(warnings, $renamed)) AS renamed,
+    count(*) FILTER (contains(warnings, $undated)) AS undated,
+    count(*) FILTER (contains(warnings, $torn)) AS torn
+FROM catalogue WHERE frame = 0 GROUP BY ALL ORDER BY ALL
 """
 """The columns of `identity.WHO`."""
 
@@ -315,7 +319,8 @@ def check(folder: Path, settings: Settings) -> pd.DataFrame:
     if settings.archive.grades:
         patients = clinical.match(graded, clinical.read_grades(storage.place(settings.archive.grades), settings.cohort))
     checked = inventory.check(series, patients, min_gap_days=settings.cohort.min_gap_days)
-    who = queries.ask(_WHO, {"renamed": instances.OWN_UID}, catalogue=_slices_of(folder / "catalogue"))
+    noted = {"renamed": instances.OWN_UID, "undated": header.NO_STUDY_DATE, "torn": header.DATES_APART}
+    who = queries.ask(_WHO, noted, catalogue=_slices_of(folder / "catalogue"))
     odd = pd.DataFrame(identity.findings(who), columns=list(inventory.FINDINGS))
     return pd.concat([odd, checked], ignore_index=True)
 
