@@ -25,6 +25,17 @@ def test_what_cannot_be_shared_out_or_parted_is_refused():
         with_values(Settings(), {"grader.folds": 1})
 
 
+def test_only_what_identifies_nobody_may_be_shared():
+    assert with_values(Settings(), {"cohort.allow_shared": ("study", "image")}).cohort.allow_shared == (
+        "study",
+        "image",
+    )
+    with pytest.raises(
+        SettingsError, match=r"allow_shared is \['patient'\]; choose from study, series, instance, image"
+    ):
+        with_values(Settings(), {"cohort.allow_shared": ("patient",)})
+
+
 def test_a_wrong_name_is_refused_with_the_nearest_right_one():
     with pytest.raises(SettingsError, match=r"did you mean progression\.learning_rate"):
         check_name("progression.learningrate")

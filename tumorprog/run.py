@@ -79,7 +79,7 @@ STAGES = (
         name="train_grader",
         reads=("slices",),
         files=("grader.split", "grader.weights"),
-        settings=("seed", "protocol", "grader"),
+        settings=("seed", "protocol", "grader", "cohort.allow_shared"),
         leaves=("grader",),
         needs=(_GRADING, _GRADES),
     ),
@@ -100,8 +100,9 @@ STAGES = (
     Stage(
         name="train_progression",
         reads=("features", "volumes.csv", "grades.csv", "reference_sheet.csv"),
+        may_read=("catalogue",),
         files=("archive.outcomes",),
-        settings=("seed", "progression", "archive.outcomes"),
+        settings=("seed", "progression", "archive.outcomes", "cohort.allow_shared"),
         leaves=("progression",),
         needs=(_GRADING, _GRADES, _PROGRESSION),
     ),
@@ -133,7 +134,8 @@ TUNE = {
     model: Stage(
         name="tune",
         reads=reads,
-        settings=("seed", model, "tune", "report.bootstrap"),
+        may_read=("catalogue",),
+        settings=("seed", model, "tune", "report.bootstrap", "cohort.allow_shared"),
         files=("tune.sweep", "grader.split") if model == "grader" else ("tune.sweep",),
         leaves=("tune",),
     )

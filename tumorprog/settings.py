@@ -25,6 +25,10 @@ def _above(name: str, value: float, bound: float) -> None:
         raise SettingsError(f"{name} is {value}; it must be greater than {bound}")
 
 
+SHARABLE = ("study", "series", "instance", "image")
+"""What patients on two sides of a split may be allowed to share, because in this archive it identifies nobody."""
+
+
 def _some_sequences(name: str, sequences: tuple[str, ...]) -> None:
     if not sequences or set(sequences) - set(SEQUENCES):
         raise SettingsError(f"{name} is {list(sequences)}; choose from {', '.join(SEQUENCES)}")
@@ -56,9 +60,15 @@ class Cohort:
     """Whether a glioblastoma without a written grade counts as grade 4, which it is by definition."""
     min_gap_days: int = 14
     """Studies of a patient that are less than so many days apart are one time point."""
+    allow_shared: tuple[str, ...] = ()
+    """What may stand on two sides of a split: study, series, instance (UIDs that are a constant), image (a page)."""
 
     def __post_init__(self) -> None:
         _at_least("cohort.min_gap_days", self.min_gap_days, 1)
+        if set(self.allow_shared) - set(SHARABLE):
+            raise SettingsError(
+                f"cohort.allow_shared is {list(self.allow_shared)}; choose from {', '.join(SHARABLE)} or none"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,8 +56,9 @@ CATALOGUE = pa.schema(
         "path": _TEXT,  # absolute; bytes of a name that are not UTF-8 stand as \\xNN
         "frame": _INT,  # 0-based; 0 for single-frame files
         "cohort": _TEXT,  # "grading" or "progression": which tree the file came from
-        "PatientID": _TEXT,
-        "StudyDate": _TEXT,  # ISO 8601, "" if unknown
+        "PatientID": _TEXT,  # the first spelling of the patient in the catalogue
+        "PatientID_stated": _TEXT,  # as the header has it, or the path where the header lacks it
+        "StudyDate": _TEXT,  # ISO 8601, "" if unknown; another date of the header where StudyDate is lost, see warnings
         "StudyInstanceUID": _TEXT,
         "SeriesInstanceUID": _TEXT,
         "SOPInstanceUID": _TEXT,

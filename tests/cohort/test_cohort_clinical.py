@@ -117,6 +117,24 @@ def test_matching_drops_nobody_and_says_why(tmp_path):
     assert "--cohort.gbm_is_grade_4 true" in told
 
 
+def test_a_table_may_spell_the_patients_in_another_way(tmp_path):
+    path = tmp_path / "grades.csv"
+    path.write_text("patient,grade\npgbm_1,2\nPGBM 02,3\nP01,4\nP1,2\nhf0652,4\n")
+    table = clinical.read_grades(path, Cohort())
+    matched = clinical.match(["PGBM-001", "PGBM-002", "P1", "HF-652"], table).set_index("PatientID")
+    assert matched["grade"].to_dict() == {"PGBM-001": 2, "PGBM-002": 3, "P1": 2, "P01": 4, "HF-652": 4}
+    assert matched.loc["P01", "status"] == "no images"
+
+
+def test_a_patient_whom_the_table_spells_in_two_ways_has_one_grade(tmp_path):
+    path = tmp_path / "grades.csv"
+    path.write_text("patient,grade\nHF 0652,2\nHF0652,2\n")
+    assert clinical.match(["HF0652"], clinical.read_grades(path, Cohort()))["grade"].tolist() == [2]
+    path.write_text("patient,grade\nHF 0652,2\nHF0652,3\n")
+    with pytest.raises(InputError, match=r"HF0652 has the grades \[2, 3\]"):
+        clinical.match(["HF0652"], clinical.read_grades(path, Cohort()))
+
+
 def test_a_missing_or_unreadable_table_says_what_to_do(tmp_path):
     with pytest.raises(InputError, match="--grades TABLE"):
         clinical.read_grades(tmp_path / "none.csv", Cohort())

@@ -69,3 +69,13 @@ def test_nobody_is_dropped_and_everyone_has_a_reason():
     followed = found[found["status"] == "followed"]
     assert followed["months"].tolist() == pytest.approx([30 / 30.4375, 60 / 30.4375])
     assert followed["event"].tolist() == [0, 1]
+
+
+def test_a_table_may_spell_the_patients_in_another_way():
+    first = pd.DataFrame([("PGBM-001", "2000-01-01"), ("B2", "2000-01-01")], columns=["PatientID", "date"])
+    rows = [("PGBM-1", "2000-03-01", True), ("B-02", "2000-04-01", False)]
+    found = outcomes.follow(first, pd.DataFrame(rows, columns=["PatientID", "date", "event"]))
+    assert found[["PatientID", "status"]].to_numpy().tolist() == [["B2", "followed"], ["PGBM-001", "followed"]]
+    twice = pd.DataFrame([("B-2", *rows[0][1:]), ("B2", *rows[1][1:])], columns=["PatientID", "date", "event"])
+    with pytest.raises(InputError, match="B2 has several outcomes"):
+        outcomes.follow(first, twice)

@@ -173,3 +173,53 @@ def test_the_papers_split_of_60_series_tests_12():
     assert len(fold.test) == 12
     assert len(fold.train) + len(fold.validation) == 48
     assert sorted(np.concatenate([fold.train, fold.validation, fold.test])) == list(range(60))
+
+
+@pytest.mark.parametrize(
+    ("word", "changes"),
+    [
+        ("study", {"StudyInstanceUID": "1"}),
+        ("series", {"SeriesInstanceUID": "11"}),
+        ("instance", {"SOPInstanceUID": "111"}),
+        ("image", {"pixel_hash": ["a", "b", "a", "d"]}),
+    ],
+)
+def test_a_false_alarm_names_the_setting_that_ends_it_and_is_still_counted(word, changes):
+    with pytest.raises(LeakError, match=rf"--cohort\.allow_shared \[{word}\]"):
+        splits.audit(slices(**changes), protocol="patient")
+    assert len(splits.audit(slices(**changes), protocol="patient", allowed=(word,))) == 1
+    others = {"study", "series", "instance", "image"} - {word}
+    with pytest.raises(LeakError):
+        splits.audit(slices(**changes), protocol="patient", allowed=sorted(others))
+
+
+def test_the_setting_that_is_named_permits_all_that_leaks():
+    both = slices(StudyInstanceUID="1", pixel_hash=["a", "b", "a", "d"])
+    with pytest.raises(LeakError, match=r"allow_shared \[study,image\]"):
+        splits.audit(both, protocol="patient", allowed=("study",))
+    assert len(splits.audit(both, protocol="patient", allowed=("study", "image"))) == 2
+
+
+def test_a_patient_on_two_sides_is_never_allowed():
+    torn = slices(PatientID=["A", "A", "B", "A"])
+    with pytest.raises(LeakError, match="patient A") as error:
+        splits.audit(torn, protocol="patient", allowed=("study", "series", "instance", "image"))
+    assert "allow_shared" not in str(error.value)
+
+
+def test_a_study_of_two_patients_leaks_where_each_is_left_out_once():
+    studies = pd.DataFrame({"PatientID": ["A", "A", "B", "B"], "StudyInstanceUID": ["1", "2", "2", "3"]})
+    with pytest.raises(LeakError, match=r"1 studies.*is 2 \(patients A B\).*--cohort\.allow_shared \[study\]"):
+        splits.audit_patients(studies)
+    splits.audit_patients(studies, allowed=("study",))
+    splits.audit_patients(studies.assign(StudyInstanceUID=["1", "2", "3", "4"]))
+    splits.audit_patients(studies.assign(StudyInstanceUID=""))
+
+
+def test_a_users_split_may_spell_the_patients_in_another_way(tmp_path):
+    path = tmp_path / "split.csv"
+    path.write_text("patient,side\npgbm_1,train\nPGBM 002,test\n")
+    assert splits.read_split(path, ["PGBM-001", "PGBM-002"]).to_dict() == {"PGBM-001": "train", "PGBM-002": "test"}
+    path.write_text("patient,side\npgbm_001,train\nPGBM 001,test\n")
+    with pytest.raises(InputError, match="PGBM-001 is more than once"):
+        splits.read_split(path, ["PGBM-001"])

@@ -16,6 +16,7 @@ SETTINGS = [
     "cohort.grade_column",
     "cohort.gbm_is_grade_4",
     "cohort.min_gap_days",
+    "cohort.allow_shared",
     "slices.scaling",
     "slices.sequences",
     "grader.weights",

@@ -305,6 +305,81 @@ def test_a_folder_named_by_another_date_than_the_headers_is_noted(save, mr_datas
         assert "2001" not in row["warnings"]
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR DA")  # of what writes the file
+@pytest.mark.parametrize(
+    ("dates", "day", "used"),
+    [
+        ({"SeriesDate": "20050621"}, "2005-06-21", "SeriesDate"),
+        ({"AcquisitionDate": "20050622", "ContentDate": "20050623"}, "2005-06-22", "AcquisitionDate"),
+        ({"AcquisitionDateTime": "20050821101010.00"}, "2005-08-21", "AcquisitionDateTime"),
+        ({"AcquisitionDateTime": "20050821235959.999999-0500"}, "2005-08-21", "AcquisitionDateTime"),
+        ({"ContentDate": "20050624"}, "2005-06-24", "ContentDate"),
+        ({"SeriesDate": "2005.06.21"}, "2005-06-21", "SeriesDate"),
+        (
+            {"StudyDate": "00000000", "SeriesDate": "20050230", "AcquisitionDate": "20050622"},
+            "2005-06-22",
+            "Acquisition",
+        ),
+        ({"StudyDate": "00010101", "ContentDate": "20050622"}, "2005-06-22", "ContentDate"),
+        ({"AcquisitionDateTime": "2005"}, "", ""),
+        ({"SeriesDate": "19000230"}, "", ""),
+        ({}, "", ""),
+    ],
+)
+def test_without_a_study_date_the_best_other_date_of_the_header_counts_and_is_noted(save, mr_dataset, dates, day, used):
+    row = row_of(save(mr_dataset(STORED, **{"StudyDate": "", **dates})))
+    assert row["StudyDate"] == day
+    assert (f"no usable StudyDate, {used}" in row["warnings"]) == bool(used)
+
+
+def test_a_frame_of_an_enhanced_object_tells_the_date_too(save, enhanced_dataset):
+    dataset = enhanced_dataset()
+    dataset.StudyDate = ""
+    for group in dataset.PerFrameFunctionalGroupsSequence:
+        group.FrameContentSequence = [Dataset()]
+        group.FrameContentSequence[0].FrameAcquisitionDateTime = "20050821101010"
+    rows = header.read_rows(save(dataset))
+    assert {row["StudyDate"] for row in rows} == {"2005-08-21"}
+    assert "FrameAcquisitionDateTime" in rows[0]["warnings"]
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR DA")  # of what writes the file
+@pytest.mark.parametrize(
+    ("dates", "noted"),
+    [
+        ({"SeriesDate": "19920619", "ContentDate": "19920617", "AcquisitionDateTime": "19920618235959"}, ""),
+        ({"SeriesDate": "19920620"}, "SeriesDate more than a day from StudyDate"),
+        ({"AcquisitionDateTime": "19930618"}, "AcquisitionDateTime more than a day from StudyDate"),
+        ({"SeriesDate": "19930618", "ContentDate": "19930618"}, "SeriesDate and ContentDate more than a day from"),
+        (
+            {"StudyDate": "", "SeriesDate": "19920618", "ContentDate": "19920718"},
+            "ContentDate more than a day from Series",
+        ),
+        ({"ContentDate": "00000000"}, ""),
+    ],
+)
+def test_dates_that_disagree_by_more_than_a_day_are_noted(save, mr_dataset, dates, noted):
+    row = row_of(save(mr_dataset(STORED, **dates)))
+    assert row["StudyDate"] == "1992-06-18"
+    assert noted in row["warnings"]
+    assert ("more than a day" in row["warnings"]) == bool(noted)
+
+
+def test_slices_that_differ_in_the_moment_of_their_acquisition_alone_are_read_by_what_the_first_made_known(
+    save, mr_dataset
+):
+    header._common.cache_clear()
+    for number, moment in enumerate(["20050821101010.00", "20050821101012.50", "20050822000000"], start=1):
+        told = {"StudyDate": "", "AcquisitionDateTime": moment, "InstanceNumber": number}
+        row = row_of(save(mr_dataset(STORED, **told), f"{number}.dcm"))
+        assert row["StudyDate"] == f"2005-08-{moment[6:8]}"
+    assert (header._common.cache_info().hits, header._common.cache_info().misses) == (1, 2)
+
+
+def test_the_headers_spelling_of_the_patient_stays_beside_it(save, mr_dataset):
+    assert row_of(save(mr_dataset(STORED, PatientID="pgbm_1")))["PatientID_stated"] == "pgbm_1"
+
+
 def test_made_uids_are_shared_by_a_folder_and_differ_between_files(save, mr_dataset):
     silent = mr_dataset(STORED, StudyInstanceUID=None, SeriesInstanceUID=None, SOPInstanceUID=None)
     del silent.file_meta.MediaStorageSOPInstanceUID

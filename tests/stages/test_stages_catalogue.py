@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tumorprog import tables
-from tumorprog.dicom.header import OTHER_DATE
+from tumorprog.dicom.header import DATES_APART, NO_STUDY_DATE, OTHER_DATE
 from tumorprog.errors import InputError
-from tumorprog.settings import Archive
-from tumorprog.stages import catalogue, queries
+from tumorprog.settings import Archive, Settings
+from tumorprog.stages import catalogue, instances, queries
 
 NOBODY = catalogue.AGAIN.empty_table().to_pandas()
 AXIAL, CORONAL = "1.00,0.00,0.00,0.00,1.00,0.00", "1.00,0.00,0.00,0.00,0.00,-1.00"
@@ -171,4 +171,66 @@ def test_slices_in_a_folder_of_another_date_are_counted_for_each_series(tmp_path
     assert found[["warned", "redated"]].to_dict("index") == {
         "1.2": {"warned": 3, "redated": 2},
         "1.3": {"warned": 0, "redated": 0},
+    }
+
+
+def gathered(folder, *rows):
+    """What the headers of these files become, and then their catalogue."""
+    with tables.shard(folder / "read.parquet", catalogue.HEADERS) as shard:
+        shard.add(
+            pa.Table.from_pylist([{**row, "PatientID_stated": row["PatientID"]} for row in rows], catalogue.HEADERS)
+        )
+    headers = catalogue._gather([folder / "read.parquet"], folder / "_headers")
+    return headers, pa.concat_tables(catalogue.in_order(headers, NOBODY)).to_pandas()
+
+
+def test_a_patient_under_several_spellings_is_one_named_as_the_first_file_has_it(tmp_path):
+    spelled = ["PGBM-001", "pgbm_1", "PGBM 001", "PGBM-002"]
+    rows = [header(f"{n}", PatientID=name, SOPInstanceUID=f"{n}") for n, name in enumerate(spelled)]
+    rows[2]["cohort"] = "progression"
+    _, found = gathered(tmp_path, *rows[::-1])
+    assert found.set_index("SOPInstanceUID")["PatientID"].to_dict() == {
+        **dict.fromkeys("012", "PGBM-001"),
+        "3": "PGBM-002",
+    }
+    assert found.set_index("SOPInstanceUID").sort_index()["PatientID_stated"].tolist() == spelled
+    series = found.groupby("cohort")[["PatientID", "SeriesInstanceUID"]].nunique()
+    assert series.to_numpy().tolist() == [[2, 1], [1, 1]]
+
+
+def test_the_next_catalogue_finds_the_headers_spelling_again(tmp_path):
+    headers, _ = gathered(tmp_path, header("a", PatientID="P1"), header("b", PatientID="P-01"))
+    gone = tables.read_shards(headers[0].parent, catalogue.HEADERS).to_pandas().query("path != '/data/a'")
+    with tables.shard(tmp_path / "kept.parquet", catalogue.HEADERS) as shard:
+        shard.add(pa.Table.from_pandas(gone, catalogue.HEADERS, preserve_index=False))
+    again = catalogue._gather([tmp_path / "kept.parquet"], tmp_path / "next")
+    assert tables.read_shards(again[0].parent, catalogue.HEADERS)["PatientID"].to_pylist() == ["P-01"]
+
+
+def test_a_file_without_a_patient_is_gathered_too(tmp_path):
+    headers, found = gathered(tmp_path, header("a"), header("b", PatientID=None, reason="empty"))
+    assert found["path"].tolist() == ["/data/a"]
+    assert tables.read_shards(headers[0].parent, catalogue.HEADERS)["path"].to_pylist() == ["/data/a", "/data/b"]
+
+
+def test_a_patient_under_another_name_changes_the_fingerprint(tmp_path):
+    rows = pa.Table.from_pylist([header("a", PatientID_stated="P")], catalogue.HEADERS)
+    one = pa.concat_tables(catalogue.in_order(rows, NOBODY))
+    other = one.set_column(one.schema.get_field_index("PatientID"), "PatientID", pa.array(["P-1"]))
+    assert catalogue._fingerprint(one) != catalogue._fingerprint(other)
+
+
+def test_who_is_who_is_checked_over_the_whole_catalogue(tmp_path):
+    noted = [instances.OWN_UID, f"{NO_STUDY_DATE}, SeriesDate used", f"ContentDate {DATES_APART} StudyDate"]
+    rows = [header(f"x/{n}", PatientID_stated="p", warnings=text) for n, text in enumerate(["", *noted])]
+    rows += [header("y/1", PatientID="Q", PatientID_stated="Q"), header("y/1", frame=1, PatientID="Q")]
+    (tmp_path / "catalogue").mkdir()
+    for number, part in enumerate(catalogue.in_order(pa.Table.from_pylist(rows, catalogue.HEADERS), NOBODY)):
+        tables.write_shard(tmp_path / "catalogue" / f"part-{number:05}.parquet", part, tables.CATALOGUE)
+    found = catalogue.check(tmp_path, Settings())
+    assert set(found["finding"]) >= {
+        "one study under several patients: a leak",
+        "SOP instance UID of several images",
+        "no usable StudyDate",
+        "dates of the header more than a day apart",
     }

@@ -1,12 +1,14 @@
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 
 from tumorprog import fitting, tables
 from tumorprog.cohort.timeline import PUBLISHED_DAYS
+from tumorprog.errors import LeakError
 from tumorprog.evaluation import baselines, combination, metrics
-from tumorprog.settings import Progression
+from tumorprog.settings import Progression, Settings, with_values
 from tumorprog.stages import folds, train_progression
 
 
@@ -197,3 +199,16 @@ def test_series_come_with_their_slices_in_order(tmp_path):
     series = folds.read_series(tmp_path).set_index("SeriesInstanceUID")["vectors"]
     np.testing.assert_array_equal(series["1"], vectors[[2, 0]])
     np.testing.assert_array_equal(series["2"], vectors[[1, 3]])
+
+
+def test_a_study_of_two_patients_stops_the_training_until_it_is_allowed(tmp_path):
+    row = {field.name: {"string": "", "double": 0.0}.get(str(field.type), 0) for field in tables.CATALOGUE}
+    rows = [{**row, "cohort": "progression", "PatientID": f"P{n}", "StudyInstanceUID": "1.2"} for n in range(2)]
+    (tmp_path / "catalogue").mkdir()
+    table = pa.Table.from_pylist(rows, tables.CATALOGUE)
+    tables.write_shard(tmp_path / "catalogue" / "part-00000.parquet", table, tables.CATALOGUE)
+    with pytest.raises(LeakError, match=r"1\.2 \(patients P0 P1\).*--cohort\.allow_shared \[study\]"):
+        folds.audit(tmp_path, learnable(3), Settings())
+    folds.audit(tmp_path, learnable(3), with_values(Settings(), {"cohort.allow_shared": ("study",)}))
+    folds.audit(tmp_path, learnable(1), Settings())  # P1 is not learned from
+    folds.audit(tmp_path / "none", learnable(3), Settings())

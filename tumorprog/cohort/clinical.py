@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tumorprog.cohort import sheets
+from tumorprog.cohort import identity, sheets
 from tumorprog.errors import InputError
 from tumorprog.settings import Cohort
 from tumorprog.tables import COHORT, GRADES
@@ -79,11 +79,13 @@ def match(patient_ids: Sequence[str], table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Rows of `tables.COHORT`: PatientID as in DICOM where there are images. Status is `graded` for those who take
         part, or says why not: `no grade`, `no grade (glioblastoma)`, `out of range`, `not in the table`, `no images`.
+
+    Raises:
+        InputError: if a patient whom the table spells in two ways has two grades.
     """
-    images = pd.DataFrame(
-        {"spelled": list(patient_ids), "PatientID": [sheets.normalise_id(one) for one in patient_ids]}
-    )
-    joined = images.merge(table, on="PatientID", how="outer")
+    known = table.assign(PatientID=identity.renamed(table["PatientID"], patient_ids))
+    images = pd.DataFrame({"spelled": list(patient_ids), "PatientID": list(patient_ids)}, dtype=object)
+    joined = images.merge(_one_row_each("the table of grades", known), on="PatientID", how="outer")
     joined["status"] = joined["status"].fillna("not in the table").where(joined["spelled"].notna(), "no images")
     joined["PatientID"] = joined["spelled"].fillna(joined["PatientID"])
     joined["Institution"] = joined["Institution"].fillna("").replace("", "unknown")
@@ -134,11 +136,11 @@ def _grade_of_row(path: Path, row: int, text: str) -> int | None:
         ) from error
 
 
-def _one_row_each(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+def _one_row_each(path: Path | str, table: pd.DataFrame) -> pd.DataFrame:
     known = table.dropna(subset="grade").drop_duplicates(["PatientID", "grade"])
     twice = known.loc[known["PatientID"].duplicated(), "PatientID"]
     if len(twice):
-        grades = sorted(known.loc[known["PatientID"] == twice.iloc[0], "grade"])
+        grades = sorted(map(int, known.loc[known["PatientID"] == twice.iloc[0], "grade"]))
         raise InputError(f"{path}: patient {twice.iloc[0]} has the grades {grades}; keep one row for each patient")
     graded_first = table.sort_values("grade", na_position="last", kind="stable")
     return graded_first.drop_duplicates("PatientID").sort_values("PatientID", kind="stable")

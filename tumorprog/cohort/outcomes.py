@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tumorprog.cohort import sheets
+from tumorprog.cohort import identity, sheets
 from tumorprog.errors import InputError
 from tumorprog.tables import DAYS_PER_MONTH, OUTCOMES
 
@@ -53,9 +53,16 @@ def follow(first_dates: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
         Rows of `tables.OUTCOMES`, by patient: date, outcome_date, months between them, event (1 or 0), and status:
         `followed` for those who take part, or why not: `no outcome`, `no images`, `no date`, `not after the first
         images`.
+
+    Raises:
+        InputError: if a patient whom the table spells in two ways has two outcomes.
     """
-    images = first_dates.assign(key=first_dates["PatientID"].map(sheets.normalise_id))
+    images = first_dates.assign(key=first_dates["PatientID"])
     outcomes = known.rename(columns={"PatientID": "key", "date": "outcome_date"})
+    outcomes = outcomes.assign(key=identity.renamed(outcomes["key"], images["key"])).drop_duplicates()
+    twice = outcomes.loc[outcomes["key"].duplicated(), "key"]
+    if len(twice):
+        raise InputError(f"table of outcomes: patient {twice.iloc[0]} has several outcomes under several spellings")
     joined = images.merge(outcomes, on="key", how="outer", indicator="found")
     joined["PatientID"] = joined["PatientID"].fillna(joined["key"])
     joined[["date", "outcome_date"]] = joined[["date", "outcome_date"]].fillna("")

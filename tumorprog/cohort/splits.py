@@ -1,5 +1,6 @@
 """Who stands on which side: splits by patients, the paper's splits, and the audit for what leaks."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
 from tumorprog import tables
+from tumorprog.cohort import identity
 from tumorprog.errors import InputError, LeakError
 
 SIDES = ("train", "validation", "test")
 
+_NAMED = 4
 _SHARE = 0.1
 """Of the validation and of the test side."""
 
@@ -22,6 +25,9 @@ _IDENTITIES = {
     "SOP instance": ["SOPInstanceUID", "frame"],
     "identical image": ["pixel_hash"],
 }
+
+_ALLOWED = {"study": "study", "series": "series", "SOP instance": "instance", "identical image": "image"}
+"""The word of `settings.SHARABLE` that permits what leaks."""
 
 LEAKS = ("what", "value", "sides", "patients")
 """Columns of leaks.csv."""
@@ -143,7 +149,7 @@ def read_split(path: Path, patients: list[str]) -> pd.Series:
     """A user's own split.
 
     Args:
-        path: CSV with the columns patient and side.
+        path: CSV with the columns patient and side; a patient may be spelled in another way than in the images.
         patients: who must be in it; others in it are left out.
 
     Returns:
@@ -153,6 +159,7 @@ def read_split(path: Path, patients: list[str]) -> pd.Series:
         InputError: if a patient is missing or there twice, or a side is none of train, validation, test.
     """
     told = tables.read_csv(path, ("patient", "side"))
+    told["patient"] = identity.renamed(told["patient"], patients)
     wrong = sorted(set(map(str, told["side"])) - set(SIDES))
     twice = sorted(told.loc[told["patient"].duplicated(), "patient"].unique())
     missing = sorted(set(patients) - set(told["patient"]))
@@ -209,12 +216,13 @@ def leaks(slices: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(LEAKS))
 
 
-def audit(slices: pd.DataFrame, *, protocol: str) -> pd.DataFrame:
+def audit(slices: pd.DataFrame, *, protocol: str, allowed: Sequence[str] = ()) -> pd.DataFrame:
     """Looks for leaks before anything is trained.
 
     Args:
         slices: as for `leaks`.
         protocol: under `patient` a leak ends the run; under `paper` the leaks are returned to be counted.
+        allowed: words of `settings.SHARABLE`: what stands on two sides and ends no run, because it identifies nobody.
 
     Returns:
         As `leaks`.
@@ -223,14 +231,47 @@ def audit(slices: pd.DataFrame, *, protocol: str) -> pd.DataFrame:
         LeakError: names what leaks and whose it is.
     """
     found = leaks(slices)
-    if protocol == "patient" and len(found):
-        first = found.iloc[0]
+    refused = found[~found["what"].map(_ALLOWED).isin(list(allowed))]
+    if protocol == "patient" and len(refused):
+        first = refused.iloc[0]
         raise LeakError(
-            f"the split leaks: {len(found)} identities stand on two sides, the first is {first['what']} "
-            f"{first['value']} ({first['sides']}; patients {first['patients']}). If they are one person, give them one "
-            "side with --grader.split FILE or remove the double from the archive"
+            f"the split leaks: {len(refused)} identities stand on two sides, the first is {first['what']} "
+            f"{first['value']} ({first['sides']}; patients {_few(first['patients'].split(' '))}). If they are one "
+            "person, give them one side with --grader.split FILE or remove the double from the archive"
+            + _way_out(refused["what"], allowed)
         )
     return found
+
+
+def _way_out(what: Iterable[str], allowed: Sequence[str]) -> str:
+    """How to go on if an alarm is false."""
+    words = [*allowed, *sorted({_ALLOWED[one] for one in what if one in _ALLOWED})]
+    told = "if it identifies nobody (a UID that an anonymiser gave to all, a page that many have), allow it:"
+    return f"; {told} --cohort.allow_shared [{','.join(words)}]" if len(words) > len(allowed) else ""
+
+
+def _few(names: Sequence[str]) -> str:
+    return " ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+
+
+def audit_patients(studies: pd.DataFrame, *, allowed: Sequence[str] = ()) -> None:
+    """Looks for studies of several patients, where each patient stands on a side of its own once.
+
+    Args:
+        studies: PatientID and StudyInstanceUID of all that is to be learned from; doubles are welcome.
+        allowed: words of `settings.SHARABLE`.
+
+    Raises:
+        LeakError: names the first such study and its patients.
+    """
+    patients = studies[studies["StudyInstanceUID"] != ""].groupby("StudyInstanceUID")["PatientID"].unique()
+    shared = patients[patients.map(len) > 1]
+    if len(shared) and "study" not in allowed:
+        raise LeakError(
+            f"leaving a patient out leaks: {len(shared)} studies are of several patients, the first is "
+            f"{shared.index[0]} (patients {_few(sorted(shared.iloc[0]))}). If they are one person, give them one "
+            "PatientID or remove the double from the archive" + _way_out(["study"], allowed)
+        )
 
 
 def leave_one_patient_out(patients: np.ndarray, *, seed: int) -> list[Fold]:

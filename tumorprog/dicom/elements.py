@@ -50,6 +50,7 @@ _IN_GROUPS = {
     "PixelSpacing": ("PixelMeasuresSequence", "PixelSpacing"),
     "SliceThickness": ("PixelMeasuresSequence", "SliceThickness"),
     "ImageType": ("MRImageFrameTypeSequence", "FrameType"),
+    "FrameAcquisitionDateTime": ("FrameContentSequence", "FrameAcquisitionDateTime"),
     "EchoTime": ("MREchoSequence", "EffectiveEchoTime"),
     "RepetitionTime": ("MRTimingAndRelatedParametersSequence", "RepetitionTime"),
     "FlipAngle": ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
@@ -194,6 +195,8 @@ _LONGEST_KEPT = 256  # bytes
 _UID = re.compile(rb"(?=.{1,64}$)(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*")
 _DECIMAL = re.compile(rb" *[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)? *")
 
+_MOMENT = re.compile(rb"[0-9]{4,14}(?:\.[0-9]{1,6})?(?:[+-][0-9]{4})? *")
+
 
 def _plain_uid(value: bytes) -> str | None:
     stripped = value.removesuffix(b"\0")
@@ -208,7 +211,11 @@ def _plain_decimals(value: bytes) -> float | list[float] | None:
     return numbers if len(numbers) > 1 else numbers[0]
 
 
-_PLAIN: dict[str | None, Callable[[bytes], Any]] = {"UI": _plain_uid, "DS": _plain_decimals}
+def _plain_moment(value: bytes) -> str | None:
+    return value.decode("ascii").strip() if _MOMENT.fullmatch(value) else None
+
+
+_PLAIN: dict[str | None, Callable[[bytes], Any]] = {"UI": _plain_uid, "DS": _plain_decimals, "DT": _plain_moment}
 """Values as the standard has them (PS3.5 6.2), without pydicom: it would take ten times as long to say the same."""
 
 

@@ -4,6 +4,7 @@ import functools
 import math
 import os
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,13 @@ _MOST_WARNINGS = 300  # characters
 OTHER_DATE = "folder named by another date than StudyDate"
 """Stands among a row's warnings where header and path tell different dates; the header's is used."""
 
+NO_STUDY_DATE = "no usable StudyDate"
+DATES_APART = "more than a day from"
+"""Stand likewise where another date of the header is used, and where its dates disagree."""
+
+_OTHER_DATES = ("SeriesDate", "AcquisitionDate", "ContentDate")
+"""What tells the day of a study whose StudyDate is lost, besides the moments of acquisition."""
+
 Vector = tuple[float, float, float]
 
 _PHYSICS_TEXTS = ("ProtocolName", "ImageType", "ContrastBolusAgent", "SequenceName", "MRAcquisitionType")
@@ -43,6 +51,8 @@ _CATALOGUE_KEYWORDS = (
     "EchoPlanarPulseSequence",
     "PatientID",
     "StudyDate",
+    *_OTHER_DATES,
+    "AcquisitionDateTime",
     "StudyInstanceUID",
     "SeriesInstanceUID",
     "SOPInstanceUID",
@@ -89,7 +99,8 @@ def _rows(header: Header, path: str) -> list[dict[str, Any]]:
     dataset, folder = header.dataset, os.path.dirname(path)  # noqa: PTH120 - ten times as fast, also on addresses
     others, form = dataset.without(_OWN), opening.form_of(header)
     # a slice differs from the others of its series in hardly anything: what it shares with the one before is known
-    common, said = (_common if others.small else _common.__wrapped__)(others, form, folder)
+    acquired = elements.text(dataset, "AcquisitionDateTime")[:8]
+    common, said = (_common if others.small else _common.__wrapped__)(others, form, folder, acquired)
     elements.hear(said)
     opening.refuse_truncation(header, common.shape)
     if not common.row["PatientID"]:
@@ -133,14 +144,14 @@ class _Common(NamedTuple):
     frames: list[_Frame]
 
 
-_OWN = ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient", "SliceLocation")
+_OWN = ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient", "SliceLocation", "AcquisitionDateTime")
 
 
 @functools.lru_cache(maxsize=256)
-def _common(dataset: Elements, form: opening.Form, folder: str) -> tuple[_Common, set[str]]:
-    """What a file shares with its neighbours, and what pydicom had to say of it."""
+def _common(dataset: Elements, form: opening.Form, folder: str, acquired: str) -> tuple[_Common, set[str]]:
+    """What a file shares with its neighbours, the day of its AcquisitionDateTime included, and what is odd about it."""
     with elements.quiet_pydicom() as said:
-        identity = _identity(dataset, folder)
+        identity = _identity(dataset, folder, acquired)
         _refuse_kind(dataset, form, identity["SeriesDescription"])
         shape = opening.shape_of(dataset, form)
         row = {**identity, **_shared(dataset, form, shape)}
@@ -167,11 +178,11 @@ def _refuse_kind(dataset: Elements, form: opening.Form, description: str) -> Non
     raise DicomError("not_mr", f"modality {modality[:16] or 'not stated'}, {uid.UID(kind).name or 'no SOP class'}")
 
 
-def _identity(dataset: Elements, folder: str) -> dict[str, str]:
+def _identity(dataset: Elements, folder: str, acquired: str) -> dict[str, str]:
     told = naming.identity_from_folder(folder)
     stated = {keyword: elements.text(dataset, keyword) or elements.as_text(found) for keyword, found in told.items()}
     patient = stated["PatientID"]
-    day = naming.parse_date(elements.text(dataset, "StudyDate")) or told["StudyDate"]
+    day = _day(dataset, acquired) or told["StudyDate"]
     if told["StudyDate"] not in {"", day}:
         elements.hear({OTHER_DATE})
     if not stated["StudyInstanceUID"]:
@@ -179,7 +190,32 @@ def _identity(dataset: Elements, folder: str) -> dict[str, str]:
     if not stated["SeriesInstanceUID"]:
         number = elements.text(dataset, "SeriesNumber")
         stated["SeriesInstanceUID"] = _made_uid("series", patient, day, number, Path(folder))
-    return {**stated, "StudyDate": day}
+    return {**stated, "PatientID_stated": patient, "StudyDate": day}
+
+
+def _day(dataset: Elements, acquired: str) -> str:
+    """The day of the study: StudyDate, else the best of what else is dated; "" if nothing is. What is odd is heard."""
+    series, acquisition, content = (elements.text(dataset, keyword) for keyword in _OTHER_DATES)
+    moment = elements.frame_value(dataset, elements.frame_groups(dataset, 0), "FrameAcquisitionDateTime")
+    texts = {
+        "StudyDate": elements.text(dataset, "StudyDate"),
+        "SeriesDate": series,
+        "AcquisitionDate": acquisition,
+        "AcquisitionDateTime": acquired,
+        "FrameAcquisitionDateTime": elements.as_text(moment)[:8],
+        "ContentDate": content,
+    }
+    days = {keyword: day for keyword, text in texts.items() if (day := naming.parse_date(text))}
+    used = next(iter(days), "")
+    if not used:
+        return ""
+    if used != "StudyDate":
+        elements.hear({f"{NO_STUDY_DATE}, {used} used"})
+    first = date.fromisoformat(days[used])
+    far = [keyword for keyword, day in days.items() if abs((date.fromisoformat(day) - first).days) > 1]
+    if far:
+        elements.hear({f"{' and '.join(far)} {DATES_APART} {used}"})
+    return days[used]
 
 
 def _made_uid(*parts: str | Path) -> str:

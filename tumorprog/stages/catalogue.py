@@ -10,17 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tumorprog import __version__, storage, tables
-from tumorprog.cohort import clinical, inventory
-from tumorprog.dicom import header, pixels
+from tumorprog.cohort import clinical, identity, inventory
+from tumorprog.dicom import header
 from tumorprog.errors import DicomError, InputError
 from tumorprog.settings import Archive, Settings
-from tumorprog.stages import queries, streaming
+from tumorprog.stages import instances, queries, streaming
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +38,8 @@ HEADERS = pa.schema(
     metadata={"tumorprog": __version__},
 )
 """A row per frame of a file that may be used, or one row with a reason; the order of the slices is not known yet."""
+
+_KNOWN = {"stated": pa.string(), "spelling": pa.string()}
 
 _SHARD_ROWS = 50_000
 
@@ -97,6 +98,30 @@ AGAIN = pa.schema([(name, pa.string()) for name in ("cohort", "path", "first", "
 """A file whose SOP instance another file has brought already, and that file, which is the one used."""
 
 
+_STATED = """
+SELECT PatientID_stated AS stated FROM headers WHERE reason = '' GROUP BY ALL ORDER BY min(cohort || ' ' || path)
+"""
+"""Each spelling of a patient's id, the first one of the archive first."""
+
+_GATHERED = """
+SELECT * FROM (
+    SELECT headers.* REPLACE (coalesce(spelling, PatientID_stated) AS PatientID)
+    FROM headers LEFT JOIN known ON PatientID_stated = known.stated
+) ORDER BY cohort, PatientID, path, frame
+"""
+"""PatientID becomes the first spelling of the patient; that of the header stays beside it for the next catalogue."""
+
+_WHO = """
+SELECT cohort, PatientID, PatientID_stated, StudyDate, StudyInstanceUID,
+    regexp_replace(path, '[^/]*$', '') AS folder,
+    count(*) AS files,
+    count(*) FILTER (contains(warnings, $renamed)) AS renamed,
+    count(*) FILTER (contains(warnings, $undated)) AS undated,
+    count(*) FILTER (contains(warnings, $torn)) AS torn
+FROM catalogue WHERE frame = 0 GROUP BY ALL ORDER BY ALL
+"""
+"""The columns of `identity.WHO`."""
+
 _SERIES = """
 SELECT cohort, PatientID, StudyDate, SeriesInstanceUID, min(Type) AS Type, sequence, plane,
     count(*) AS slices,
@@ -132,8 +157,8 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         streaming.connect(settings.cluster)
         streaming.write_shards(due, _read_headers, out / "headers", HEADERS, items="files")
     headers = _gather([*kept, *sorted((out / "headers").glob("*.parquet"))], out / "catalogue" / "_headers")
-    again = _compare(headers, out, settings)
-    _order(headers, again, out / "catalogue")
+    again, own = instances.compare(repeated(headers), headers, out, settings)
+    _order(headers, again, own, out / "catalogue")
     quarantine = _quarantine(headers, again)
     tables.write_csv(out / "quarantine.csv", quarantine, tables.QUARANTINE)
     summary = _summary(out / "catalogue", quarantine, num_found=_num_rows(found))
@@ -226,8 +251,11 @@ def _gather(parts: list[Path], folder: Path) -> Any:
     """The headers of all files, old and new, sorted by patient, where the next catalogue will look for them."""
 
     def sorted_rows() -> Iterator[pa.Table]:
-        sql = "SELECT * FROM headers ORDER BY cohort, PatientID, path, frame"
-        return queries.stream(sql, HEADERS, headers=parts) if parts else iter(())
+        if not parts:
+            return iter(())
+        first = identity.spellings(queries.ask(_STATED, headers=parts)["stated"])
+        known = pa.table({"stated": [*first], "spelling": [*first.values()]}, pa.schema(_KNOWN))
+        return queries.stream(_GATHERED, HEADERS, headers=parts, known=known)
 
     written = queries.write_parts(folder, sorted_rows, HEADERS, rows=_SHARD_ROWS)
     return written or HEADERS.empty_table()
@@ -265,50 +293,10 @@ def repeated(headers: Any) -> pa.Table:
     return pa.concat_tables(found) if found else AGAIN.empty_table()
 
 
-def _compare(headers: Any, out: Path, settings: Settings) -> pd.DataFrame:
-    """Repeated files with the reason: `duplicate` if their pixels are those of the file that is used, or `conflict`."""
-    again = repeated(headers)
-    rows = streaming.shard_rows(again.num_rows)
-    work = queries.write_parts(out / "again", lambda: iter([again]), AGAIN, rows=rows) if again.num_rows else []
-    if not work:
-        return again.to_pandas().assign(reason="", detail="")
-    streaming.connect(settings.cluster)
-    told = pa.schema([*AGAIN, pa.field("reason", pa.string()), pa.field("detail", pa.string())])
-    streaming.write_shards(work, _tell_apart, out / "compared", told, items="repeated files")
-    return tables.read_shards(out / "compared", told).to_pandas()
-
-
-def _tell_apart(work: pa.Table) -> tuple[pa.Table, streaming.Rejected]:
-    pairs = zip(work["path"].to_pylist(), work["first"].to_pylist(), strict=True)
-    same = [_same_pixels(path, first) for path, first in pairs]
-    reasons = ["duplicate" if one else "conflict" for one in same]
-    details = [
-        f"SOP instance {instance}, {'also' if one else 'with other pixels'} in {first}"
-        for instance, first, one in zip(
-            work["SOPInstanceUID"].to_pylist(), work["first"].to_pylist(), same, strict=True
-        )
-    ]
-    told = work.append_column("reason", pa.array(reasons, pa.string()))
-    return told.append_column("detail", pa.array(details, pa.string())), []
-
-
-def _same_pixels(path: str, other: str) -> bool:
-    """Whether all frames are equal; a file that cannot be decoded equals only its own copy."""
-    with storage.open_binary(path) as one, storage.open_binary(other) as two:
-        if one.read() == two.read():
-            return True
-    try:
-        frames = len(header.read_rows(path))
-        if frames != len(header.read_rows(other)):
-            return False
-        return all(np.array_equal(pixels.read_frame(path, n), pixels.read_frame(other, n)) for n in range(frames))
-    except DicomError:
-        return False
-
-
-def _order(headers: Any, again: pd.DataFrame, folder: Path) -> None:
+def _order(headers: Any, again: pd.DataFrame, own: pd.DataFrame, folder: Path) -> None:
     """Writes the catalogue's shards; they are made again from the headers if the stage was interrupted here."""
-    for number, part in enumerate(in_order(headers, again)):
+    for number, ordered in enumerate(in_order(headers, again)):
+        part = instances.with_own_uids(ordered, own)
         tables.write_shard(folder / queries.part_name(number), part, tables.CATALOGUE)
 
 
@@ -330,7 +318,11 @@ def check(folder: Path, settings: Settings) -> pd.DataFrame:
     patients = None
     if settings.archive.grades:
         patients = clinical.match(graded, clinical.read_grades(storage.place(settings.archive.grades), settings.cohort))
-    return inventory.check(series, patients, min_gap_days=settings.cohort.min_gap_days)
+    checked = inventory.check(series, patients, min_gap_days=settings.cohort.min_gap_days)
+    noted = {"renamed": instances.OWN_UID, "undated": header.NO_STUDY_DATE, "torn": header.DATES_APART}
+    who = queries.ask(_WHO, noted, catalogue=_slices_of(folder / "catalogue"))
+    odd = pd.DataFrame(identity.findings(who), columns=list(inventory.FINDINGS))
+    return pd.concat([odd, checked], ignore_index=True)
 
 
 def series_of(folder: Path) -> pd.DataFrame:
@@ -350,7 +342,8 @@ def _summary(folder: Path, quarantine: pd.DataFrame, *, num_found: int) -> dict[
 
 def _fingerprint(catalogue: Any) -> str:
     """Of what the slices are, wherever they lie: the same images give the same, on any disk."""
-    sql = "SELECT cohort || ' ' || SOPInstanceUID || ' ' || frame AS id FROM catalogue ORDER BY id"
+    renamed = "CASE WHEN PatientID <> PatientID_stated THEN ' ' || PatientID ELSE '' END"
+    sql = f"SELECT cohort || ' ' || SOPInstanceUID || ' ' || frame || {renamed} AS id FROM catalogue ORDER BY id"  # noqa: S608
     hashed = hashlib.sha256()
     for part in queries.stream(sql, pa.schema({"id": pa.string()}), catalogue=catalogue):
         hashed.update("\n".join([*part["id"].to_pylist(), ""]).encode())

@@ -13,7 +13,7 @@ import torch
 from tumorprog import __version__, tables
 from tumorprog.cohort import splits
 from tumorprog.settings import Progression, Settings
-from tumorprog.stages import streaming
+from tumorprog.stages import queries, streaming
 
 KEYS = ["PatientID", "date", "Type"]
 """What names a series to people."""
@@ -63,6 +63,25 @@ def read_series(features: Path) -> pd.DataFrame:
         for key, group in rows.sort_values("order").groupby(_NAMES, sort=True)
     ]
     return pd.DataFrame(found, columns=[*_NAMES, "vectors"])
+
+
+def audit(folder: Path, series: pd.DataFrame, settings: Settings) -> None:
+    """Looks for studies of several patients among what is to be learned from, where there is a catalogue.
+
+    Args:
+        folder: the run directory.
+        series: of `read_series`.
+        settings: `cohort.allow_shared`.
+
+    Raises:
+        LeakError: if there is one.
+    """
+    catalogue = sorted((folder / "catalogue").glob("*.parquet"))
+    if catalogue:
+        sql = "SELECT DISTINCT PatientID, StudyInstanceUID FROM catalogue WHERE cohort = 'progression'"
+        studies = queries.ask(sql, catalogue=catalogue)
+        learned = studies[studies["PatientID"].isin(series["PatientID"])]
+        splits.audit_patients(learned, allowed=settings.cohort.allow_shared)
 
 
 def trials_of(cohort: str, series: pd.DataFrame, rows: np.ndarray, *, seed: int) -> list[Trial]:

@@ -46,6 +46,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     who = outcomes.follow(first_dates(series), outcomes.read_outcomes(storage.place(settings.archive.outcomes)))
     followed = followed_series(series, who)
     _refuse_few(settings.archive.outcomes, who)
+    folds.audit(folder, followed, settings)
     streaming.connect(settings.cluster)
     trials = folds.trials_of("all", followed, np.arange(len(followed)), seed=settings.seed)
     results = folds.train_all(followed, trials, train_fold, settings)

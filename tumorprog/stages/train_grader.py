@@ -90,7 +90,7 @@ def _by_protocol(known: pd.DataFrame, out: Path, settings: Settings) -> Iterator
             sides = known["PatientID"].map(chosen).to_numpy()
             split = pd.DataFrame({"patient": chosen.index, "side": chosen.to_numpy()})
         sided = known.assign(side=sides)
-        leaks = _audited(sided, protocol=protocol)
+        leaks = _audited(sided, protocol=protocol, settings=settings)
         log.info("  %s protocol: %s slices; %d leaks", protocol, _counts(sided), len(leaks))
         (out / folder).mkdir(parents=True, exist_ok=True)
         tables.write_csv(out / folder / "split.csv", split, list(split.columns))
@@ -131,20 +131,20 @@ def _by_fold(known: pd.DataFrame, out: Path, settings: Settings) -> Iterator[Tra
     tables.write_csv(folder / "split.csv", split, list(split.columns))
     for fold, rows in split.groupby("fold"):
         sided = known.assign(side=known["PatientID"].map(rows.set_index("patient")["side"]))
-        _audited(sided, protocol="patient")
+        _audited(sided, protocol="patient", settings=settings)
         number = int(str(fold))
         name = f"fold {number}"
         yield Training(name=name, protocol="patient", folder=f"grader/folds/fold-{number}", known=sided, fold=number)
 
 
-def _audited(sided: pd.DataFrame, *, protocol: str) -> pd.DataFrame:
+def _audited(sided: pd.DataFrame, *, protocol: str, settings: Settings) -> pd.DataFrame:
     """What leaks, once it is sure that every side has something."""
     counts = _counts(sided)
     if not all(counts.values()):
         raise InputError(
             f"the split leaves a side without slices ({counts}); add patients or bring --grader.split FILE"
         )
-    return splits.audit(sided, protocol=protocol)
+    return splits.audit(sided, protocol=protocol, allowed=settings.cohort.allow_shared)
 
 
 def _counts(sided: pd.DataFrame) -> dict[str, int]:

@@ -30,6 +30,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
 
     Raises:
         InputError: if fewer than three patients have two dates; for survival, see `stages.survival`.
+        LeakError: if a study is of several patients.
     """
     if settings.progression.target == "survival":
         return survival.run(folder, out, settings)
@@ -39,6 +40,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
             f"{folder / 'reference_sheet.csv'}: {series['PatientID'].nunique()} patients with two dates and features; "
             "leaving one out needs 3 or more"
         )
+    folds.audit(folder, series, settings)
     streaming.connect(settings.cluster)
     trials = plan(series, seed=settings.seed, null_control=settings.progression.null_control)
     results = folds.train_all(series, trials, train_fold, settings)

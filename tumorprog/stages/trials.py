@@ -19,6 +19,7 @@ from tumorprog.fitting import SeriesPart, fit_progression, progression_epochs
 from tumorprog.models.progression import predict_months
 from tumorprog.settings import Settings, with_values
 from tumorprog.stages import grader_training, streaming, train_grader, train_progression
+from tumorprog.stages.folds import audit
 from tumorprog.stages.sweep import Sweep, as_settings
 
 ENDED = "ended"
@@ -58,11 +59,13 @@ def grader(folder: Path, work: Path, sweep: Sweep, settings: Settings) -> Study:
 
     Raises:
         InputError: if a grade has too few patients.
+        LeakError: if the split leaks.
     """
     settings = with_values(settings, {"grader.workers": max(1, settings.grader.workers)})
     known = train_grader.known_slices(folder)
     split = train_grader.patient_sides(known, settings)
     sides = known["PatientID"].map(split)
+    splits.audit(known.assign(side=sides), protocol="patient", allowed=settings.cohort.allow_shared)
     seen = known.assign(side=sides.where(sides != "test", _HELD_OUT))
     workers = settings.grader.workers
     room = streaming.gpus() / (workers * sweep.gpu) if sweep.gpu else streaming.cores() / (workers * sweep.cpu)
@@ -134,8 +137,10 @@ def progression(folder: Path, sweep: Sweep, settings: Settings) -> Study:
 
     Raises:
         InputError: if fewer than five patients have two dates.
+        LeakError: if a study is of several patients.
     """
     series = train_progression.learnable(folder)
+    audit(folder, series, settings)
     names = series["PatientID"].to_numpy()
     held_out, folds = split(names, seed=settings.seed)
     trial = tune.with_parameters(_progression_trial, series=series, folds=folds, settings=settings)
