@@ -25,7 +25,7 @@ from pydicom.uid import (
 )
 
 from tumorprog import storage, tables
-from tumorprog.dicom import elements, header, naming, pixels
+from tumorprog.dicom import elements, header, pixels, sequence
 from tumorprog.errors import DicomError
 
 BUNDLED = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -487,7 +487,7 @@ def test_messages_are_told_in_our_words(message, told):
 
 def test_frames_that_are_only_claimed_are_not_worked_out(save, mr_dataset, monkeypatch):
     path = save(mr_dataset(np.ones((4, 4), np.uint16), NumberOfFrames=2**17))
-    monkeypatch.setattr(naming, "canonical_sequence", lambda _: pytest.fail("worked out"))
+    monkeypatch.setattr(sequence, "canonical_sequence", lambda _: pytest.fail("worked out"))
     with pytest.raises(DicomError, match=r"32 bytes of pixels, 4,194,304 expected") as refused:
         header.read_rows(path)
     assert refused.value.reason == "truncated_pixels"

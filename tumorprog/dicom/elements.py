@@ -50,6 +50,8 @@ _IN_GROUPS = {
     "PixelSpacing": ("PixelMeasuresSequence", "PixelSpacing"),
     "SliceThickness": ("PixelMeasuresSequence", "SliceThickness"),
     "ImageType": ("MRImageFrameTypeSequence", "FrameType"),
+    "ComplexImageComponent": ("MRImageFrameTypeSequence", "ComplexImageComponent"),
+    "DiffusionBValue": ("MRDiffusionSequence", "DiffusionBValue"),
     "EchoTime": ("MREchoSequence", "EffectiveEchoTime"),
     "RepetitionTime": ("MRTimingAndRelatedParametersSequence", "RepetitionTime"),
     "FlipAngle": ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
