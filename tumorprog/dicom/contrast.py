@@ -28,7 +28,8 @@ _MEDIUM = (  # what a negation or a "with" can refer to
 _NEGATION = r"(?:W ?/ ?O(?:UT)?|WO|WITHOUT|OHNE|SANS|SIN|SENZA|ZONDER|SEM|S/)"
 _PLACE = r"(?:AX[A-Z]*|SAG[A-Z]*|COR[A-Z]*|TRA[A-Z]*|OBL[A-Z]*|T1[A-Z]*|SE|TSE|FSE|3D|2D|MP-?RAGE)"
 _BOTH = re.compile(
-    rf"{_START}(?:(?:W|WITH) ?(?:[/&+,-]|AND|UND|ET|Y|E) ?(?:W/?O|WITHOUT)|(?:W/?O|WITHOUT) ?(?:[/&+,-]|AND) ?(?:W|WITH)"
+    rf"{_START}(?:(?:W|WITH) ?(?:[/&+,-]|AND|UND|ET|Y|E) ?(?:W/?O|WITHOUT)"
+    rf"|(?:W/?O|WITHOUT) ?(?:[/&+,-]|AND) ?(?:W|WITH)"
     rf"|PRE ?(?:[/&+,-]|AND|UND|ET|Y|E|EN)? ?POST"
     rf"|OHNE ?(?:[/&+,-]|UND) ?MIT|MIT ?(?:[/&+,-]|UND) ?OHNE"
     rf"|SANS ?(?:[/&+,-]|ET) ?AVEC|SIN ?(?:[/&+,-]|Y) ?CON|SENZA ?(?:[/&+,-]|E) ?CON){_END}/?(?: ?{_MEDIUM})?"
@@ -77,8 +78,8 @@ def by_words(words: str) -> str:
 
 _NO_AGENT = re.compile(
     rf"{_START}(?:NO|NONE|NOT|NON(?!-IONIC)|NIL|NULL|WITHOUT|W/?O|KEIN[A-Z]*|OHNE|NEIN|NICHT|AUCUN[A-Z]*|SANS|PAS|SIN|NADA"
-    rf"|NINGUN[AO]?|NESSUN[AO]?|SENZA|GEEN|ZONDER|NIET|NEE|NATIV[A-Z]*|BLANCO|UNENH[A-Z]*|PRE[ -]?CON[A-Z]*|FALSE|REFUSED|DECLINED"
-    rf"|NEVER|NONCON[A-Z]*|S/C){_END}|^N$"
+    rf"|NINGUN[AO]?|NESSUN[AO]?|SENZA|GEEN|ZONDER|NIET|NEE|NATIV[A-Z]*|BLANCO|UNENH[A-Z]*|PRE[ -]?CON[A-Z]*|FALSE"
+    rf"|REFUSED|DECLINED|NEVER|NONCON[A-Z]*|S/C){_END}|^N$"
     r"|(?<![0-9.,])0+(?:[.,]0*)?(?: ?(?:ML|CC|MMOL|MG)|$)"
 )
 _SILENT = re.compile(

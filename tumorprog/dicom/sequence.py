@@ -6,11 +6,10 @@ is before or after contrast is told by the words, and where they are silent by t
 
 import functools
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tumorprog.dicom import contrast, weighting
+from tumorprog.dicom import contrast, weighting, words
 from tumorprog.dicom.weighting import Physics
 
 PHYSICS_NUMBERS = ("RepetitionTime", "EchoTime", "InversionTime", "FlipAngle", "DiffusionBValue")
@@ -64,223 +63,6 @@ class _Said(NamedTuple):
     sequence: str
     source: str
     contrast: str
-
-
-def _words(*alternatives: str) -> re.Pattern[str]:
-    """Matches any of them, unless letters go on before or after: "LOC" in "AX LOC", not in "VELOCITY"."""
-    return re.compile(rf"(?<![A-Z])(?:{'|'.join(alternatives)})(?![A-Z])")
-
-
-_MASK = _words("MASKTUMOU?R", "(?:TUMOU?R|LESION|GLIOMA|ROI) ?MASKS?", "MASKS? TUMOU?R", "SEGMENTATIONS?", "SEGMENTED")
-_BARE_MASK = _words("MASKS?")
-_ANGIOGRAM = re.compile(
-    r"ANGIO|TRICKS|TWIST|CARE ?BOLUS|BOLUS|(?<![A-Z])(?:CE-?MRA|MRA|MRV|TOF|DYN[A-Z]*|KEYHOLE|4D-?TRAK|INHANCE)"
-    r"(?![A-Z])|(?<![A-Z])PERF|(?<![A-Z])(?:BRAIN|HEAD|FACE|SKULL|GM|WM|CSF)[ -]?MASK"
-)
-_SUBTRACTION = re.compile(
-    r"SUBTR|SOUSTR|SUSTRAC|SOTTRA|(?<![A-Z])(?:SUB(?! ?-?[0-9]{2}|-[A-Z]*[0-9])|SUBS|RESTA)(?![A-Z])"
-    r"|(?:POST|(?<![A-Z])(?:GD|GAD|C))[^-]*(?<=[ A-Z0-9])(?:-|MINUS)[^-]*(?:PRE(?![A-Z])|NATIV|W/O)"
-)
-_DELTA = re.compile(r"(?<![A-Z0-9])(?:D ?T1(?![0-9])|DELTA[ -]?T1)")
-
-# In the order in which they are asked: what a word means can depend on the words above it.
-_KINDS: tuple[tuple[str, tuple[re.Pattern[str], ...]], ...] = (
-    ("mask", (_MASK,)),
-    (
-        "localizer",
-        (
-            _words(
-                "LOC", "LOCALI[SZ](?:ERS?|ATION)", "LOKALISER", "SCOUTS?", "SURVEY", "PILOT", "TOPOGRAM", "SCANOGRAM"
-            ),
-            _words(
-                "(?:3|THREE|TRI)[- ]?PL(?:ANE)?", "AAHEAD ?SCOUT", "AAHSCOUT", "REPERAGE", "LOCALIZADOR", "SMARTBRAIN"
-            ),
-        ),
-    ),
-    ("nRCBV", (_words("NRCBV", "NORMALI[SZ]ED RCBV"),)),
-    ("sRCBV", (_words("SRCBV", "STANDARDI[SZ]ED RCBV"),)),
-    ("nCBF", (_words("NCBF", "NORMALI[SZ]ED CBF"),)),
-    (
-        "other",  # an exponential ADC, which is no ADC
-        (
-            re.compile(
-                r"(?<![A-Z])(?:E|EXP)[ -]?ADC|(?<![A-Z])EXP[A-Z]*[ -]+(?:ADC|APPARENT|DIFF|ATTEN)|ATTENUATION COEFF"
-            ),
-        ),
-    ),
-    (
-        "ADC",
-        (
-            _words("[DS]?ADC ?(?:MAPS?|KARTE)?", "APPARENT DIFFUSION COEFFICIENT", "(?:AVERAGE|AVG|AVE) ?(?:DC|ADC)"),
-            _words("ISO(?:TROPIC)? ?ADC", "DC MAP", "ADC[A-Z]*"),
-        ),
-    ),
-    (
-        "other",  # diffusion and perfusion, vessels, function, spectra
-        (
-            re.compile(
-                r"DWI|DTI|DIFF|TRACE|T2 ?\*|T2[ -]?STAR|PERF|SPECTRO|ANGIO|FMRI|BOLD|FIELD ?MAP|TENSOR|TRICKS|TWIST"
-            ),
-            _words(
-                "E?SWI", "E?SWAN[A-Z]*", "SWIP", "MRA", "MRV", "TOF", "DSC", "DCE", "PWI", "MRS", "R?CBV", "CBF", "MTT"
-            ),
-            _words(
-                "TTP", "TMAX", "KTRANS", "ASL", "P?C?ASL", "DKI", "HARDI", "IVIM", "NODDI", "PCA", "CSI", "SVS", "PRESS"
-            ),
-            _words(
-                "VENO(?:BOLD)?", "B ?[0-9]{3,4}", "C?FA", "COL(?:OU?R)? ?FA", "FRACTIONAL ANISO[A-Z]*", "MD", "RD", "AD"
-            ),
-            _words(
-                "GRE ?FIELD[A-Z]*", "B[01] ?MAP[A-Z]*", "QSM", "SUSCEPT[A-Z]*", "CARE ?BOLUS", "SMART ?PREP", "MRCP"
-            ),
-        ),
-    ),
-    (
-        "other",  # relaxation maps and other quantities
-        (
-            _words("(?:[TR][12]|T1W|PD|Q|MWF)[ -]?MAP[A-Z]*", "MAPS?", "MAPPING", "MAPIT", "MOLLI", "RELAX[A-Z]*"),
-            _words(
-                "T1[ -]?RHO", "[A-Z]*KARTE", "CARTE", "CARTOGRAPHIE", "MAPP?A", "MTR", "MWF", "R[12] ?\\*?", "STD ?DEV"
-            ),
-            re.compile(r"T[12]RHO|(?<![A-Z])CARTO|CARTOGR"),
-        ),
-    ),
-    (
-        "other",  # projections and renderings
-        (
-            _words(
-                "MIN?M?IPS?",
-                "MINIP",
-                "MIPS?",
-                "M ?I ?P",
-                "PROJ(?:ECTIONS?)?",
-                "COLLAPSED?",
-                "PJN",
-                "RAYSUM",
-                "VRT",
-                "SSD",
-            ),
-            re.compile(
-                r"MINIP|MIN ?IP(?![A-Z])|MAX ?IP(?![A-Z])|PROJECTION|VOLUME REND|3D REND|RENDERING|PROYEC|PROIEZ"
-            ),
-        ),
-    ),
-    (
-        "other",  # other pictures than weighted magnitudes
-        (
-            re.compile(
-                r"(?<![A-Z])(?<!IN )(?<!IN-)(?<!OF )(?<!OF-)(?<!OPP )(?<!OPPOSED )(?<!OUT )(?:PHASE|PHA)(?![A-Z])"
-            ),
-            _words(
-                "REAL(?! ?TIME)",
-                "IMAG(?:INARY)?",
-                "PSIR",
-                "CALIBRATION",
-                "ASSET CAL",
-                "ASSET",
-                "CAL(?:IB)?",
-                "SHIM[A-Z]*",
-            ),
-            _words(
-                "MOSAIC",
-                "SCREEN ?(?:SAVES?|SHOTS?|CAPTURES?)",
-                "KEY ?IMAGES?",
-                "[A-Z]*REPORT",
-                "INV ?-?[12]",
-                "REF ?SCAN",
-            ),
-            _words(
-                "NOISE",
-                "SENSE REF",
-                "MRE?LASTO[A-Z]*",
-                "QUANT[A-Z]*",
-                "FAT(?: ONLY| IMAGE| FRACTION)",
-                "SUMMARY",
-                "DIR",
-            ),
-            _words("STIR", "T2S", "T2 STIR", "DOUBLE INV[A-Z]*", "DOSE"),
-        ),
-    ),
-    (
-        "other",  # steady states that are not spoiled
-        (
-            _words(
-                "FIESTA[A-Z-]*", "CISS", "TRUE?[ -]?FI(?:SP)?", "B-?SSFP", "SSFP", "B-?FFE", "BALANCED", "DESS", "PSIF"
-            ),
-        ),
-    ),
-    (
-        "other",  # T2* and blood, unless T1 is said
-        (
-            re.compile(
-                r"^(?!.*T1).*(?<![A-Z])(?:GRE|GRADIENT|MEDIC|MERGE|H[AE]{1,2}MO[A-Z]*|ME[23]D[0-9A-Z]*)(?![A-Z])"
-            ),
-            re.compile(
-                r"^(?!.*T1).*T2.*(?<![A-Z])(?:FL[23]D[0-9]*|CI3D|FFE|FLASH|FISP|FI[23]D|SPGR|EPI|ECHO ?PLANAR)(?![A-Z])"
-            ),
-            re.compile(r"^(?!.*T1).*T2W?[-]?FFE"),
-        ),
-    ),
-)
-_T1 = re.compile(r"T1(?![0-9])|MP-? ?2?-?RAGE|SPGR|BRAVO|(?<![A-Z])(?:[A-Z]*VIBE|LAVA[A-Z]*|E?-?THRIVE|FAME)(?![A-Z])")
-_T2 = re.compile(r"T2(?![0-9])")
-_FLAIR = re.compile(r"FLAIR|DARK[ -]?FL|(?<![A-Z])DA[ -]?FL|TIRM|FLUID[ -]?ATT|(?<![A-Z])SPC[ -]?IR(?![A-Z])")
-_PROTON = _words("PDW?", "PROTON[A-Z]*", "DUAL ECHO", "RHO", "DP", "DENSITY")
-_EXAMINATION = re.compile(
-    r"BRAIN|HEAD|ROUTINE|TUMOU?R|EXAM|PROTOC|KOPF|SCH(?:AE|A)DEL|CRAN|CEREB|ENCEPH|(?<![A-Z])(?:MRI|IRM)"
-)
-
-_NO_IMAGE_TYPES = frozenset(
-    (
-        *(
-            "PROJECTION IMAGE",
-            "MIP",
-            "MINIP",
-            "MIN IP",
-            "MOSAIC",
-            "PHASE",
-            "PHASE MAP",
-            "P",
-            "REAL",
-            "R",
-            "IMAGINARY",
-            "I",
-        ),
-        *("MAX_IP", "MIN_IP", "MAXIMUM", "VOLUME_RENDER", "SCREEN SAVE", "SCREENSAVE", "STDDEV", "T1 MAP", "T2 MAP"),
-        *(
-            "T2_STAR MAP",
-            "R2 MAP",
-            "R2_STAR MAP",
-            "T1_MAP",
-            "T2_MAP",
-            "T2STAR_MAP",
-            "T1MAP",
-            "T2MAP",
-            "EXP_ADC",
-            "EADC",
-        ),
-        *("FA", "TENSOR", "FIELD_MAP", "FIELDMAP", "B0 MAP", "B1 MAP", "VELOCITY", "PROPELLER MAP", "PHASE_CONTRAST"),
-        *(
-            "FAT",
-            "FAT_FRACTION",
-            "R_FFE",
-            "I_FFE",
-            "P_FFE",
-            "R_SE",
-            "I_SE",
-            "P_SE",
-            "R_IR",
-            "I_IR",
-            "P_IR",
-            "RCBV",
-            "RCBF",
-        ),
-        *("EXPONENTIAL_ADC", "PHASE_MAP", "REPORT", "SCREEN CAPTURE", "PJN", "COLLAPSE", "VRT"),
-    )
-)
-"""Values of ImageType from the third on that no weighted image has, whatever its description says."""
-_OTHER_IMAGE_TYPES = frozenset(("DIFFUSION", "TRACEW", "PERFUSION", "ANGIO", "FMRI", "ASL"))
-_DERIVED = re.compile(r"SUBTRACT|(?<![A-Z])(?:MIP|MINIP|PROJECTION|MAXIMUM INTENSITY|MINIMUM INTENSITY)(?![A-Z])")
 
 
 def canonical_sequence(fields: Mapping[str, Any]) -> Decision:
@@ -387,7 +169,7 @@ def _said(fields: Mapping[str, Any], physics: Physics) -> _Said:
     told = _by_words(description, physics, fields)
     # often the name of the whole examination: that it holds perfusion, say, tells nothing of this series
     second = _by_words(protocol, physics, fields)
-    of_series = second == "T1" or (protocol and not description and not _EXAMINATION.search(protocol))
+    of_series = second == "T1" or (protocol and not description and not words.EXAMINATION.search(protocol))
     when = first or (contrast.by_words(protocol) if of_series else "")
     if told:
         return _Said(told, "SeriesDescription", when)
@@ -407,9 +189,9 @@ def _no_image(fields: Mapping[str, Any], description: str, protocol: str, physic
         return "other"
     if said == "ADC" and not kinds & {"EXP_ADC", "EADC", "EXPONENTIAL_ADC", "MOSAIC"}:
         return ""
-    if kinds & _NO_IMAGE_TYPES or fields["ComplexImageComponent"].upper() in {"PHASE", "REAL", "IMAGINARY"}:
+    if kinds & words.NO_IMAGE_TYPES or fields["ComplexImageComponent"].upper() in {"PHASE", "REAL", "IMAGINARY"}:
         return "other" if said not in {"mask", "localizer", "nRCBV", "sRCBV", "nCBF"} else ""
-    derived = _DERIVED.search(contrast.upper(fields["DerivationDescription"]))
+    derived = words.DERIVED.search(contrast.upper(fields["DerivationDescription"]))
     if derived and derived[0] != "SUBTRACT":
         return "other"
     if derived or kinds & {"SUB", "SUBTRACT", "SUBTRACTION"}:
@@ -421,39 +203,39 @@ def _captured(sop_class: str) -> bool:
     return sop_class == _SECONDARY_CAPTURE or sop_class.startswith(f"{_SECONDARY_CAPTURE}.")
 
 
-def _by_words(words: str, physics: Physics, fields: Mapping[str, Any]) -> str:
+def _by_words(spoken: str, physics: Physics, fields: Mapping[str, Any]) -> str:
     """What a description says: a sequence, "T1" with contrast left open, or "" if it says nothing certain."""
-    if _BARE_MASK.search(words) and not _MASK.search(words):
-        return _bare_mask(words, fields)
-    kind = next((name for name, patterns in _KINDS if any(pattern.search(words) for pattern in patterns)), "")
+    if words.BARE_MASK.search(spoken) and not words.MASK.search(spoken):
+        return _bare_mask(spoken, fields)
+    kind = next((name for name, patterns in words.KINDS if any(pattern.search(spoken) for pattern in patterns)), "")
     if kind:
         return kind
-    if _DELTA.search(words):
+    if words.DELTA.search(spoken):
         return "dT1"
-    return _subtracted(words, physics) if _SUBTRACTION.search(words) else _weighting_of(words, physics, fields)
+    return _subtracted(spoken, physics) if words.SUBTRACTION.search(spoken) else _weighting_of(spoken, physics, fields)
 
 
-def _bare_mask(words: str, fields: Mapping[str, Any]) -> str:
+def _bare_mask(spoken: str, fields: Mapping[str, Any]) -> str:
     """A mask of a tumour, unless it is the image before the bolus, which an angiogram subtracts, or of an organ."""
     context = " ".join(contrast.upper(fields[keyword]) for keyword in ("ProtocolName", "ImageType"))
     acquired = fields["ImageType"].upper().startswith("ORIGINAL") and not math.isnan(fields["RepetitionTime"])
-    return "other" if acquired or _ANGIOGRAM.search(f"{words} {context}") else "mask"
+    return "other" if acquired or words.ANGIOGRAM.search(f"{spoken} {context}") else "mask"
 
 
-def _subtracted(words: str, physics: Physics) -> str:
-    if _T2.search(words) or _FLAIR.search(words) or _ANGIOGRAM.search(words):
-        return "dT1" if _T1.search(words) and not _ANGIOGRAM.search(words) else "other"
-    known = _T1.search(words) or contrast.by_words(words) or weighting.weighting(physics) == "T1"
+def _subtracted(spoken: str, physics: Physics) -> str:
+    if words.T2.search(spoken) or words.FLAIR.search(spoken) or words.ANGIOGRAM.search(spoken):
+        return "dT1" if words.T1.search(spoken) and not words.ANGIOGRAM.search(spoken) else "other"
+    known = words.T1.search(spoken) or contrast.by_words(spoken) or weighting.weighting(physics) == "T1"
     return "dT1" if known else "other"
 
 
-def _weighting_of(words: str, physics: Physics, fields: Mapping[str, Any]) -> str:
-    t1, t2 = bool(_T1.search(words)), bool(_T2.search(words))
+def _weighting_of(spoken: str, physics: Physics, fields: Mapping[str, Any]) -> str:
+    t1, t2 = bool(words.T1.search(spoken)), bool(words.T2.search(spoken))
     if t1:
         return "" if t2 else "T1"  # both: the name of a whole protocol; the physics knows which of the two it is
-    if _FLAIR.search(words):
+    if words.FLAIR.search(spoken):
         return "FLAIR"
-    if _PROTON.search(words):
+    if words.PROTON.search(spoken):
         # a dual-echo series is two stacks: its early echo shows proton density, its late one T2
         return "T2" if t2 and not weighting.early_echo(physics, fields["EchoNumbers"]) else "other"
     return "T2" if t2 else ""
@@ -464,4 +246,4 @@ def _by_image_type(fields: Mapping[str, Any]) -> str:
     for name in ("LOCALIZER", "ADC"):
         if name in kinds:
             return "localizer" if name == "LOCALIZER" else name
-    return "other" if kinds & _OTHER_IMAGE_TYPES else ""
+    return "other" if kinds & words.OTHER_IMAGE_TYPES else ""

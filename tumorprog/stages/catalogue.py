@@ -99,7 +99,7 @@ AGAIN = pa.schema([(name, pa.string()) for name in ("cohort", "path", "first", "
 
 _SERIES = """
 SELECT cohort, PatientID, StudyDate, SeriesInstanceUID, min(Type) AS Type, sequence, plane,
-    sequence_witnesses, sequence_contradiction,
+    min(sequence_witnesses) AS witnesses, max(sequence_contradiction) AS contradiction,
     count(*) AS slices,
     count(*) FILTER (frame = 0) AS files,
     sum(missing_before)::BIGINT AS missing,
