@@ -10,10 +10,14 @@ import unicodedata
 BEFORE, AFTER = "before", "after"
 
 
+_INITIALS = re.compile(r"(?<![A-Z])(?:[A-Z]\.){2,}")  # "i.v.", "m.d.c."
+
+
 def upper(text: str) -> str:
     """A text in capitals, without accents, and with spaces for what joins words: underscores and dots."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode() if not text.isascii() else text
-    return " ".join(re.sub(r"_|\.(?![0-9])", " ", plain.upper()).split())
+    whole = _INITIALS.sub(lambda found: found[0].replace(".", ""), plain.upper())
+    return " ".join(re.sub(r"_|\.(?![0-9])", " ", whole).split())
 
 
 _START, _END = "(?<![A-Z])", "(?![A-Z])"
@@ -45,7 +49,7 @@ _BEFORE = re.compile(
     rf"|{_START}{_NEGATION} ?(?:{_MEDIUM}|$|[)(\],;]|{_PLACE})"
     rf"|{_START}(?:NO|NON|NOT|KEIN|PAS DE|AUCUN|GEEN)[ -]?{_MEDIUM}"
     rf"|{_START}(?:VOR|AVANT|ANTES|PRIMA|VOOR|BEFORE)(?: (?:DE|DI|DEL|L'))?(?: ?{_MEDIUM}|$)"
-    rf"|{_START}(?:NATIV[A-Z]*|BLANCO|BASAL|BASALE|UN-?ENH[A-Z]*|PLAIN|NON?[ -]?ENH[A-Z]*){_END}"
+    rf"|{_START}O ?KM{_END}|{_START}(?:NATIV[A-Z]*|BLANCO|BASAL|BASALE|UN-?ENH[A-Z]*|PLAIN|NON?[ -]?ENH[A-Z]*){_END}"
     rf"|(?<![A-Z0-9])- ?(?:C|CE|GD|GAD|KM|CM|MDC){_END}|(?:{_START}|T1)(?:C|CE|GD|GAD|KM|CM|MDC)-(?![A-Z0-9])"
 )
 _AFTER = re.compile(
@@ -53,9 +57,9 @@ _AFTER = re.compile(
     rf"|{_START}(?:APRES|DOPO){_END}"
     rf"|{_BRANDS}|[CK]ONTRAST"
     rf"|{_START}(?:T1 ?W?[ -]?)?(?:GAD|GD|KM|MDC|CE|CIV|CEMR|ENH|ENHANCED|ENHANCEMENT|INJ[A-Z]*|C\+){_END}"
-    rf"|T1 ?W?[ -]?(?:C|CE|GD|GAD|KM|CONTR?|POST){_END}|T1W?\+(?! ?T2)|\+ ?(?:{_MEDIUM}|$)|{_START}C\+"
+    rf"|T1 ?W?[ -]?(?:(?<!-)C|CE|GD|GAD|KM|CONTR?|POST){_END}|T1W?\+(?! ?T2)|\+ ?(?:{_MEDIUM}|$)|{_START}C\+"
     rf"|{_START}(?:W|WITH|MIT|AVEC|CON|MET|COM|IV|C/)[ /]*{_MEDIUM}|{_START}(?:IV|CONTR?){_END}(?= ?$)"
-    rf"|ENHANCED|{_START}POS{_END} ?{_MEDIUM}"
+    rf"|ENHANCED|{_START}M ?KM{_END}|{_START}POS{_END} ?{_MEDIUM}"
 )
 
 

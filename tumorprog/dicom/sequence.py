@@ -162,13 +162,13 @@ def _with_contrast(told: str, source: str, said: _Said, agent: str, agree: list[
 def _said(fields: Mapping[str, Any], physics: Physics) -> _Said:
     """What the texts say together; the image type first where it says that this is no weighted image."""
     description, protocol = (contrast.upper(fields[keyword]) for keyword in ("SeriesDescription", "ProtocolName"))
-    refused = _no_image(fields, description, protocol, physics)
+    told = _by_words(description, physics, fields)
+    refused = _no_image(fields, told, f"{description} {protocol}" if not told else description, physics)
     if refused:
         return _Said(refused, "ImageType" if refused == "ADC" else "SeriesDescription", "")
     first = contrast.by_words(description)
-    told = _by_words(description, physics, fields)
     # often the name of the whole examination: that it holds perfusion, say, tells nothing of this series
-    second = _by_words(protocol, physics, fields)
+    second = told if protocol == description else _by_words(protocol, physics, fields)
     of_series = second == "T1" or (protocol and not description and not words.EXAMINATION.search(protocol))
     when = first or (contrast.by_words(protocol) if of_series else "")
     if told:
@@ -181,10 +181,9 @@ def _said(fields: Mapping[str, Any], physics: Physics) -> _Said:
     return _Said(kind, "ImageType" if kind else "ProtocolName" if when else "", when)
 
 
-def _no_image(fields: Mapping[str, Any], description: str, protocol: str, physics: Physics) -> str:
+def _no_image(fields: Mapping[str, Any], said: str, spoken: str, physics: Physics) -> str:
     """`other` or `dT1` for what is no weighted image whatever the description says; "" for all else."""
     kinds = set(_values(fields["ImageType"])[2:])
-    said = _by_words(description, physics, fields)
     if _captured(fields["SOPClassUID"]) and said != "mask":
         return "other"
     if said == "ADC" and not kinds & {"EXP_ADC", "EADC", "EXPONENTIAL_ADC", "MOSAIC"}:
@@ -195,7 +194,7 @@ def _no_image(fields: Mapping[str, Any], description: str, protocol: str, physic
     if derived and derived[0] != "SUBTRACT":
         return "other"
     if derived or kinds & {"SUB", "SUBTRACT", "SUBTRACTION"}:
-        return _subtracted(f"{description} {protocol}" if not said else description, physics)
+        return _subtracted(spoken, physics)
     return ""
 
 

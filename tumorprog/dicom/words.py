@@ -1,4 +1,4 @@
-"""The words by which scanners and people name the kinds of images, as patterns for texts as `contrast.upper` gives them."""
+"""The words by which scanners and people name kinds of images: patterns for texts as `contrast.upper` gives them."""
 
 import re
 
@@ -8,15 +8,23 @@ def _words(*alternatives: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![A-Z])(?:{'|'.join(alternatives)})(?![A-Z])")
 
 
-MASK = _words("MASKTUMOU?R", "(?:TUMOU?R|LESION|GLIOMA|ROI) ?MASKS?", "MASKS? TUMOU?R", "SEGMENTATIONS?", "SEGMENTED")
+MASK = _words(
+    "MASKTUMOU?R",
+    "(?:TUMOU?R|LESION|GLIOMA|ROI) ?MASKS?",
+    "MASKS? TUMOU?R",
+    "TUMOU?R ?SEG[A-Z]*",
+    "SEGMENTATIONS?",
+    "SEGMENTED",
+)
 BARE_MASK = _words("MASKS?")
 ANGIOGRAM = re.compile(
-    r"ANGIO|TRICKS|TWIST|CARE ?BOLUS|BOLUS|(?<![A-Z])(?:CE-?MRA|MRA|MRV|TOF|DYN[A-Z]*|KEYHOLE|4D-?TRAK|INHANCE)"
-    r"(?![A-Z])|(?<![A-Z])PERF|(?<![A-Z])(?:BRAIN|HEAD|FACE|SKULL|GM|WM|CSF)[ -]?MASK"
+    r"ANGIO|TRICKS|TWIST|CARE ?BOLUS|BOLUS|(?<![A-Z])(?:CE-?MRA|MRA|MRV|TOF|KEYHOLE|4D-?TRAK|INHANCE)"
+    r"(?![A-Z])|(?<![A-Z])PERF|(?<![A-Z])(?:BRAIN|HEAD|FACE|SKULL|GM|WM|CSF|CE|DYN[A-Z]*|FL[23]D[A-Z0-9]*)[ -]?MASK"
 )
 SUBTRACTION = re.compile(
-    r"SUBTR|SOUSTR|SUSTRAC|SOTTRA|(?<![A-Z])(?:SUB(?! ?-?[0-9]{2}|-[A-Z]*[0-9])|SUBS|RESTA)(?![A-Z])"
+    r"SUBTR|SOUSTR|SUSTRAC|SOTTRA|(?<![A-Z])(?:SUB(?![ -]?(?:MILL|MM)| ?-?[0-9]{2}|-[A-Z]*[0-9])|SUBS|RESTA)(?![A-Z])"
     r"|(?:POST|(?<![A-Z])(?:GD|GAD|C))[^-]*(?<=[ A-Z0-9])(?:-|MINUS)[^-]*(?:PRE(?![A-Z])|NATIV|W/O)"
+    r"|C\+ ?(?:-|MINUS) ?(?:T1 ?)?C-|T1 ?W?-?(?:CE|C\+?|GD|KM|POST) ?(?:-|MINUS) ?T1"
 )
 DELTA = re.compile(r"(?<![A-Z0-9])(?:D ?T1(?![0-9])|DELTA[ -]?T1)")
 
@@ -135,7 +143,7 @@ KINDS: tuple[tuple[str, tuple[re.Pattern[str], ...]], ...] = (
                 "SUMMARY",
                 "DIR",
             ),
-            _words("STIR", "T2S", "T2 STIR", "DOUBLE INV[A-Z]*", "DOSE"),
+            _words("STIR", "T2S", "T2 STIR", "DOUBLE (?:INV[A-Z]*|IR)", "DOSE"),
         ),
     ),
     (
@@ -150,10 +158,12 @@ KINDS: tuple[tuple[str, tuple[re.Pattern[str], ...]], ...] = (
         "other",  # T2* and blood, unless T1 is said
         (
             re.compile(
-                r"^(?!.*T1).*(?<![A-Z])(?:GRE|GRADIENT|MEDIC|MERGE|H[AE]{1,2}MO[A-Z]*|ME[23]D[0-9A-Z]*)(?![A-Z])"
+                r"^(?!.*T1).*(?<![A-Z])(?:GRE|GRADIENT|MEDIC|MERGE|H[AE]{1,2}M[OE][A-Z]*"
+                r"|GRADIENTEN ?ECHO|ME[23]D[0-9A-Z]*)(?![A-Z])"
             ),
             re.compile(
-                r"^(?!.*T1).*T2.*(?<![A-Z])(?:FL[23]D[0-9]*|CI3D|FFE|FLASH|FISP|FI[23]D|SPGR|EPI|ECHO ?PLANAR)(?![A-Z])"
+                r"^(?!.*T1).*T2.*(?<![A-Z])(?:FL[23]D[0-9]*|CI3D|FFE|FLASH|FISP|EG|FI[23]D"
+                r"|SPGR|(?:FE|SE)?-?EPI|ECHO ?PLANAR)(?![A-Z])"
             ),
             re.compile(r"^(?!.*T1).*T2W?[-]?FFE"),
         ),
