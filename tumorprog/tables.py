@@ -66,8 +66,10 @@ CATALOGUE = pa.schema(
         "TransferSyntaxUID": _TEXT,
         "SeriesDescription": _TEXT,
         "Type": _TEXT,  # SeriesDescription, or `sequence` where that is empty
-        "sequence": _TEXT,  # canonical name, see dicom.naming
+        "sequence": _TEXT,  # canonical name, see dicom.sequence
         "sequence_source": _TEXT,  # the header that told it
+        "sequence_witnesses": _TEXT,  # of texts, physics, agent those that agree with it, joined by commas
+        "sequence_contradiction": _TEXT,  # what they say against each other; "" if nothing
         "plane": _TEXT,  # axial, coronal, sagittal, oblique or "" without an orientation
         "Manufacturer": _TEXT,
         "Rows": _INT,

@@ -8,6 +8,7 @@ from tumorprog.tables import COHORT
 def series(*rows):
     usual = {"cohort": "progression", "PatientID": "P1", "StudyDate": "1991-01-01", "Type": "T1post"}
     usual |= {"sequence": "T1post", "plane": "axial", "slices": 20, "files": 20}
+    usual |= {"witnesses": "texts,physics", "contradiction": ""}
     usual |= {"missing": 0, "repeated": 0, "warned": 0, "redated": 0}
     numbered = ({**usual, "SeriesInstanceUID": f"1.{number}", **row} for number, row in enumerate(rows))
     return pd.DataFrame(numbered, columns=list(inventory.SERIES))
@@ -54,6 +55,26 @@ def test_a_patient_with_one_time_point_has_no_months_to_learn_from(dates):
 def test_a_date_without_t1post_or_flair_is_named():
     rows = whole_patient("P1", "1991-01-01", "1991-03-01")
     assert found(*rows[:-1]) == {("date without T1post or FLAIR", "P1", "1991-03-01")}
+
+
+def test_series_are_counted_by_the_witnesses_that_agree():
+    table = series({}, {}, {"witnesses": "texts"}, {"witnesses": "", "sequence": "other"})
+    summary = inventory.count(table, pd.DataFrame({"reason": []}), num_found=80)
+    assert summary["witnesses"] == {"": 1, "texts": 1, "texts,physics": 2}
+    told = inventory.describe(summary).splitlines()
+    block = told[told.index("series by witnesses that agree") + 1 :][:3]
+    assert [line.split() for line in block] == [["none", "1"], ["texts", "1"], ["texts,physics", "2"]]
+
+
+def test_a_series_whose_witnesses_contradict_each_other_is_listed():
+    odd = {"contradiction": "texts say T2, physics says T1", "Type": "AX T2"}
+    told = inventory.tell(
+        inventory.check(series(*whole_patient("P1", "1991-01-01", "1991-03-01"), odd), None, min_gap_days=14)
+    )
+    assert told.splitlines() == [
+        "series whose witnesses contradict each other: 1",
+        "  P1 1991-01-01 (AX T2: texts say T2, physics says T1; taken as T1post)",
+    ]
 
 
 def test_masks_make_no_date():

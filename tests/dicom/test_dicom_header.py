@@ -25,7 +25,7 @@ from pydicom.uid import (
 )
 
 from tumorprog import storage, tables
-from tumorprog.dicom import elements, header, naming, pixels
+from tumorprog.dicom import elements, header, pixels, sequence
 from tumorprog.errors import DicomError
 
 BUNDLED = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -562,7 +562,48 @@ def test_messages_are_told_in_our_words(message, told):
 
 def test_frames_that_are_only_claimed_are_not_worked_out(save, mr_dataset, monkeypatch):
     path = save(mr_dataset(np.ones((4, 4), np.uint16), NumberOfFrames=2**17))
-    monkeypatch.setattr(naming, "canonical_sequence", lambda _: pytest.fail("worked out"))
+    monkeypatch.setattr(sequence, "canonical_sequence", lambda _: pytest.fail("worked out"))
     with pytest.raises(DicomError, match=r"32 bytes of pixels, 4,194,304 expected") as refused:
         header.read_rows(path)
     assert refused.value.reason == "truncated_pixels"
+
+
+def test_frames_of_an_enhanced_object_are_told_by_their_own_echo_and_component(save, enhanced_dataset):
+    dataset = enhanced_dataset()
+    dataset.SeriesDescription = "AX T2"
+    assert [row["sequence"] for row in header.read_rows(save(dataset))] == ["other", "T2", "other", "T2"]
+    for group, kind in zip(
+        dataset.PerFrameFunctionalGroupsSequence, ["MAGNITUDE", "MAGNITUDE", "PHASE", "PHASE"], strict=True
+    ):
+        group.MRImageFrameTypeSequence = [Dataset()]
+        group.MRImageFrameTypeSequence[0].ComplexImageComponent = kind
+    assert [row["sequence"] for row in header.read_rows(save(dataset))] == ["other", "T2", "other", "other"]
+
+
+def test_magnitude_and_phase_of_one_series_are_told_apart(save, mr_dataset):
+    kinds = [["ORIGINAL", "PRIMARY", kind, "ND"] for kind in "MP"]
+    rows = [row_of(save(mr_dataset(STORED, SeriesDescription="T1 SPGR", ImageType=kind))) for kind in kinds]
+    assert [row["sequence"] for row in rows] == ["T1pre", "other"]
+
+
+def test_a_screen_capture_that_calls_itself_mr_is_no_image_of_the_head(save, mr_dataset):
+    dataset = mr_dataset(STORED, SeriesDescription="AX T1 POST", SOPClassUID=pydicom.uid.SecondaryCaptureImageStorage)
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    assert row_of(save(dataset))["sequence"] == "other"
+    dataset.SeriesDescription = "MaskTumor"
+    assert row_of(save(dataset))["sequence"] == "mask"
+
+
+@pytest.mark.parametrize(("meaning", "right"), [("Gadolinium", "T1post"), ("", "T1post"), ("No contrast", "T1pre")])
+def test_the_agent_may_stand_in_a_sequence_that_says_none(meaning, right, save, mr_dataset):
+    agent = Dataset()
+    agent.CodeMeaning = meaning
+    dataset = mr_dataset(STORED, SeriesDescription="AX T1", ContrastBolusAgentSequence=[agent])
+    assert row_of(save(dataset))["sequence"] == right
+
+
+def test_a_row_says_who_agrees_and_who_does_not(save, mr_dataset):
+    odd = {"SeriesDescription": "AX T2", "ScanningSequence": "SE", "RepetitionTime": 500, "EchoTime": 14}
+    row = row_of(save(mr_dataset(STORED, **odd)))
+    told = [row[name] for name in ("sequence", "sequence_witnesses", "sequence_contradiction")]
+    assert told == ["T1pre", "physics", "texts say T2, physics says T1"]

@@ -9,11 +9,13 @@ from tumorprog.cohort import timeline
 
 SERIES = (
     *("cohort", "PatientID", "StudyDate", "SeriesInstanceUID", "Type", "sequence", "plane"),
+    *("witnesses", "contradiction"),
     *("slices", "files", "missing", "repeated", "warned", "redated"),
 )
-"""Columns of a table of series, a row for each sequence and plane in one: besides the known ones its `slices`, the
-`files` that they begin in, how many slices seem to be `missing` between them, how many are `repeated` at a position,
-how many come from files that pydicom `warned` of, and how many lie in a folder named by another date (`redated`)."""
+"""Columns of a table of series, a row for each sequence and plane in one: besides the known ones the `witnesses`
+that agree with its sequence, the `contradiction` between them, its `slices`, the `files` that they begin in,
+how many slices seem to be `missing` between them, how many are `repeated` at a position, how many come from files that
+pydicom `warned` of, and how many lie in a folder named by another date (`redated`)."""
 
 FINDINGS = ("finding", "PatientID", "date", "series", "detail")
 _NEEDED = ("T1post", "FLAIR")
@@ -34,7 +36,8 @@ def count(series: pd.DataFrame, quarantine: pd.DataFrame, *, num_found: int) -> 
 
     Returns:
         found, used, quarantined (found = used + quarantined), slices, patients, dates (of a patient), series; slices by
-        cohort; series by sequence and plane; quarantined files by reason; slices `missing`, `repeated` and `warned`.
+        cohort; series by sequence and plane, and by the witnesses that agree; quarantined files by reason;
+        slices `missing`, `repeated` and `warned`.
     """
     kinds = series.groupby(["sequence", "plane"])["SeriesInstanceUID"].nunique()
     return {
@@ -47,6 +50,7 @@ def count(series: pd.DataFrame, quarantine: pd.DataFrame, *, num_found: int) -> 
         "series": series["SeriesInstanceUID"].nunique(),
         "cohorts": _whole(series.groupby("cohort")["slices"].sum()),
         "sequences": {name: _whole(group.droplevel(0)) for name, group in kinds.groupby(level=0)},
+        "witnesses": _whole(series.groupby("witnesses")["SeriesInstanceUID"].nunique()),
         "reasons": _whole(quarantine["reason"].value_counts().sort_index()),
         **{name: int(series[name].sum()) for name in ("missing", "repeated", "warned")},
     }
@@ -62,6 +66,7 @@ def describe(summary: dict[str, Any]) -> str:
     shown = [
         *_block("", {name: summary[name] for name in ("patients", "dates", "series", "slices")}),
         *_block("series by sequence and plane", sequences, {k: _told(v) for k, v in summary["sequences"].items()}),
+        *_block("series by witnesses that agree", {who or "none": n for who, n in summary["witnesses"].items()}),
         *_block("quarantined files by reason", summary["reasons"]),
         *_block(
             "slices with a note",
@@ -102,7 +107,7 @@ def check(series: pd.DataFrame, patients: pd.DataFrame | None, *, min_gap_days: 
         Columns `FINDINGS`, a row for each patient, date or series concerned; empty if nothing is wrong.
     """
     dates = [*_dates(series, min_gap_days), *_folders(series)]
-    rows = [*_grades(series, patients), *dates, *_sequences(series), *_stacks(series)]
+    rows = [*_grades(series, patients), *dates, *_sequences(series), *_contradictions(series), *_stacks(series)]
     return pd.DataFrame(rows, columns=list(FINDINGS))
 
 
@@ -141,6 +146,18 @@ def _sequences(series: pd.DataFrame) -> Iterator[_Row]:
         lacking = [name for name in _NEEDED if name not in set(group["sequence"])]
         if lacking:
             yield ("date without " + " or ".join(_NEEDED), patient, date, "", f"no {', no '.join(lacking)}")
+
+
+def _contradictions(series: pd.DataFrame) -> Iterator[_Row]:
+    for row in series[series["contradiction"] != ""].itertuples():
+        told = f"{row.Type}: {row.contradiction}; taken as {row.sequence}"
+        yield (
+            "series whose witnesses contradict each other",
+            row.PatientID,
+            row.StudyDate,
+            row.SeriesInstanceUID,
+            told,
+        )
 
 
 def _stacks(series: pd.DataFrame) -> Iterator[_Row]:

@@ -51,6 +51,8 @@ _IN_GROUPS = {
     "SliceThickness": ("PixelMeasuresSequence", "SliceThickness"),
     "ImageType": ("MRImageFrameTypeSequence", "FrameType"),
     "FrameAcquisitionDateTime": ("FrameContentSequence", "FrameAcquisitionDateTime"),
+    "ComplexImageComponent": ("MRImageFrameTypeSequence", "ComplexImageComponent"),
+    "DiffusionBValue": ("MRDiffusionSequence", "DiffusionBValue"),
     "EchoTime": ("MREchoSequence", "EffectiveEchoTime"),
     "RepetitionTime": ("MRTimingAndRelatedParametersSequence", "RepetitionTime"),
     "FlipAngle": ("MRTimingAndRelatedParametersSequence", "FlipAngle"),

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from pydicom import uid
 from pydicom.dataset import Dataset
 
-from tumorprog.dicom import elements, naming, opening
+from tumorprog.dicom import elements, naming, opening, sequence
 from tumorprog.dicom.elements import Elements
 from tumorprog.dicom.parsing import Header
 from tumorprog.errors import DicomError
@@ -38,12 +38,15 @@ _OTHER_DATES = ("SeriesDate", "AcquisitionDate", "ContentDate")
 
 Vector = tuple[float, float, float]
 
-_PHYSICS_TEXTS = ("ProtocolName", "ImageType", "ContrastBolusAgent", "SequenceName", "MRAcquisitionType")
+_DECIDED_HERE = ("SeriesDescription", "ScanningSequence", "SOPClassUID", "ImageType", "ComplexImageComponent")
+_PHYSICS_TEXTS = tuple(keyword for keyword in sequence.TEXTS if keyword not in _DECIDED_HERE)
 _CATALOGUE_KEYWORDS = (
     *opening.IMAGE_KEYWORDS,
     *_PHYSICS_TEXTS,
-    *naming.PHYSICS_NUMBERS,
+    *sequence.PHYSICS_NUMBERS,
     "ScanningSequence",
+    "ImageType",
+    "ComplexImageComponent",
     "ContrastBolusAgentSequence",
     "PulseSequenceName",
     "EchoPulseSequence",
@@ -161,10 +164,10 @@ def _common(dataset: Elements, form: opening.Form, folder: str, acquired: str) -
 
 def _frames(dataset: Elements, shape: opening.Shape, shared: Mapping[str, Any]) -> list[_Frame]:
     groups = [elements.frame_groups(dataset, frame) for frame in range(shape.frames)]
-    texts = _sequence_texts(dataset, shared["SeriesDescription"])
+    texts = _sequence_texts(dataset, shared["SeriesDescription"], shared["SOPClassUID"])
     frames: list[_Frame] = []
     for group, echo in zip(groups, _echoes(dataset, groups), strict=True):
-        row, normal = _frame(dataset, group, texts)
+        row, normal = _frame(dataset, group, texts, echo)
         frames.append(({**row, "EchoNumbers": echo}, normal, group))
     return frames
 
@@ -247,12 +250,14 @@ def _echoes(dataset: Elements, groups: Sequence[Sequence[Dataset]]) -> list[int]
     return [-1 if math.isnan(time) else distinct.index(time) + 1 for time in times]
 
 
-def _sequence_texts(dataset: Elements, description: str) -> dict[str, str]:
+def _sequence_texts(dataset: Elements, description: str, sop_class: str) -> dict[str, str]:
     texts = {keyword: elements.text(dataset, keyword) for keyword in _PHYSICS_TEXTS}
-    if elements.items(elements.value(dataset, "ContrastBolusAgentSequence")):
-        texts["ContrastBolusAgent"] = texts["ContrastBolusAgent"] or "stated in a sequence"
+    for agent in elements.items(elements.value(dataset, "ContrastBolusAgentSequence"))[:1]:
+        meaning = elements.text(agent, "CodeMeaning") or "stated in a sequence"
+        texts["ContrastBolusAgent"] = texts["ContrastBolusAgent"] or meaning
     texts["SequenceName"] = texts["SequenceName"] or elements.text(dataset, "PulseSequenceName")
-    return {**texts, "SeriesDescription": description, "ScanningSequence": _scanning_sequence(dataset)}
+    scanning = _scanning_sequence(dataset)
+    return {**texts, "SeriesDescription": description, "SOPClassUID": sop_class, "ScanningSequence": scanning}
 
 
 def _scanning_sequence(dataset: Elements) -> str:
@@ -268,21 +273,26 @@ def _scanning_sequence(dataset: Elements) -> str:
 
 
 def _frame(
-    dataset: Elements, groups: Sequence[Dataset], texts: Mapping[str, str]
+    dataset: Elements, groups: Sequence[Dataset], texts: Mapping[str, str], echo: int
 ) -> tuple[dict[str, Any], Vector | None]:
     """Columns of a frame, and its normal."""
-    numbers = {keyword: elements.frame_number(dataset, groups, keyword) for keyword in naming.PHYSICS_NUMBERS}
-    image_type = elements.as_text(elements.frame_value(dataset, groups, "ImageType"))
-    sequence, source = naming.canonical_sequence({**texts, **numbers, "ImageType": image_type})
+    numbers = {keyword: elements.frame_number(dataset, groups, keyword) for keyword in sequence.PHYSICS_NUMBERS}
+    own = {
+        keyword: elements.as_text(elements.frame_value(dataset, groups, keyword))
+        for keyword in ("ImageType", "ComplexImageComponent")
+    }
+    decision = sequence.canonical_sequence({**texts, **numbers, **own, "EchoNumbers": max(echo, 0)})
     spacing = elements.as_numbers(elements.frame_value(dataset, groups, "PixelSpacing"), 2)
     slope, intercept = opening.rescale(dataset, groups)
     row_spacing, column_spacing = spacing if spacing and min(spacing) > 0 else (math.nan, math.nan)
     cosines = elements.as_numbers(elements.frame_value(dataset, groups, "ImageOrientationPatient"), 6)
     normal, plane, orientation = _orientation(cosines)
     return {
-        "Type": texts["SeriesDescription"] or sequence,
-        "sequence": sequence,
-        "sequence_source": source,
+        "Type": texts["SeriesDescription"] or decision.sequence,
+        "sequence": decision.sequence,
+        "sequence_source": decision.source,
+        "sequence_witnesses": decision.witnesses,
+        "sequence_contradiction": decision.contradiction,
         "RescaleSlope": slope,
         "RescaleIntercept": intercept,
         "row_spacing_mm": row_spacing,

@@ -1,0 +1,248 @@
+"""What a series is: its texts, its physics and the contrast agent are three witnesses, and this is the decision.
+
+Where texts and physics contradict each other, the physics decides what weighting it is, if it proves one. Whether a T1
+is before or after contrast is told by the words, and where they are silent by the agent.
+"""
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tumorprog.dicom import contrast, weighting, words
+from tumorprog.dicom.weighting import Physics
+
+PHYSICS_NUMBERS = ("RepetitionTime", "EchoTime", "InversionTime", "FlipAngle", "DiffusionBValue")
+"""What `canonical_sequence` is told in numbers: ms, degrees, and s/mm2."""
+
+TEXTS = (
+    *("SeriesDescription", "ProtocolName", "ImageType", "ContrastBolusAgent", "SequenceName", "ScanningSequence"),
+    *("SequenceVariant", "MRAcquisitionType", "ComplexImageComponent", "DerivationDescription", "SOPClassUID"),
+)
+"""What it is told in words; several values are joined by a backslash or stand in a list."""
+
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # its multi-frame children go on where it ends
+
+_BTP = {
+    "T1post": "T1post",
+    "dT1": "dT1",
+    "T1prereg": "T1pre",
+    "FLAIRreg": "FLAIR",
+    "ADCreg": "ADC",
+    "sRCBVreg": "sRCBV",
+    "nRCBVreg": "nRCBV",
+    "nCBFreg": "nCBF",
+    "T2reg": "T2",
+    "MaskTumor": "mask",
+}
+"""Brain-Tumor-Progression's SeriesDescriptions; whole and exact, because "T1" is in three of them."""
+
+_WEIGHTED = {"T1", "T2", "FLAIR"}
+
+
+class Decision(NamedTuple):
+    """What a series is and who says so.
+
+    Attributes:
+        sequence: `T1pre`, `T1post`, `dT1`, `FLAIR`, `T2`, `ADC`, `nCBF`, `nRCBV`, `sRCBV`, `mask`, `localizer` or
+            `other`.
+        source: the DICOM keyword that told it, `physics`, or "" for `other`.
+        witnesses: those that agree with it, of "texts", "physics" and "agent", joined by commas; "" if none speaks.
+        contradiction: what the witnesses say against each other, as "texts say T2, physics says T1"; or "".
+    """
+
+    sequence: str
+    source: str
+    witnesses: str
+    contradiction: str
+
+
+class _Said(NamedTuple):
+    """What a text says: a sequence, "T1" where contrast is told apart, or ""; who says it; before or after contrast."""
+
+    sequence: str
+    source: str
+    contrast: str
+
+
+def canonical_sequence(fields: Mapping[str, Any]) -> Decision:
+    """The one name of the sequence that a series is of, and who says so.
+
+    Args:
+        fields: values by DICOM keyword, any of them missing, None or empty: those of `TEXTS`, those of
+            `PHYSICS_NUMBERS` and EchoNumbers.
+    """
+    texts = tuple((keyword, _text(fields, keyword)) for keyword in TEXTS)
+    return _decided(texts, tuple((keyword, _number(fields, keyword)) for keyword in (*PHYSICS_NUMBERS, "EchoNumbers")))
+
+
+def _text(fields: Mapping[str, Any], keyword: str) -> str:
+    value = fields.get(keyword)
+    if value is None or isinstance(value, str):
+        return (value or "").strip()
+    return "\\".join(str(part).strip() for part in value) if isinstance(value, Sequence) else str(value)
+
+
+def _number(fields: Mapping[str, Any], keyword: str) -> float:
+    """A time or an angle; NaN if it is missing, and 0 means that it is missing."""
+    try:
+        return float(fields.get(keyword) or math.nan)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+@functools.lru_cache(maxsize=1024)  # the slices of a series share it
+def _decided(texts: tuple[tuple[str, str], ...], numbers: tuple[tuple[str, float], ...]) -> Decision:
+    fields: dict[str, Any] = dict(texts + numbers)
+    description = fields["SeriesDescription"]
+    if description in _BTP:
+        return Decision(_BTP[description], "SeriesDescription", "texts", "")
+    physics = _physics(fields)
+    said = _said(fields, physics)
+    measured = weighting.weighting(physics)
+    if said.sequence in _WEIGHTED:
+        return _weighed(said, physics, measured, contrast.by_agent(fields["ContrastBolusAgent"]))
+    if said.sequence:
+        agrees = "texts,physics" if said.sequence == measured else "texts"
+        return Decision(said.sequence, "" if said.sequence == "other" else said.source, agrees, "")
+    return _measured(said, measured, fields)
+
+
+def _physics(fields: Mapping[str, Any]) -> Physics:
+    name = fields["SequenceName"].upper().lstrip("*")
+    kinds, variants = (_values(fields[keyword]) for keyword in ("ScanningSequence", "SequenceVariant"))
+    in_3d = fields["MRAcquisitionType"].upper() == "3D" or "3D" in name
+    return Physics(
+        frozenset(kinds) - {""}, frozenset(variants), name, in_3d, *(fields[name] for name in PHYSICS_NUMBERS)
+    )
+
+
+def _values(text: str) -> list[str]:
+    return [value.strip().upper() for value in text.split("\\")]
+
+
+def _weighed(said: _Said, physics: Physics, measured: str, agent: str) -> Decision:
+    """Where texts say a weighting."""
+    proven = weighting.objection(said.sequence, physics)
+    told = proven or said.sequence
+    against = f"texts say {said.sequence}, physics says {proven}" if proven else ""
+    agree = ["physics"] if proven else ["texts", "physics"] if measured == told else ["texts"]
+    return _with_contrast(told, "physics" if proven else said.source, said, agent, agree, against)
+
+
+def _measured(said: _Said, measured: str, fields: Mapping[str, Any]) -> Decision:
+    """Where texts leave the weighting open."""
+    agent = contrast.by_agent(fields["ContrastBolusAgent"])
+    if measured in _WEIGHTED:
+        return _with_contrast(measured, "physics", said, agent, ["physics"], "")
+    if measured:
+        return Decision(measured, "" if measured == "other" else "physics", "physics", "")
+    if said.contrast and said.source:  # what is called "COR POST GAD" without more is a T1
+        return _with_contrast("T1", said.source, said, agent, ["texts"], "")
+    return Decision("other", "", "", "")
+
+
+def _with_contrast(told: str, source: str, said: _Said, agent: str, agree: list[str], against: str) -> Decision:
+    """Whether a T1 is before or after contrast."""
+    if told != "T1":
+        return Decision(told, "" if told == "other" else source, ",".join(agree), against)
+    after = (said.contrast or agent) == contrast.AFTER
+    name = "T1post" if after else "T1pre"
+    if not said.contrast and after:
+        source = "ContrastBolusAgent"
+    if said.contrast and "texts" not in agree and not against:
+        agree = ["texts", *agree]
+    if agent and (agent == contrast.AFTER) == after:
+        agree = [*agree, "agent"]
+    if said.contrast == contrast.AFTER and agent == contrast.BEFORE:
+        against = "; ".join(filter(None, (against, "texts say T1post, agent says none")))
+    return Decision(name, source, ",".join(agree), against)
+
+
+def _said(fields: Mapping[str, Any], physics: Physics) -> _Said:
+    """What the texts say together; the image type first where it says that this is no weighted image."""
+    description, protocol = (contrast.upper(fields[keyword]) for keyword in ("SeriesDescription", "ProtocolName"))
+    told = _by_words(description, physics, fields)
+    refused = _no_image(fields, told, f"{description} {protocol}" if not told else description, physics)
+    if refused:
+        return _Said(refused, "ImageType" if refused == "ADC" else "SeriesDescription", "")
+    first = contrast.by_words(description)
+    # often the name of the whole examination: that it holds perfusion, say, tells nothing of this series
+    second = told if protocol == description else _by_words(protocol, physics, fields)
+    of_series = second == "T1" or (protocol and not description and not words.EXAMINATION.search(protocol))
+    when = first or (contrast.by_words(protocol) if of_series else "")
+    if told:
+        return _Said(told, "SeriesDescription", when)
+    if first and second not in _WEIGHTED:
+        return _Said("", "SeriesDescription", first)
+    if second not in {"", "other"}:
+        return _Said(second, "ProtocolName", when)
+    kind = _by_image_type(fields)
+    return _Said(kind, "ImageType" if kind else "ProtocolName" if when else "", when)
+
+
+def _no_image(fields: Mapping[str, Any], said: str, spoken: str, physics: Physics) -> str:
+    """`other` or `dT1` for what is no weighted image whatever the description says; "" for all else."""
+    kinds = set(_values(fields["ImageType"])[2:])
+    if _captured(fields["SOPClassUID"]) and said != "mask":
+        return "other"
+    if said == "ADC" and not kinds & {"EXP_ADC", "EADC", "EXPONENTIAL_ADC", "MOSAIC"}:
+        return ""
+    if kinds & words.NO_IMAGE_TYPES or fields["ComplexImageComponent"].upper() in {"PHASE", "REAL", "IMAGINARY"}:
+        return "other" if said not in {"mask", "localizer", "nRCBV", "sRCBV", "nCBF"} else ""
+    derived = words.DERIVED.search(contrast.upper(fields["DerivationDescription"]))
+    if derived and derived[0] != "SUBTRACT":
+        return "other"
+    if derived or kinds & {"SUB", "SUBTRACT", "SUBTRACTION"}:
+        return _subtracted(spoken, physics)
+    return ""
+
+
+def _captured(sop_class: str) -> bool:
+    return sop_class == _SECONDARY_CAPTURE or sop_class.startswith(f"{_SECONDARY_CAPTURE}.")
+
+
+def _by_words(spoken: str, physics: Physics, fields: Mapping[str, Any]) -> str:
+    """What a description says: a sequence, "T1" with contrast left open, or "" if it says nothing certain."""
+    if words.BARE_MASK.search(spoken) and not words.MASK.search(spoken):
+        return _bare_mask(spoken, fields)
+    kind = next((name for name, patterns in words.KINDS if any(pattern.search(spoken) for pattern in patterns)), "")
+    if kind:
+        return kind
+    if words.DELTA.search(spoken):
+        return "dT1"
+    return _subtracted(spoken, physics) if words.SUBTRACTION.search(spoken) else _weighting_of(spoken, physics, fields)
+
+
+def _bare_mask(spoken: str, fields: Mapping[str, Any]) -> str:
+    """A mask of a tumour, unless it is the image before the bolus, which an angiogram subtracts, or of an organ."""
+    context = " ".join(contrast.upper(fields[keyword]) for keyword in ("ProtocolName", "ImageType"))
+    acquired = fields["ImageType"].upper().startswith("ORIGINAL") and not math.isnan(fields["RepetitionTime"])
+    return "other" if acquired or words.ANGIOGRAM.search(f"{spoken} {context}") else "mask"
+
+
+def _subtracted(spoken: str, physics: Physics) -> str:
+    if words.T2.search(spoken) or words.FLAIR.search(spoken) or words.ANGIOGRAM.search(spoken):
+        return "dT1" if words.T1.search(spoken) and not words.ANGIOGRAM.search(spoken) else "other"
+    known = words.T1.search(spoken) or contrast.by_words(spoken) or weighting.weighting(physics) == "T1"
+    return "dT1" if known else "other"
+
+
+def _weighting_of(spoken: str, physics: Physics, fields: Mapping[str, Any]) -> str:
+    t1, t2 = bool(words.T1.search(spoken)), bool(words.T2.search(spoken))
+    if t1:
+        return "" if t2 else "T1"  # both: the name of a whole protocol; the physics knows which of the two it is
+    if words.FLAIR.search(spoken):
+        return "FLAIR"
+    if words.PROTON.search(spoken):
+        # a dual-echo series is two stacks: its early echo shows proton density, its late one T2
+        return "T2" if t2 and not weighting.early_echo(physics, fields["EchoNumbers"]) else "other"
+    return "T2" if t2 else ""
+
+
+def _by_image_type(fields: Mapping[str, Any]) -> str:
+    kinds = set(_values(fields["ImageType"]))
+    for name in ("LOCALIZER", "ADC"):
+        if name in kinds:
+            return "localizer" if name == "LOCALIZER" else name
+    return "other" if kinds & words.OTHER_IMAGE_TYPES else ""
