@@ -79,8 +79,11 @@ CATALOGUE = pa.schema(
         "SliceThickness": _REAL,  # mm
         "InstanceNumber": _INT,  # -1 if missing
         "EchoNumbers": _INT,  # -1 if missing
+        "EchoTime": _REAL,  # ms; NaN if missing
+        "component": _TEXT,  # magnitude, phase, real or imaginary; "" if not stated
         "position_mm": _REAL,  # along the normal of the slice; NaN if unknown
-        "stack": _INT,  # within the series: what shares orientation, size and echo
+        "series_joined": _INT,  # series of one slice each that were put together under the UID of the first; 0: none
+        "stack": _INT,  # within the series: one volume, see stages.stacking
         "order": _INT,  # within the series: by stack, then position, then InstanceNumber
         "slice_spacing_mm": _REAL,  # median distance between the positions of the stack; NaN if it has fewer than two
         "missing_before": _INT,  # slices that seem to be missing between this one and the one before it in the stack
@@ -130,6 +133,7 @@ FEATURES = pa.schema(
         "Type": _TEXT,
         "sequence": _TEXT,
         "SeriesInstanceUID": _TEXT,
+        "stack": _INT,  # within the series: a sequence of slices is one stack
         "order": _INT,
         "vector": pa.list_(pa.float32(), VECTOR_LENGTH),
     }
@@ -166,7 +170,10 @@ SURVIVAL_MONTHS = (1, 2, 3, 4, 6, 9, 12, 18, 24, 36, 48, 60)
 _SURVIVAL = ("months", "event", "Expected_Months", *(f"Survival_{months}m" for months in SURVIVAL_MONTHS))
 SURVIVAL_MODELS = ("model", "life table")
 """Whose curves `PATIENT_SURVIVAL` holds; the life table tells the same for everyone, and is the bar."""
-SURVIVAL_PREDICTIONS = ("PatientID", "date", "Type", "Fold", "Protocol", "Cohort", *_SURVIVAL, "Weight")
+SURVIVAL_PREDICTIONS = (
+    *("PatientID", "date", "Type", "Fold", "Protocol", "Cohort", *_SURVIVAL, "Weight"),
+    *("SeriesInstanceUID", "stack"),
+)
 PATIENT_SURVIVAL = ("Model", "PatientID", "date", "Fold", "Protocol", "Cohort", *_SURVIVAL, "Series")
 NEW_PATIENTS = ("PatientID", "date", "Predicted_Progression_Timeline", "Lower", "Upper", "Series")
 FOLDS = ("Protocol", "Cohort", "Fold", "PatientID", "date", "Type", "side")
@@ -185,6 +192,8 @@ PROGRESSION_PREDICTIONS = (
     "Upper",
     "days",
     "Weight",
+    "SeriesInstanceUID",
+    "stack",
 )
 PATIENT_PREDICTIONS = (
     *("PatientID", "date", "MonthDif", "Predicted_Progression_Timeline", "Fold", "Protocol", "Cohort"),

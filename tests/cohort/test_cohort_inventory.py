@@ -9,7 +9,7 @@ def series(*rows):
     usual = {"cohort": "progression", "PatientID": "P1", "StudyDate": "1991-01-01", "Type": "T1post"}
     usual |= {"sequence": "T1post", "plane": "axial", "slices": 20, "files": 20}
     usual |= {"witnesses": "texts,physics", "contradiction": ""}
-    usual |= {"missing": 0, "repeated": 0, "warned": 0, "redated": 0}
+    usual |= {"missing": 0, "repeated": 0, "warned": 0, "redated": 0, "joined": 0}
     numbered = ({**usual, "SeriesInstanceUID": f"1.{number}", **row} for number, row in enumerate(rows))
     return pd.DataFrame(numbered, columns=list(inventory.SERIES))
 

@@ -10,12 +10,13 @@ from tumorprog.cohort import timeline
 SERIES = (
     *("cohort", "PatientID", "StudyDate", "SeriesInstanceUID", "Type", "sequence", "plane"),
     *("witnesses", "contradiction"),
-    *("slices", "files", "missing", "repeated", "warned", "redated"),
+    *("slices", "files", "missing", "repeated", "warned", "redated", "joined"),
 )
 """Columns of a table of series, a row for each sequence and plane in one: besides the known ones the `witnesses`
 that agree with its sequence, the `contradiction` between them, its `slices`, the `files` that they begin in,
 how many slices seem to be `missing` between them, how many are `repeated` at a position, how many come from files that
-pydicom `warned` of, and how many lie in a folder named by another date (`redated`)."""
+pydicom `warned` of, how many lie in a folder named by another date (`redated`), and of how
+many series it was put together (`joined`, 0: of none)."""
 
 FINDINGS = ("finding", "PatientID", "date", "series", "detail")
 _NEEDED = ("T1post", "FLAIR")
@@ -107,7 +108,14 @@ def check(series: pd.DataFrame, patients: pd.DataFrame | None, *, min_gap_days: 
         Columns `FINDINGS`, a row for each patient, date or series concerned; empty if nothing is wrong.
     """
     dates = [*_dates(series, min_gap_days), *_folders(series)]
-    rows = [*_grades(series, patients), *dates, *_sequences(series), *_contradictions(series), *_stacks(series)]
+    rows = [
+        *_grades(series, patients),
+        *dates,
+        *_sequences(series),
+        *_contradictions(series),
+        *_joined(series),
+        *_stacks(series),
+    ]
     return pd.DataFrame(rows, columns=list(FINDINGS))
 
 
@@ -158,6 +166,12 @@ def _contradictions(series: pd.DataFrame) -> Iterator[_Row]:
             row.SeriesInstanceUID,
             told,
         )
+
+
+def _joined(series: pd.DataFrame) -> Iterator[_Row]:
+    for row in series[series["joined"] > 0].itertuples():
+        told = f"{row.Type}: {row.joined} series of one slice each, under the UID of the first"
+        yield ("series put together", row.PatientID, row.StudyDate, row.SeriesInstanceUID, told)
 
 
 def _stacks(series: pd.DataFrame) -> Iterator[_Row]:

@@ -53,6 +53,9 @@ _IN_GROUPS = {
     "FrameAcquisitionDateTime": ("FrameContentSequence", "FrameAcquisitionDateTime"),
     "ComplexImageComponent": ("MRImageFrameTypeSequence", "ComplexImageComponent"),
     "DiffusionBValue": ("MRDiffusionSequence", "DiffusionBValue"),
+    "TemporalPositionIdentifier": ("FrameContentSequence", "TemporalPositionIndex"),
+    "AcquisitionNumber": ("FrameContentSequence", "FrameAcquisitionNumber"),
+    "TriggerTime": ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
     "EchoTime": ("MREchoSequence", "EffectiveEchoTime"),
     "RepetitionTime": ("MRTimingAndRelatedParametersSequence", "RepetitionTime"),
     "FlipAngle": ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
@@ -290,7 +293,12 @@ def text(dataset: Elements | Dataset, keyword: str) -> str:
 
 def whole(dataset: Elements | Dataset, keyword: str) -> int:
     """The first value of a whole number; -1 if missing, no whole number, or beyond 32 bits."""
-    number = as_number(value(dataset, keyword))
+    return as_whole(value(dataset, keyword))
+
+
+def as_whole(found: Any) -> int:
+    """The first of the values as a whole number; -1 if there is none, or it is beyond 32 bits."""
+    number = as_number(found)
     return int(number) if number.is_integer() and int(number) in _INT32 else -1
 
 

@@ -56,6 +56,10 @@ _CATALOGUE_KEYWORDS = (
     "StudyDate",
     *_OTHER_DATES,
     "AcquisitionDateTime",
+    "AcquisitionTime",
+    "AcquisitionNumber",
+    "TemporalPositionIdentifier",
+    "TriggerTime",
     "StudyInstanceUID",
     "SeriesInstanceUID",
     "SOPInstanceUID",
@@ -82,8 +86,8 @@ def read_rows(path: str) -> list[dict[str, Any]]:
         path: of any file; it need not be DICOM.
 
     Returns:
-        The columns of `tables.CATALOGUE` that a file tells of itself, and `orientation`: the six direction cosines
-        with two decimals, joined by commas, "" if unknown. Missing text is "", a missing int -1, a missing float NaN.
+        The columns of `catalogue.HEADERS` that a file tells of itself; `orientation` is the six direction cosines joined
+        by commas, "" if unknown. Missing text is "", a missing int -1, a missing float NaN.
 
     Raises:
         DicomError: if the file has no MR image that can be used; the detail names no patient.
@@ -122,6 +126,7 @@ def _rows(header: Header, path: str) -> list[dict[str, Any]]:
             **own,
             "frame": frame,
             "position_mm": _position(dataset, group, normal),
+            **_moment(dataset, group),
             "pixel_offset": header.start + frame * frame_bytes if common.row["pixel_dtype"] else -1,
         }
         for frame, (row, normal, group) in enumerate(common.frames or _frames(others, common.shape, common.row))
@@ -147,7 +152,8 @@ class _Common(NamedTuple):
     frames: list[_Frame]
 
 
-_OWN = ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient", "SliceLocation", "AcquisitionDateTime")
+_MOMENT = ("AcquisitionDateTime", "AcquisitionTime", "AcquisitionNumber", "TemporalPositionIdentifier", "TriggerTime")
+_OWN = ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient", "SliceLocation", *_MOMENT)
 
 
 @functools.lru_cache(maxsize=256)
@@ -238,6 +244,7 @@ def _shared(dataset: Elements, form: opening.Form, shape: opening.Shape) -> dict
         "SOPClassUID": form.sop_class,
         "TransferSyntaxUID": form.transfer_syntax,
         "Manufacturer": elements.text(dataset, "Manufacturer"),
+        "SeriesNumber": elements.whole(dataset, "SeriesNumber"),
     }
 
 
@@ -300,6 +307,10 @@ def _frame(
         "SliceThickness": elements.frame_number(dataset, groups, "SliceThickness"),
         "plane": plane,
         "orientation": orientation,
+        "EchoTime": numbers["EchoTime"],
+        "b_value": numbers["DiffusionBValue"],
+        "component": _component(own),
+        "ImageType": own["ImageType"],
     }, normal
 
 
@@ -311,9 +322,34 @@ def _position(dataset: Elements, groups: Sequence[Dataset], normal: Vector | Non
     return elements.as_number(elements.value(dataset, "SliceLocation"))
 
 
+def _moment(dataset: Elements, groups: Sequence[Dataset]) -> dict[str, Any]:
+    """When a frame was taken, by whatever numbers or times it; -1 and NaN where nothing does."""
+    acquired = elements.frame_value(dataset, groups, "FrameAcquisitionDateTime") if groups else None
+    return {
+        "temporal_position": elements.frame_number(dataset, groups, "TemporalPositionIdentifier"),
+        "AcquisitionNumber": elements.as_whole(elements.frame_value(dataset, groups, "AcquisitionNumber")),
+        "trigger_ms": elements.frame_number(dataset, groups, "TriggerTime"),
+        "acquired_s": naming.parse_time(
+            elements.as_text(acquired)[8:]
+            or elements.text(dataset, "AcquisitionTime")
+            or elements.text(dataset, "AcquisitionDateTime")[8:]
+        ),
+    }
+
+
+_COMPONENTS = {"M": "magnitude", "P": "phase", "R": "real", "I": "imaginary"}
+_COMPONENTS |= {name.upper(): name for name in _COMPONENTS.values()} | {"PHASE MAP": "phase", "PHASE_MAP": "phase"}
+
+
+def _component(texts: Mapping[str, str]) -> str:
+    """The part of the complex signal: ComplexImageComponent, or the third value of ImageType and those after it."""
+    stated = [texts["ComplexImageComponent"], *texts["ImageType"].split("\\")[2:]]
+    return next((_COMPONENTS[kind.strip().upper()] for kind in stated if kind.strip().upper() in _COMPONENTS), "")
+
+
 @functools.lru_cache(maxsize=256)  # the slices of a stack share it
 def _orientation(cosines: tuple[float, ...]) -> tuple[Vector | None, str, str]:
     """Normal, plane, and the cosines as text."""
     normal = naming.normal_of(cosines)
-    rounded = [round(cosine, 2) + 0.0 for cosine in cosines]  # + 0.0: there is no "-0.00"
-    return normal, naming.plane(cosines), ",".join(f"{cosine:.2f}" for cosine in rounded) if normal else ""
+    rounded = [round(cosine, 6) + 0.0 for cosine in cosines]  # + 0.0: there is no "-0.0"
+    return normal, naming.plane(cosines), ",".join(f"{cosine:g}" for cosine in rounded) if normal else ""

@@ -82,6 +82,17 @@ def parse_date(text: str) -> str:
     return ""
 
 
+_TIME = re.compile(r"(?P<hours>[0-9]{2}):?(?P<minutes>[0-9]{2})(?::?(?P<seconds>[0-9]{2}(?:\.[0-9]{1,6})?))?")
+
+
+def parse_time(text: str) -> float:
+    """Seconds since midnight of a DICOM time, HHMMSS.FFFFFF with what may follow it; NaN if it is none."""
+    found = _TIME.match(text.strip(" \0\t"))
+    if not found:
+        return math.nan
+    return int(found["hours"]) * 3600 + int(found["minutes"]) * 60 + float(found["seconds"] or 0)
+
+
 _UID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*)){5,}")
 _STUDY_FOLDER = re.compile(r"(?P<date>[0-9]{2}-[0-9]{2}-[0-9]{4})-(?:.*-)?[0-9.]{5}")
 _SERIES_FOLDER = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?|NA|)-(?:(?P<description>.*)-)?[0-9.]{5}")

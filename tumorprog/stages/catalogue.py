@@ -19,14 +19,14 @@ from tumorprog.cohort import clinical, identity, inventory
 from tumorprog.dicom import header
 from tumorprog.errors import DicomError, InputError
 from tumorprog.settings import Archive, Settings
-from tumorprog.stages import instances, queries, streaming
+from tumorprog.stages import instances, queries, stacking, streaming
 
 log = logging.getLogger(__name__)
 
 FOUND = pa.schema({"path": pa.string(), "cohort": pa.string(), "file_bytes": pa.int64(), "modified": pa.int64()})
 """What the file system tells of a file."""
 
-_MADE_HERE = ("stack", "order", "slice_spacing_mm", "missing_before", "repeats")
+_MADE_HERE = ("series_joined", "stack", "order", "slice_spacing_mm", "missing_before", "repeats")
 HEADERS = pa.schema(
     [
         *FOUND,
@@ -34,6 +34,10 @@ HEADERS = pa.schema(
         pa.field("detail", pa.string()),
         *(field for field in tables.CATALOGUE if field.name not in {*_MADE_HERE, *FOUND.names}),
         pa.field("orientation", pa.string()),
+        pa.field("SeriesNumber", pa.int32()),
+        *(pa.field(name, pa.float64()) for name in ("temporal_position", "b_value", "acquired_s", "trigger_ms")),
+        pa.field("AcquisitionNumber", pa.int32()),
+        pa.field("ImageType", pa.string()),
     ],
     metadata={"tumorprog": __version__},
 )
@@ -43,20 +47,23 @@ _KNOWN = {"stated": pa.string(), "spelling": pa.string()}
 
 _SHARD_ROWS = 50_000
 
-_IN_ORDER = """
-WITH kept AS (
-    SELECT * FROM headers
-    WHERE cohort = $cohort AND PatientID BETWEEN $first AND $last AND reason = ''
-        AND path NOT IN (SELECT path FROM again WHERE cohort = $cohort)
-), stacked AS (
-    SELECT *, dense_rank() OVER (
-        PARTITION BY PatientID, SeriesInstanceUID ORDER BY orientation, "Rows", "Columns", EchoNumbers
-    ) - 1 AS stack
-    FROM kept
+_KEPT = """
+SELECT * FROM headers
+WHERE cohort = $cohort AND PatientID BETWEEN $first AND $last AND reason = ''
+    AND path NOT IN (SELECT path FROM again WHERE cohort = $cohort)
+"""
+
+_IN_ORDER = f"""
+WITH stacked AS (
+    SELECT kept.* REPLACE (series AS SeriesInstanceUID), joined AS series_joined, stack,
+        greatest({stacking.CLOSEST_MM}, least({stacking.FURTHEST_MM}, coalesce(nullif(SliceThickness, 'nan') / 10, 0)))
+            AS nearest,
+        list_transform(string_split(SOPInstanceUID, '.'), lambda part: lpad(part, 64, '0')) AS instance
+    FROM ({_KEPT}) AS kept JOIN stacks USING (cohort, path, frame)
 ), ordered AS (
     SELECT *, row_number() OVER (
         PARTITION BY PatientID, SeriesInstanceUID
-        ORDER BY stack, position_mm, InstanceNumber, SOPInstanceUID, frame
+        ORDER BY stack, position_mm, InstanceNumber, instance, SOPInstanceUID, frame
     ) - 1 AS "order"
     FROM stacked
 ), stepped AS (
@@ -66,9 +73,9 @@ WITH kept AS (
     FROM ordered
 ), spaced AS (
     SELECT *,
-        coalesce(median(step) FILTER (step > 0.01) OVER (PARTITION BY PatientID, SeriesInstanceUID, stack), 'nan')
+        coalesce(median(step) FILTER (step > nearest) OVER (PARTITION BY PatientID, SeriesInstanceUID, stack), 'nan')
             AS slice_spacing_mm,
-        sum(CASE WHEN abs(step) <= 0.01 THEN 0 ELSE 1 END) OVER (
+        sum(CASE WHEN abs(step) <= nearest THEN 0 ELSE 1 END) OVER (
             PARTITION BY PatientID, SeriesInstanceUID, stack ORDER BY "order"
         ) AS place
     FROM stepped
@@ -79,9 +86,9 @@ SELECT * REPLACE (coalesce(position_mm, 'nan') AS position_mm),
     row_number() OVER (PARTITION BY PatientID, SeriesInstanceUID, stack, place ORDER BY "order") - 1 AS repeats
 FROM spaced
 ORDER BY PatientID, StudyDate, SeriesInstanceUID, "order"
-"""
-"""A stack is what shares orientation, matrix and echo within a series. Positions closer than 0.01 mm are the same; one
-that lies more than one and a half usual steps from the one before has slices missing before it."""
+"""  # noqa: S608 - numbers of ours
+"""Positions nearer than a tenth of the slice thickness are the same; one that lies more than one and a half usual steps
+from the one before has slices missing before it. UIDs are ordered by their numbers."""
 
 _PATIENTS = """
 SELECT cohort, PatientID, count(*) AS rows FROM headers WHERE reason = '' GROUP BY ALL ORDER BY ALL
@@ -130,7 +137,8 @@ SELECT cohort, PatientID, StudyDate, SeriesInstanceUID, min(Type) AS Type, seque
     sum(missing_before)::BIGINT AS missing,
     count(*) FILTER (repeats > 0) AS repeated,
     count(*) FILTER (warnings <> '') AS warned,
-    count(*) FILTER (contains(warnings, $other_date)) AS redated
+    count(*) FILTER (contains(warnings, $other_date)) AS redated,
+    max(series_joined) AS joined
 FROM catalogue GROUP BY ALL ORDER BY ALL
 """
 """The columns of `inventory.SERIES`."""
@@ -265,8 +273,8 @@ def _gather(parts: list[Path], folder: Path) -> Any:
 def in_order(headers: Any, again: Any) -> Iterator[pa.Table]:
     """Finds the stacks of each series and the place of each slice in it.
 
-    A stack is what shares orientation, matrix and echo. Within it slices are ordered by their position along its
-    normal, and by InstanceNumber where that is unknown or the same.
+    Stacks are those of `stacking.stacks_of`. Within one, slices are ordered by their position along its normal, and by
+    InstanceNumber where that is unknown or the same.
 
     Args:
         headers: rows of `HEADERS`, in any order; files or a table.
@@ -283,7 +291,10 @@ def in_order(headers: Any, again: Any) -> Iterator[pa.Table]:
             these = {"cohort": cohort, "first": some["PatientID"].iloc[0], "last": some["PatientID"].iloc[-1]}
             # the files are sorted by patient, so that few hold any one; opening all each time would take for ever
             theirs = [path for path, (low, high) in spans if low <= these["last"] and high >= these["first"]]
-            parts = list(queries.stream(_IN_ORDER, tables.CATALOGUE, these, headers=theirs or headers, again=again))
+            sources = {"headers": theirs or headers, "again": again}
+            sql = f"SELECT {', '.join(stacking.COLUMNS)} FROM ({_KEPT})"  # noqa: S608
+            stacks = stacking.stacks_of(queries.ask(sql, these, **sources))
+            parts = list(queries.stream(_IN_ORDER, tables.CATALOGUE, these, stacks=stacks, **sources))
             if parts:  # all files of a patient can be copies of another's
                 yield pa.concat_tables(parts)
 

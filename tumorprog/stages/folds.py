@@ -18,7 +18,7 @@ from tumorprog.stages import queries, streaming
 KEYS = ["PatientID", "date", "Type"]
 """What names a series to people."""
 
-_NAMES = [*KEYS, "sequence", "SeriesInstanceUID"]
+_NAMES = [*KEYS, "sequence", "SeriesInstanceUID", "stack"]
 _TASKS_A_CORE = 4
 """A fold takes a second: so many in a task that handing them out costs nothing, so few that all cores end alike."""
 
@@ -52,8 +52,8 @@ def read_series(features: Path) -> pd.DataFrame:
         features: folder of `tables.FEATURES`.
 
     Returns:
-        A row per series: PatientID, date, Type, sequence, SeriesInstanceUID and vectors, (L, 100) float32 in the
-        slices' order.
+        A row per stack: PatientID, date, Type, sequence, SeriesInstanceUID, stack and vectors, (L, 100) float32 in
+        the slices' order.
     """
     table = tables.read_shards(features, tables.FEATURES)
     rows = table.drop_columns(["vector"]).to_pandas()
