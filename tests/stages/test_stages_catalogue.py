@@ -172,3 +172,13 @@ def test_slices_in_a_folder_of_another_date_are_counted_for_each_series(tmp_path
         "1.2": {"warned": 3, "redated": 2},
         "1.3": {"warned": 0, "redated": 0},
     }
+
+
+def test_a_series_says_which_witnesses_agree_and_what_contradicts(tmp_path):
+    odd = {"sequence_witnesses": "physics", "sequence_contradiction": "texts say T2, physics says T1"}
+    rows = [header("a", sequence_witnesses="texts"), header("b", SeriesInstanceUID="1.3", **odd)]
+    for number, part in enumerate(catalogue.in_order(pa.Table.from_pylist(rows, catalogue.HEADERS), NOBODY)):
+        tables.write_shard(tmp_path / f"part-{number:05}.parquet", part, tables.CATALOGUE)
+    found = catalogue.series_of(tmp_path).set_index("SeriesInstanceUID")[["witnesses", "contradiction"]]
+    assert found.loc["1.2"].tolist() == ["texts", ""]
+    assert found.loc["1.3"].tolist() == list(odd.values())
