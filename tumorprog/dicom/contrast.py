@@ -8,6 +8,7 @@ import re
 import unicodedata
 
 BEFORE, AFTER = "before", "after"
+_MOST_TEXT = 512  # characters; a description has 64, and what is longer is damage
 
 
 _INITIALS = re.compile(r"(?<![A-Z])(?:[A-Z]\.){2,}")  # "i.v.", "m.d.c."
@@ -15,6 +16,7 @@ _INITIALS = re.compile(r"(?<![A-Z])(?:[A-Z]\.){2,}")  # "i.v.", "m.d.c."
 
 def upper(text: str) -> str:
     """A text in capitals, without accents, and with spaces for what joins words: underscores and dots."""
+    text = text[:_MOST_TEXT]
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode() if not text.isascii() else text
     whole = _INITIALS.sub(lambda found: found[0].replace(".", ""), plain.upper())
     return " ".join(re.sub(r"_|\.(?![0-9])", " ", whole).split())
