@@ -234,3 +234,13 @@ def test_who_is_who_is_checked_over_the_whole_catalogue(tmp_path):
         "no usable StudyDate",
         "dates of the header more than a day apart",
     }
+
+
+def test_a_series_says_which_witnesses_agree_and_what_contradicts(tmp_path):
+    odd = {"sequence_witnesses": "physics", "sequence_contradiction": "texts say T2, physics says T1"}
+    rows = [header("a", sequence_witnesses="texts"), header("b", SeriesInstanceUID="1.3", **odd)]
+    for number, part in enumerate(catalogue.in_order(pa.Table.from_pylist(rows, catalogue.HEADERS), NOBODY)):
+        tables.write_shard(tmp_path / f"part-{number:05}.parquet", part, tables.CATALOGUE)
+    found = catalogue.series_of(tmp_path).set_index("SeriesInstanceUID")[["witnesses", "contradiction"]]
+    assert found.loc["1.2"].tolist() == ["texts", ""]
+    assert found.loc["1.3"].tolist() == list(odd.values())

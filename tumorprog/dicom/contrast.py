@@ -8,6 +8,7 @@ import re
 import unicodedata
 
 BEFORE, AFTER = "before", "after"
+_MOST_TEXT = 512  # characters; a description has 64, and what is longer is damage
 
 
 _INITIALS = re.compile(r"(?<![A-Z])(?:[A-Z]\.){2,}")  # "i.v.", "m.d.c."
@@ -15,6 +16,7 @@ _INITIALS = re.compile(r"(?<![A-Z])(?:[A-Z]\.){2,}")  # "i.v.", "m.d.c."
 
 def upper(text: str) -> str:
     """A text in capitals, without accents, and with spaces for what joins words: underscores and dots."""
+    text = text[:_MOST_TEXT]
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode() if not text.isascii() else text
     whole = _INITIALS.sub(lambda found: found[0].replace(".", ""), plain.upper())
     return " ".join(re.sub(r"_|\.(?![0-9])", " ", whole).split())
@@ -26,13 +28,14 @@ _BRANDS = (
     "|ABLAVAR|OPTIMARK|ARTIREM|GADO[A-Z]*|FERAHEME|GBCA"
 )
 _MEDIUM = (  # what a negation or a "with" can refer to
-    rf"(?:(?:THE |DE |DI |DEL |I ?V ?|EV )?(?:[CK]ONTRAST[A-Z]*|CONTR?|CON|GADO|GAD|GD|KM|MDC|MCI?|CM|CE|CIV"
+    rf"(?:(?:THE |DE |DI |DEL |TOEDIENING (?:VAN )?|I ?V ?|EV )?"
+    rf"(?:[CK]ONTRAST[A-Z]*|CONTR?|CON|GADO|GAD|GD|KM|MDC|MCI?|CM|PDC|CE|CIV"
     rf"|C|IV|EV|INJ[A-Z]*|INIEZ[A-Z]*|INY[A-Z]*|ENH[A-Z]*|PRODUIT|MEZZO|MEDIO|AGENT|{_BRANDS}){_END})"
 )
 _NEGATION = r"(?:W ?/ ?O(?:UT)?|WO|WITHOUT|OHNE|SANS|SIN|SENZA|ZONDER|SEM|S/)"
 _PLACE = r"(?:AX[A-Z]*|SAG[A-Z]*|COR[A-Z]*|TRA[A-Z]*|OBL[A-Z]*|T1[A-Z]*|SE|TSE|FSE|3D|2D|MP-?RAGE)"
 _BOTH = re.compile(
-    rf"{_START}(?:(?:W|WITH) ?(?:[/&+,-]|AND|UND|ET|Y|E) ?(?:W/?O|WITHOUT)"
+    rf"(?:{_MEDIUM} ?)?\+ ?/ ?-(?: ?{_MEDIUM})?|{_START}(?:(?:W|WITH) ?(?:[/&+,-]|AND|UND|ET|Y|E) ?(?:W/?O|WITHOUT)"
     rf"|(?:W/?O|WITHOUT) ?(?:[/&+,-]|AND) ?(?:W|WITH)"
     rf"|PRE ?(?:[/&+,-]|AND|UND|ET|Y|E|EN)? ?POST"
     rf"|OHNE ?(?:[/&+,-]|UND) ?MIT|MIT ?(?:[/&+,-]|UND) ?OHNE"
@@ -56,9 +59,10 @@ _AFTER = re.compile(
     rf"POST(?![A-Z]*PRE)|{_START}(?:NACH|APRES|DESPUES|DOPO|AFTER|NA) ?(?:DE |L')?{_MEDIUM}"
     rf"|{_START}(?:APRES|DOPO){_END}"
     rf"|{_BRANDS}|[CK]ONTRAST"
-    rf"|{_START}(?:T1 ?W?[ -]?)?(?:GAD|GD|KM|MDC|CE|CIV|CEMR|ENH|ENHANCED|ENHANCEMENT|INJ[A-Z]*|C\+){_END}"
+    rf"|{_START}(?:T1 ?W?[ -]?)?(?:GAD|GD|KM|MDC|PDC|CE|CIV|CEMR|ENH|ENHANCED|ENHANCEMENT|INJ[A-Z]*|INY[A-Z]*"
+    rf"|INIEZ[A-Z]*|REHAUSS[A-Z]*|APC|C\+){_END}"
     rf"|T1 ?W?[ -]?(?:(?<!-)C|CE|GD|GAD|KM|CONTR?|POST){_END}|T1W?\+(?! ?T2)|\+ ?(?:{_MEDIUM}|$)|{_START}C\+"
-    rf"|{_START}(?:W|WITH|MIT|AVEC|CON|MET|COM|IV|C/)[ /]*{_MEDIUM}|{_START}(?:IV|CONTR?){_END}(?= ?$)"
+    rf"|{_START}(?:W|WITH|MIT|AVEC|CON|MET|COM|IV|C/)[ /]*{_MEDIUM}|{_START}(?:IV|EV|CONTR?|CM){_END}(?= ?$)"
     rf"|ENHANCED|{_START}M ?KM{_END}|{_START}POS{_END} ?{_MEDIUM}"
 )
 
