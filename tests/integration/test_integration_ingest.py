@@ -106,6 +106,23 @@ def test_a_copy_is_a_duplicate_and_other_pixels_under_one_uid_are_a_conflict(tre
     assert summary["found"] == len(found) + 3
 
 
+def test_one_uid_for_all_files_loses_none_and_two_spellings_are_one_patient(tree, tmp_path):
+    everything = files(tree)
+    for number, path in enumerate(everything):
+        told = pydicom.dcmread(path)
+        told.SOPInstanceUID = told.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+        told.PatientID = told.PatientID if number % 2 else told.PatientID.lower().replace("-", "_")
+        told.save_as(path)
+    shutil.copy(everything[0], everything[0].with_name("zz copy.dcm"))
+    found, quarantine, _ = catalogue(tree, tmp_path / "run", "--check")
+    assert quarantine["reason"].tolist() == ["duplicate"]
+    assert len(found) == found["SOPInstanceUID"].nunique() == len(everything)
+    assert found["PatientID"].nunique() == 1
+    assert found["PatientID_stated"].nunique() == 2
+    named = set(pd.read_csv(tmp_path / "run" / "check.csv")["finding"])
+    assert named >= {"patient with several spellings: read as one", "SOP instance UID of several images"}
+
+
 def test_hostile_names_and_links_are_read_like_any_other(tree, tmp_path):
     victims = files(tree)[:4]
     victims[0].rename(os.fsdecode(os.fsencode(victims[0].parent) + b"/M\xfcller .dcm"))
