@@ -37,7 +37,7 @@ REMBRANDT = [
         *(("grade IV (WHO 2021)", 4), ("GBM, WHO IV", 4), ("WHO grade 4", 4), ("4.0", 4), ("WHO CNS Grade 2", 2)),
         *(("WHO CNS5 grade 3", 3), ("Astrocytoma, IDH-mutant, grade 3", 3), ("IDH-1 mutant grade 4", 4)),
         *(("Oligodendroglioma, 1p/19q codeleted, grade II", 2), ("GBM IV", 4), ("glioblastoma (IV)", 4), ("WHO°4", 4)),
-        *(("WHO-Grad III", 3), ("grade IV, Ki-67 30%", 4), ("GIII", 3), ("WHO4", 4)),
+        *(("WHO-Grad III", 3), ("grade IV, Ki-67 30%", 4), ("GIII", 3), ("grado III OMS", 3), ("WHO4", 4)),
         *(("#N/A", None), ("N.A.", None), ("-1", None), ("–", None), ("not available", None)),
         *(("--", None), ("", None), ("-", None), ("NA", None), ("unknown", None), (" Unknown ", None), ("nan", None)),
     ],

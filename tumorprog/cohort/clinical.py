@@ -26,6 +26,11 @@ _GRADE = (
     "final grade",
     "grade",
     "grading",
+    "grade oms",
+    "grado oms",
+    "who graad",
+    "grado",
+    "graad",
     "who grad",
     "grad",
     "who grading",
@@ -41,7 +46,7 @@ _NO_GRADE = {"", "na", "n/a", "n.a.", "nan", "none", "null", "unknown", "not ava
 _ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4}
 _NUMERAL = r"(?:IV|I{1,3}|[1-4])"
 _ONE = re.compile(rf"(?<!\w)(?<!\d[.,])({_NUMERAL})(?:[.,]0+)?(?![\w]|[.,]\d)")
-_MARK = re.compile(rf"\b(?:WHO|CNS|GRADE|GRAD|GRADO|GR|G)[ .:=#°-]*(?={_NUMERAL}(?!\w))")
+_MARK = re.compile(rf"\b(?:WHO|OMS|CNS|GRADE|GRADO?|GRAAD|GR|G)[ .:=#°-]*(?={_NUMERAL}(?!\w))")
 _OTHER_NUMBERS = re.compile(r"IDH[ -]?[12]?\b|1P ?/? ?19Q|(?<!\d)(?:19|20)\d\d(?!\d)")
 _DOUBT = re.compile(
     r"[?<>≤≥~+±]|\b(?:NOT?|NON|OR|ODER|OU|VS|VERSUS|TO|BIS|LEAST|PROBABL[EY]|POSSIBL[EY]|LIKELY|SUSPECTED|EXCLUDED|"
@@ -145,7 +150,7 @@ def describe(matched: pd.DataFrame) -> str:
     if (matched["status"] == "no grade (glioblastoma)").any():
         told += "; glioblastomas count as grade 4 with --cohort.gbm_is_grade_4 true"
     unclear = matched.loc[matched["status"] == UNCLEAR, "PatientID"]
-    told += f"; {UNCLEAR}: {_some(unclear)}" if len(unclear) else ""
+    told += f"; {UNCLEAR}: {sheets.some(list(unclear))}" if len(unclear) else ""
     return told + (f"; {apart}" if (apart := unmatched(matched)) else "")
 
 
@@ -153,14 +158,7 @@ def unmatched(matched: pd.DataFrame) -> str:
     """A few of the ids of `match` that are only in the table, and only among the images; "" if not both are."""
     images = matched.loc[matched["status"] == "not in the table", "PatientID"]
     table = matched.loc[matched["status"] == "no images", "PatientID"]
-    if images.empty or table.empty:
-        return ""
-    return f"only the table has {_some(table)}; only the images have {_some(images)}"
-
-
-def _some(ids: pd.Series) -> str:
-    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
-    return ", ".join(ids.head(_NAMED)) + more
+    return sheets.apart(list(table), list(images))
 
 
 def _read(path: Path, settings: Cohort, known: set[str]) -> tuple[pd.DataFrame, dict[str, str]]:

@@ -73,6 +73,12 @@ def follow(first_dates: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     return joined.sort_values("PatientID", ignore_index=True)[list(OUTCOMES)]
 
 
+def unmatched(who: pd.DataFrame) -> str:
+    """A few of the ids of `follow` that are only in the table, and only among the images; "" if not both are."""
+    ids = {status: list(who.loc[who["status"] == status, "PatientID"]) for status in ("no images", "no outcome")}
+    return sheets.apart(ids["no images"], ids["no outcome"])
+
+
 def _days(first: str, last: str) -> float:
     if not first or not last:
         return float("nan")

@@ -29,6 +29,11 @@ PATIENT = (
     "id patient",
     "pat id",
     "patienten id",
+    "patientennummer",
+    "participant",
+    "subject number",
+    "record id",
+    "mrn",
     "brats subject id",
     "sample id",
     "sample",
@@ -39,6 +44,7 @@ Names = Sequence[str]
 _SHEET = "report"
 _HEADER_WITHIN = 20  # rows that are not blank
 _SEPARATORS = ",\t;|"
+_NAMED = 3
 _UNIT = re.compile(
     r"[(\[{<].*[)\]}>]|-+|years?|days?|months?|weeks?|text|string|int(eger)?|float|number", re.IGNORECASE
 )
@@ -89,7 +95,9 @@ def _sheets(held: bytes) -> Iterator[_Rows]:
 def _text(path: Path, held: bytes) -> str:
     """The text of a file in the encoding that its first bytes, or else its bytes on the whole, tell."""
     if held.startswith(b"\xd0\xcf\x11\xe0") or held.lstrip()[:1] == b"<":
-        raise InputError(f"{path}: cannot be read as a table (an old or foreign kind of spreadsheet); {_FORMATS}")
+        raise InputError(
+            f"{path}: cannot be read as a table (an old, foreign or locked kind of spreadsheet); {_FORMATS}"
+        )
     for mark, encoding in ((b"\xff\xfe\0\0", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
         if held.startswith(mark):
             return held.decode(encoding)
@@ -253,6 +261,18 @@ def restored(ids: Sequence[str], known: Sequence[str]) -> list[str]:
         return by_number[number] if numbers[number] == 1 and found[number] == 1 else plain if plain not in ids else one
 
     return [restore(one) for one in ids]
+
+
+def apart(table: Sequence[str], images: Sequence[str]) -> str:
+    """A few of the ids that only a table has, and of those that only the images have; "" if not both are."""
+    if not len(table) or not len(images):
+        return ""
+    return f"only the table has {some(table)}; only the images have {some(images)}"
+
+
+def some(ids: Sequence[str]) -> str:
+    """The first few of the ids, and how many more there are."""
+    return ", ".join(list(ids)[:_NAMED]) + (f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else "")
 
 
 def _number(one: str) -> str:
