@@ -135,7 +135,7 @@ def test_a_column_of_which_most_is_no_grade_is_refused(tmp_path):
 def test_a_patient_with_two_grades_is_refused_and_with_one_grade_twice_is_one_row(tmp_path):
     path = tmp_path / "grades.csv"
     path.write_text("patient,grade\nP_1,II\np-1,3\n")
-    with pytest.raises(InputError, match=r"patient P-1 has the grades"):
+    with pytest.raises(InputError, match=r"patient P-1 has the grades \[2, 3\]"):
         clinical.read_grades(path, Cohort())
     path.write_text("patient,grade\nP_1,\np-1,2\nP 1,II\n")
     assert clinical.read_grades(path, Cohort())[["PatientID", "grade"]].to_numpy().tolist() == [["P-1", 2]]

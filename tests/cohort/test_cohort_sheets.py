@@ -99,7 +99,7 @@ def test_the_header_is_found_among_what_people_put_around_it(tmp_path, text):
             "tumour.grade",
             "GRADE ",
         ),
-        *("Grade (WHO 2021)", "WHO-Grade", "WHO Grad", "WHO grade [2016]", "Ｇｒａｄｅ"),
+        *("Grade (WHO 2021)", "WHO-Grade", "WHO Grad", "WHO grade [2016]", "WHO 2021 grade", "Ｇｒａｄｅ"),
     ],
 )
 def test_the_column_of_grades_is_found_by_its_usual_names(tmp_path, name):
@@ -173,7 +173,22 @@ def test_of_two_columns_that_differ_in_case_the_one_named_exactly_wins(tmp_path)
         clinical.read_grades(path, Cohort(grade_column="GRADE"))
 
 
-@pytest.mark.parametrize("text", ["ID,grade,GRADE\nA,2,II\n", "ID,Grade,Grade\nA,2,2\n", "ID,grade ,Grade\nA,,2\n"])
+def test_grades_of_two_editions_are_not_chosen_from_by_themselves(tmp_path):
+    path = written(tmp_path / "grades.csv", "ID,WHO 2016 grade,WHO 2021 grade\nA,2,3\n")
+    with pytest.raises(InputError, match=r"columns 'WHO 2016 grade' and 'WHO 2021 grade'.*differ"):
+        clinical.read_grades(path, Cohort())
+    assert grades_of(path, Cohort(grade_column="WHO 2021 grade")) == {"A": 3}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ID,grade,GRADE\nA,2,II\n",
+        "ID,Grade,Grade\nA,2,2\n",
+        "ID,grade ,Grade\nA,,2\n",
+        "ID,Grade,WHO CNS Grade\nA,2,\n",
+    ],
+)
 def test_two_such_columns_that_say_the_same_are_one(tmp_path, text):
     assert grades_of(written(tmp_path / "grades.csv", text)) == {"A": 2}
 

@@ -202,10 +202,11 @@ def _patients_of(path: Path, table: pd.DataFrame, settings: Cohort, known: set[s
 def _grades_of(path: Path, table: pd.DataFrame, settings: Cohort) -> str:
     """The column of grades: the likeliest by name; several that differ in case alone must say the same."""
     names = sheets.columns(table, settings.grade_column, _GRADE)
-    same = [name for name in sheets.alike(names) if any(table[name])] if names else []
+    names = [name for name in names if any(table[name])] or names
+    same = sheets.alike(names) if names else []
     if any(list(map(_grade_of_row, table[name])) != list(map(_grade_of_row, table[same[0]])) for name in same):
         raise _two_columns(path, same, "grade")
-    return next(iter([*same, *names]), "")
+    return next(iter(same), "")
 
 
 def _two_columns(path: Path, names: Sequence[str], what: str) -> InputError:
@@ -239,7 +240,7 @@ def _one_row_each(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     known = table.dropna(subset="grade").drop_duplicates(["PatientID", "grade"])
     twice = known.loc[known["PatientID"].duplicated(), "PatientID"]
     if len(twice):
-        grades = sorted(known.loc[known["PatientID"] == twice.iloc[0], "grade"])
+        grades = sorted(known.loc[known["PatientID"] == twice.iloc[0], "grade"].tolist())
         raise InputError(f"{path}: patient {twice.iloc[0]} has the grades {grades}; keep one row for each patient")
     # an unclear grade beside a clear one may be another
     unclear_first = table.assign(clear=table["status"] != UNCLEAR).sort_values(

@@ -200,8 +200,8 @@ def _key(name: str) -> str:
 
 
 def _keys(name: str) -> set[str]:
-    """The keys under which a column is found: with what stands in brackets, and without."""
-    return {_key(name), _key(re.sub(r"[(\[].*?[)\]]", "", name))} - {""}
+    """The keys under which a column is found: as it is, and without brackets and years."""
+    return {_key(name), _key(re.sub(r"[(\[].*?[)\]]|\b(19|20)\d\d\b", "", name))} - {""}
 
 
 def columns(table: pd.DataFrame, named: str, aliases: Names) -> list[str]:
@@ -229,8 +229,8 @@ def column(table: pd.DataFrame, named: str, aliases: Names) -> str:
 
 
 def alike(names: Sequence[str]) -> list[str]:
-    """Those of the names that differ from the first in case, spaces and punctuation alone, with the first."""
-    return [name for name in names if _key(name) == _key(names[0])]
+    """Those of the names that differ from the first in case, punctuation, brackets and years alone, with the first."""
+    return [name for name in names if name == names[0] or _keys(name) & _keys(names[0])]
 
 
 def normalise_id(text: str) -> str:
