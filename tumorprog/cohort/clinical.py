@@ -240,7 +240,7 @@ def _one_row_each(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     known = table.dropna(subset="grade").drop_duplicates(["PatientID", "grade"])
     twice = known.loc[known["PatientID"].duplicated(), "PatientID"]
     if len(twice):
-        grades = sorted(known.loc[known["PatientID"] == twice.iloc[0], "grade"].tolist())
+        grades = sorted(map(int, known.loc[known["PatientID"] == twice.iloc[0], "grade"]))
         raise InputError(f"{path}: patient {twice.iloc[0]} has the grades {grades}; keep one row for each patient")
     # an unclear grade beside a clear one may be another
     unclear_first = table.assign(clear=table["status"] != UNCLEAR).sort_values(
