@@ -33,6 +33,12 @@ REMBRANDT = [
     [
         *(("II", 2), (" III", 3), ("IV", 4), ("2", 2), ("2.0", 2), ("Grade II", 2), ("grade 3", 3), ("WHO II", 2)),
         *(("WHO grade IV", 4), ("WHO_GRADE_3", 3), ("G2", 2), ("g4", 4), ("I", 1)),
+        *(("Ⅳ", 4), ("ⅲ", 3), ("４", 4), ("Grade\u00a0Ⅱ", 2), ("②", 2), ("IV.", 4), ("3,0", 3), ("WHO°III", 3)),
+        *(("grade IV (WHO 2021)", 4), ("GBM, WHO IV", 4), ("WHO grade 4", 4), ("4.0", 4), ("WHO CNS Grade 2", 2)),
+        *(("WHO CNS5 grade 3", 3), ("Astrocytoma, IDH-mutant, grade 3", 3), ("IDH-1 mutant grade 4", 4)),
+        *(("Oligodendroglioma, 1p/19q codeleted, grade II", 2), ("GBM IV", 4), ("glioblastoma (IV)", 4), ("WHO°4", 4)),
+        *(("WHO-Grad III", 3), ("grade IV, Ki-67 30%", 4), ("GIII", 3), ("grado III OMS", 3), ("WHO4", 4)),
+        *(("#N/A", None), ("N.A.", None), ("-1", None), ("–", None), ("not available", None)),
         *(("--", None), ("", None), ("-", None), ("NA", None), ("unknown", None), (" Unknown ", None), ("nan", None)),
     ],
 )
@@ -40,7 +46,23 @@ def test_a_grade_is_understood_as_people_write_it(text, grade):
     assert clinical.parse_grade(text) == grade
 
 
-@pytest.mark.parametrize("text", ["V", "5", "high", "II-III", "0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("V", "5", "high", "II-III", "0", "2/3", "LGG", "HGG", "low grade", "?", "3 or 4", "3?", ">2", "II to III"),
+        *(
+            "at least 3",
+            "grade 2, then 3",
+            "G2-G3",
+            "Ⅱ/Ⅲ",
+            "2-Mar",
+            "2020-03-02 00:00:00",
+            "2.5",
+            "no grade 4",
+            "5 (IV)",
+        ),
+    ],
+)
 def test_what_is_no_grade_is_refused(text):
     with pytest.raises(ValueError, match="no grade"):
         clinical.parse_grade(text)
@@ -85,17 +107,35 @@ def test_columns_can_be_named(tmp_path):
     assert table[["PatientID", "grade"]].to_numpy().tolist() == [["P1", 3]]
 
 
-def test_a_strange_grade_names_its_row(tmp_path):
+def test_a_grade_that_cannot_be_told_is_listed_with_its_patient(tmp_path):
     path = tmp_path / "grades.csv"
-    path.write_text("patient,grade\nP1,II\nP2,high\n")
-    with pytest.raises(InputError, match=r"grades\.csv, row 3: 'high' is no grade"):
+    path.write_text("patient,disease,grade\nP1,,II\nP2,,II-III\nP3,GBM,HGG\nP4,,--\nP5,,III\nP5,,2/3\nP6,,3\n")
+    table = clinical.read_grades(path, Cohort(gbm_is_grade_4=True))
+    assert dict(zip(table["PatientID"], table["status"], strict=True)) == {
+        "P1": "graded",
+        "P2": "unclear grade",
+        "P3": "unclear grade",
+        "P4": "no grade",
+        "P5": "unclear grade",
+        "P6": "graded",
+    }
+    assert table["grade"].isna().tolist() == [False, True, True, True, True, False]
+    told = clinical.describe(clinical.match([f"P{n}" for n in range(1, 7)], table))
+    assert "3 unclear grade" in told
+    assert "unclear grade: P2, P3, P5" in told
+
+
+def test_a_column_of_which_most_is_no_grade_is_refused(tmp_path):
+    path = tmp_path / "grades.csv"
+    path.write_text("patient,grade\nP1,II\nP2,high\nP3,LGG\n")
+    with pytest.raises(InputError, match=r"2 of 3 grades.*'grade'.*'high' in row 3, 'LGG' in row 4.*grade_column NAME"):
         clinical.read_grades(path, Cohort())
 
 
 def test_a_patient_with_two_grades_is_refused_and_with_one_grade_twice_is_one_row(tmp_path):
     path = tmp_path / "grades.csv"
     path.write_text("patient,grade\nP_1,II\np-1,3\n")
-    with pytest.raises(InputError, match=r"patient P-1 has the grades"):
+    with pytest.raises(InputError, match=r"patient P-1 has the grades \[2, 3\]"):
         clinical.read_grades(path, Cohort())
     path.write_text("patient,grade\nP_1,\np-1,2\nP 1,II\n")
     assert clinical.read_grades(path, Cohort())[["PatientID", "grade"]].to_numpy().tolist() == [["P-1", 2]]

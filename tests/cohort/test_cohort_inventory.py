@@ -103,6 +103,8 @@ def test_a_grading_cohort_needs_a_table_and_names_who_takes_no_part():
     rows = [{"cohort": "grading", "PatientID": name} for name in ("A", "B")]
     patients = pd.DataFrame([("A", 2, "H", "graded"), ("B", None, "H", "no grade")], columns=list(COHORT))
     assert found(*rows, patients=patients) == {("patient takes no part in grading", "B", "")}
+    unclear = patients.assign(status=["graded", "unclear grade"])
+    assert found(*rows, patients=unclear) == {("unclear grade", "B", "")}
     assert found(*rows) == {("no table of grades", "", "")}
 
 

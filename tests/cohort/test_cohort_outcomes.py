@@ -66,6 +66,7 @@ def test_nobody_is_dropped_and_everyone_has_a_reason():
         ["F", "no images"],
         ["a_1", "followed"],
     ]
+    assert outcomes.unmatched(found) == "only the table has F; only the images have E"
     followed = found[found["status"] == "followed"]
     assert followed["months"].tolist() == pytest.approx([30 / 30.4375, 60 / 30.4375])
     assert followed["event"].tolist() == [0, 1]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from tumorprog.cohort import timeline
+from tumorprog.cohort import clinical, timeline
 
 SERIES = (
     *("cohort", "PatientID", "StudyDate", "SeriesInstanceUID", "Type", "sequence", "plane"),
@@ -126,7 +126,10 @@ def _grades(series: pd.DataFrame, patients: pd.DataFrame | None) -> Iterator[_Ro
         yield ("no table of grades: nothing to train the grader on", "", "", "", "name it with --grades TABLE")
         return
     for row in patients[patients["status"] != "graded"].itertuples():
-        yield ("patient takes no part in grading", row.PatientID, "", "", row.status)
+        if row.status == clinical.UNCLEAR:
+            yield ("unclear grade: takes no part in grading", row.PatientID, "", "", row.status)
+        else:
+            yield ("patient takes no part in grading", row.PatientID, "", "", row.status)
 
 
 def _dates(series: pd.DataFrame, min_gap_days: int) -> Iterator[_Row]:

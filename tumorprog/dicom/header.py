@@ -86,8 +86,8 @@ def read_rows(path: str) -> list[dict[str, Any]]:
         path: of any file; it need not be DICOM.
 
     Returns:
-        The columns of `catalogue.HEADERS` that a file tells of itself; `orientation` is the six direction cosines joined
-        by commas, "" if unknown. Missing text is "", a missing int -1, a missing float NaN.
+        The columns of `catalogue.HEADERS` that a file tells of itself; `orientation` is the six direction cosines
+        joined by commas, "" if unknown. Missing text is "", a missing int -1, a missing float NaN.
 
     Raises:
         DicomError: if the file has no MR image that can be used; the detail names no patient.

@@ -329,7 +329,8 @@ def check(folder: Path, settings: Settings) -> pd.DataFrame:
     graded = sorted(series.loc[series["cohort"] == "grading", "PatientID"].unique())
     patients = None
     if settings.archive.grades:
-        patients = clinical.match(graded, clinical.read_grades(storage.place(settings.archive.grades), settings.cohort))
+        table = clinical.read_grades(storage.place(settings.archive.grades), settings.cohort, graded)
+        patients = clinical.match(graded, table)
     checked = inventory.check(series, patients, min_gap_days=settings.cohort.min_gap_days)
     noted = {"renamed": instances.OWN_UID, "undated": header.NO_STUDY_DATE, "torn": header.DATES_APART}
     who = queries.ask(_WHO, noted, catalogue=_slices_of(folder / "catalogue"))

@@ -52,12 +52,17 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         raise InputError(f"{folder / 'catalogue'}: no slice to grade; give `tumorprog catalogue` a --grading DIR")
     if not settings.archive.grades:
         raise InputError("no table of grades: name it with --grades TABLE")
-    table = clinical.read_grades(storage.place(settings.archive.grades), settings.cohort)
-    cohort = clinical.match(sorted(patients["PatientID"]), table)
+    known = sorted(patients["PatientID"])
+    table = clinical.read_grades(storage.place(settings.archive.grades), settings.cohort, known)
+    cohort = clinical.match(known, table)
     log.info("  %s", clinical.describe(cohort))
     work = plan(catalogue, cohort, settings, out / "work")
     if not work:
-        raise InputError(f"{settings.archive.grades}: no patient with grade 2, 3 or 4 has a slice to train on")
+        apart = clinical.unmatched(cohort)
+        raise InputError(
+            f"{settings.archive.grades}: no patient with grade 2, 3 or 4 has a slice to train on"
+            + (f"; {apart}. Name the column of the images' ids: --cohort.patient_column NAME" if apart else "")
+        )
     streaming.connect(settings.cluster)
     transform = partial(_images, scaling=settings.slices.scaling)
     rejected = streaming.write_shards(work, transform, out / "slices", tables.SLICES, items="slices")

@@ -1,7 +1,7 @@
 """Headers of some patients in, the stack of each slice out: what is read as one sequence of slices.
 
-A stack is what shares patient, study, date, series, orientation, size, echo and kind of value. Where slices still lie at
-one position, the volumes that were taken one after another are told apart by what numbers or times them, the surest
+A stack is what shares patient, study, date, series, orientation, size, echo and kind of value. Where slices still lie
+at one position, the volumes that were taken one after another are told apart by what numbers or times them, the surest
 first; each is a stack, in the order of their time. A single position that is there twice makes no second volume: it
 stays in its stack, where `repeats` counts it.
 """
@@ -221,7 +221,7 @@ def _parts_volumes(group: _Group, labels: np.ndarray) -> bool:
     values, counts = np.unique(labels, return_counts=True)
     if not 2 <= len(values) <= group.most or values[0] < 0:
         return False
-    return bool(counts.min() > 1 or len(np.unique(group.places)) == 1 and len(values) == len(labels) == group.most)
+    return bool(counts.min() > 1 or len(values) == len(labels) == group.most)
 
 
 def _by_occurrence(group: _Group) -> np.ndarray:

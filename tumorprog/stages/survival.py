@@ -89,10 +89,11 @@ def followed_series(series: pd.DataFrame, who: pd.DataFrame) -> pd.DataFrame:
 def _refuse_few(path: str, who: pd.DataFrame) -> None:
     taken = who[who["status"] == "followed"]
     if len(taken) < _LEAST or taken["event"].sum() < _LEAST:
+        apart = outcomes.unmatched(who)
         counts = ", ".join(f"{count} {status}" for status, count in who["status"].value_counts().items())
         raise InputError(
             f"{path}: {len(taken)} patients are followed, {int(taken['event'].sum())} of whom progressed; {_LEAST} or "
-            f"more of either are needed ({counts})"
+            f"more of either are needed ({counts})" + (f"; {apart}" if apart else "")
         )
 
 

@@ -1,0 +1,269 @@
+import openpyxl
+import pytest
+
+from tumorprog.cohort import clinical, outcomes, sheets
+from tumorprog.errors import InputError
+from tumorprog.settings import Cohort
+
+ROWS = [["Patient_ID", "Hôpital", "WHO CNS Grade"], ["P-001", "Münster", "Ⅳ"], ["P-002", "Orléans", "２"]]
+PLAIN = [["Patient_ID", "Hôpital", "WHO CNS Grade"], ["P-001", "Münster", "IV"], ["P-002", "Orléans", "2"]]
+
+
+def text_of(rows, separator=",", end="\n"):
+    return end.join(separator.join(row) for row in rows) + end
+
+
+def written(path, text, encoding="utf-8"):
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def grades_of(path, settings=None, ids=()):
+    table = clinical.read_grades(path, settings or Cohort(), ids)
+    return {row.PatientID: row.grade for row in table.itertuples()}
+
+
+def workbook(path, sheets_of, merged=()):
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for name, rows in sheets_of.items():
+        page = book.create_sheet(name)
+        for row in rows:
+            page.append(row)
+        for cells in merged:
+            page.merge_cells(cells)
+    book.save(path)
+    return path
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_a_text_is_read_in_every_encoding_and_with_every_separator(tmp_path, encoding, separator):
+    path = written(tmp_path / "grades.txt", text_of(ROWS, separator), encoding)
+    assert grades_of(path) == {"P-001": 4, "P-002": 2}
+    assert list(sheets.tables_of(path)[0]["Hôpital"]) == ["Münster", "Orléans"]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1"])
+def test_a_text_of_an_old_windows_is_read(tmp_path, encoding):
+    path = written(tmp_path / "grades.csv", text_of(PLAIN, ";"), encoding)
+    assert list(sheets.tables_of(path)[0]["Hôpital"]) == ["Münster", "Orléans"]
+
+
+def test_a_utf_16_text_with_a_mark_of_the_other_end_is_read(tmp_path):
+    path = tmp_path / "grades.tsv"
+    path.write_bytes(b"\xfe\xff" + text_of(ROWS, "\t", "\r\n").encode("utf-16-be"))
+    assert grades_of(path) == {"P-001": 4, "P-002": 2}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_ends_of_lines_do_not_matter(tmp_path, end):
+    assert grades_of(written(tmp_path / "grades.csv", text_of(PLAIN, ",", end))) == {"P-001": 4, "P-002": 2}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Cohort of 2021; all, or nearly all\n\nID;Alter;Grade\nA;50,5;II\nB;61,2;IV\n",
+        "# exported, 2021-03-02\n# by hand\nID,Age,Grade\nA,50,II\n# half, of them\nB,61,IV\n",
+        "sep=;\nID;Age;Grade\nA;50;II\nB;61;IV\n",
+        "#ID,Age,Grade\nA,50,II\nB,61,IV\n",
+        'ID,"Age\n(years)","WHO\nGrade"\nA,50,II\nB,61,IV\n',
+        'ID,note,Grade\nA,"two\nlines, and ""quotes""",II\nB,,IV\n',
+        "ID,Age,Grade\n,(years),(WHO)\nA,50,II\n,,\nB,61,IV\n",
+        "ID,Age,Grade\n-,years,-\nA,50,II\n\n\nB,61,IV\n",
+        "ID,Age,Grade\nA,50,II\nID,Age,Grade\nB,61,IV\n",
+        "Patient,,Tumour,\nID,Age,Type,Grade\nA,50,x,II\nB,61,x,IV\n",
+        "Patient ID,Tumour,\n,Type,Grade\nA,x,II\nB,x,IV\n",
+        "Subject ID,WHO,\n,Type,Grade\nA,x,II\nB,x,IV\n",
+        "\ufeff\u00a0Subject\u00a0ID\u200b ,Tumor  Grade\nA,II\u00a0\nB,IV\n",
+        "Unnamed,ID,Grade\n0,A,II\n1,B,IV\n",
+        "ID,Grade,,\nA,II,,\nB,IV,,\n",
+        "ID,Grade\nA,II,x,y\nB,IV\n",
+        "Page 1 of patients\nPatient\tGrade\nA\tII\nB\tIV\n",
+    ],
+)
+def test_the_header_is_found_among_what_people_put_around_it(tmp_path, text):
+    assert grades_of(written(tmp_path / "grades.csv", text)) == {"A": 2, "B": 4}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "WHO CNS Grade",
+            "Grade of Primary Brain Tumor",
+            "Tumor Grade",
+            "Grade",
+            "WHO_GRADE",
+            "tumour.grade",
+            "GRADE ",
+        ),
+        *("Grade (WHO 2021)", "WHO-Grade", "WHO Grad", "WHO grade [2016]", "WHO 2021 grade", "Ｇｒａｄｅ"),
+    ],
+)
+def test_the_column_of_grades_is_found_by_its_usual_names(tmp_path, name):
+    assert grades_of(written(tmp_path / "grades.csv", f"ID,{name}\nA,3\n")) == {"A": 3}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("ID", "Subject ID", "Patient_ID", "SubjectID", "Patient", "Subject", "PatientID", "participant_id", "Case"),
+        *(
+            "Sample",
+            "Patient ID*",
+            "patient-id",
+            "id_patient",
+            "BraTS Subject ID",
+            "Patienten-ID",
+            "#ID",
+            "Patient No.",
+        ),
+    ],
+)
+def test_the_column_of_patients_is_found_by_its_usual_names(tmp_path, name):
+    assert grades_of(written(tmp_path / "grades.csv", f"Age,{name},Grade\n50,A,3\n")) == {"A": 3}
+
+
+def test_the_sheet_with_both_columns_is_found_wherever_it_is(tmp_path):
+    dictionary = [["Column", "Meaning"], ["Patient_ID", "who"], ["Grade of Primary Brain Tumor", "1 to 4"]]
+    rows = [["Patient_ID", "Age", "Grade of Primary Brain Tumor"], ["P_1", 50, 4], ["P_2", 51, 2.0]]
+    path = workbook(tmp_path / "c.xlsx", {"empty": [], "Data Dictionary": dictionary, "MU Glioma Post": rows})
+    assert grades_of(path) == {"P-1": 4, "P-2": 2}
+
+
+def test_merged_cells_and_titles_of_a_workbook_are_understood(tmp_path):
+    rows = [
+        ["Our cohort", None, None, None],
+        [None, None, None, None],
+        ["Patient ID", "Pathology", None, "Age"],
+        [None, "Diagnosis", "WHO grade", None],
+        [None, None, "(I-IV)", "(years)"],
+        ["A", "GBM", "IV", 50],
+        ["B", "x", 2, 51],
+    ]
+    path = workbook(tmp_path / "c.xlsx", {"Sheet1": rows}, merged=["A1:D1", "A3:A4", "B3:C3", "D3:D4"])
+    assert grades_of(path) == {"A": 4, "B": 2}
+
+
+def test_a_workbook_that_is_called_csv_is_read_and_a_text_that_is_called_xlsx(tmp_path):
+    book = workbook(tmp_path / "c.xlsx", {"one": PLAIN}).rename(tmp_path / "c.csv")
+    assert grades_of(book) == {"P-001": 4, "P-002": 2}
+    assert grades_of(written(tmp_path / "d.xlsx", text_of(PLAIN))) == {"P-001": 4, "P-002": 2}
+
+
+@pytest.mark.parametrize(
+    "held", [b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(50), b"<html><table>", b"PK\3\4mimetype", b"a\0,b\1c" * 3, b""]
+)
+def test_what_is_no_table_is_refused_with_the_formats_that_are_read(tmp_path, held):
+    path = tmp_path / "grades.xls"
+    path.write_bytes(held)
+    with pytest.raises(InputError, match=r"grades\.xls.*(give xlsx, csv or tab-separated text|no column of patients)"):
+        clinical.read_grades(path, Cohort())
+
+
+def test_of_two_columns_that_differ_in_case_the_one_named_exactly_wins(tmp_path):
+    path = written(tmp_path / "grades.csv", "ID,grade,Grade\nA,2,3\nB,4,4\n")
+    assert grades_of(path, Cohort(grade_column="Grade")) == {"A": 3, "B": 4}
+    assert grades_of(path, Cohort(grade_column="grade")) == {"A": 2, "B": 4}
+    with pytest.raises(InputError, match=r"columns 'grade' and 'Grade'.*differ.*--cohort\.grade_column 'grade'"):
+        clinical.read_grades(path, Cohort())
+    with pytest.raises(InputError, match=r"columns 'grade' and 'Grade'"):
+        clinical.read_grades(path, Cohort(grade_column="GRADE"))
+
+
+def test_grades_of_two_editions_are_not_chosen_from_by_themselves(tmp_path):
+    path = written(tmp_path / "grades.csv", "ID,WHO 2016 grade,WHO 2021 grade\nA,2,3\n")
+    with pytest.raises(InputError, match=r"columns 'WHO 2016 grade' and 'WHO 2021 grade'.*differ"):
+        clinical.read_grades(path, Cohort())
+    assert grades_of(path, Cohort(grade_column="WHO 2021 grade")) == {"A": 3}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ID,grade,GRADE\nA,2,II\n",
+        "ID,Grade,Grade\nA,2,2\n",
+        "ID,grade ,Grade\nA,,2\n",
+        "ID,Grade,WHO CNS Grade\nA,2,\n",
+    ],
+)
+def test_two_such_columns_that_say_the_same_are_one(tmp_path, text):
+    assert grades_of(written(tmp_path / "grades.csv", text)) == {"A": 2}
+
+
+def test_a_header_that_stands_twice_can_be_named(tmp_path):
+    path = written(tmp_path / "grades.csv", "ID,Grade,Grade\nA,2,3\n")
+    with pytest.raises(InputError, match=r"columns 'Grade' and 'Grade\.1'"):
+        clinical.read_grades(path, Cohort())
+    assert grades_of(path, Cohort(grade_column="Grade.1")) == {"A": 3}
+
+
+@pytest.mark.parametrize("header", ["Sample,PatientID", "PatientID,Sample", "ID,Subject", "id,ID"])
+def test_of_several_columns_of_ids_the_one_of_the_images_is_taken(tmp_path, header):
+    path = written(tmp_path / "grades.csv", f"{header},Grade\nS1,P_1,2\nS2,P_2,3\n")
+    assert grades_of(path, ids=["p-1", "P 2"]) == {"P-1": 2, "P-2": 3}
+    assert grades_of(path, ids=["S1", "X"]) == {"S1": 2, "S2": 3}
+
+
+def test_without_images_the_patients_come_before_the_samples(tmp_path):
+    path = written(tmp_path / "grades.csv", "Sample,PatientID,Grade\nS1,P1,2\n")
+    assert grades_of(path) == {"P1": 2}
+    with pytest.raises(InputError, match=r"columns 'id' and 'ID' may both be the patients"):
+        clinical.read_grades(written(tmp_path / "two.csv", "id,ID,Grade\nA,B,2\n"), Cohort())
+
+
+@pytest.mark.parametrize(
+    ("ids", "known", "restored"),
+    [
+        (["7", "12"], ["007", "012"], ["007", "012"]),
+        (["7.0", "12.0"], ["7", "12"], ["7", "12"]),
+        (["7.0", "12.00"], ["007", "012"], ["007", "012"]),
+        (["007"], ["7"], ["7"]),
+        (["7"], ["07", "007"], ["7"]),  # nobody can tell which
+        (["7", "7.0"], ["7"], ["7", "7.0"]),
+        (["7", "07"], ["007"], ["7", "07"]),
+        (["7", "007"], ["007"], ["7", "007"]),
+        (["P-7", "7.5", "1.0"], ["P-07", "1.0"], ["P-7", "7.5", "1.0"]),
+        (["0"], ["000"], ["000"]),
+    ],
+)
+def test_ids_that_a_spreadsheet_made_numbers_are_the_images_where_that_is_sure(ids, known, restored):
+    assert sheets.restored(ids, known) == restored
+
+
+def test_numbers_of_a_workbook_are_matched_with_the_images(tmp_path):
+    path = workbook(tmp_path / "c.xlsx", {"one": [["ID", "Grade"], [7, 4.0], [12, 2]]})
+    matched = clinical.match(["007", "012"], clinical.read_grades(path, Cohort(), ["007", "012"]))
+    assert matched[["PatientID", "grade", "status"]].to_numpy().tolist() == [["007", 4, "graded"], ["012", 2, "graded"]]
+
+
+def test_ids_that_do_not_match_are_told_from_both_sides(tmp_path):
+    path = written(tmp_path / "grades.csv", "ID,Grade\n" + "".join(f"GLI-{n},2\n" for n in range(5)))
+    told = clinical.unmatched(clinical.match(["HF0652", "HF0702"], clinical.read_grades(path, Cohort())))
+    assert told == "only the table has GLI-0, GLI-1, GLI-2 and 2 more; only the images have HF0652, HF0702"
+
+
+@pytest.mark.parametrize(
+    ("dates", "iso"),
+    [
+        (["1992-04-02 00:00:00", "1992-04-13T10:00:00"], ["1992-04-02", "1992-04-13"]),
+        (["02.04.1992", "13.04.1992"], ["1992-04-02", "1992-04-13"]),
+        (["02/04/1992", "13/04/1992"], ["1992-04-02", "1992-04-13"]),
+        (["04/02/1992", "04/13/1992"], ["1992-04-02", "1992-04-13"]),
+        (["2 Apr 1992", "13-Apr-1992"], ["1992-04-02", "1992-04-13"]),
+        (["April 2, 1992", "1992/04/13"], ["1992-04-02", "1992-04-13"]),
+        (["33696", "33707.0"], ["1992-04-02", "1992-04-13"]),
+    ],
+)
+def test_dates_of_outcomes_are_read_where_they_are_sure(tmp_path, dates, iso):
+    rows = [["# seen", "", ""], ["Patient ID", "Date", "Event"], ["A", dates[0], "1"], ["B", dates[1], "0"]]
+    found = outcomes.read_outcomes(written(tmp_path / "o.csv", text_of(rows, ";"), "utf-16"))
+    assert found["date"].tolist() == iso
+
+
+def test_dates_that_could_be_either_are_refused(tmp_path):
+    path = written(tmp_path / "o.csv", "ID,date,event\nA,04/02/1992,1\nB,05/02/1992,0\n")
+    with pytest.raises(InputError, match=r"row 2: '04/02/1992' is no date"):
+        outcomes.read_outcomes(path)
