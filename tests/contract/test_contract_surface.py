@@ -108,7 +108,7 @@ def test_the_columns_of_the_tables_are_these():
         *("PatientID", "date", "Type", "PredictedGrade", "MonthDif", "Predicted_Progression_Timeline"),
         *("Fold", "Protocol", "Cohort", "Lower", "Upper"),
     )
-    assert tables.PROGRESSION_PREDICTIONS[11:] == ("days", "Weight")
+    assert tables.PROGRESSION_PREDICTIONS[11:] == ("days", "Weight", "SeriesInstanceUID", "stack")
     assert (
         *("PatientID", "date", "MonthDif", "Predicted_Progression_Timeline", "Fold", "Protocol", "Cohort"),
         *("Lower", "Upper", "days", "Series"),

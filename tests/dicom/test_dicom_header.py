@@ -29,8 +29,19 @@ from tumorprog.dicom import elements, header, pixels, sequence
 from tumorprog.errors import DicomError
 
 BUNDLED = Path(pydicom.__file__).parent / "data" / "test_files"
-MADE_LATER = {"cohort", "stack", "order", "slice_spacing_mm", "missing_before", "repeats", "file_bytes"}
+MADE_LATER = {
+    "cohort",
+    "series_joined",
+    "stack",
+    "order",
+    "slice_spacing_mm",
+    "missing_before",
+    "repeats",
+    "file_bytes",
+}
 SCHEMA = pa.schema([field for field in tables.CATALOGUE if field.name not in MADE_LATER])
+MOMENT = {"temporal_position", "AcquisitionNumber", "acquired_s", "trigger_ms"}
+FOR_STACKS = MOMENT | {"orientation", "SeriesNumber", "ImageType", "b_value"}
 INDEX = ("pixel_offset", "pixel_bytes", "pixel_dtype")
 STORED = np.arange(30, dtype=np.uint16).reshape(6, 5)
 
@@ -51,7 +62,7 @@ def reason_or_rows(path):
         outcome = error.reason
     pa.Table.from_pylist(rows, SCHEMA)
     assert bool(rows) == (outcome not in tables.REASONS)
-    assert all(set(row) == {*SCHEMA.names, "orientation"} for row in rows)
+    assert all(set(row) == {*SCHEMA.names, *FOR_STACKS} for row in rows)
     return outcome
 
 
@@ -146,7 +157,7 @@ def test_an_enhanced_object_gives_a_row_a_frame(save, enhanced_dataset):
     assert {(row["row_spacing_mm"], row["column_spacing_mm"], row["SliceThickness"]) for row in rows} == {
         (0.5, 0.75, 5)
     }
-    assert {row["orientation"] for row in rows} == {"1.00,0.00,0.00,0.00,0.00,-1.00"}
+    assert {row["orientation"] for row in rows} == {"1,0,0,0,0,-1"}
     assert len({row["SOPInstanceUID"] for row in rows}) == 1
 
 
@@ -607,3 +618,35 @@ def test_a_row_says_who_agrees_and_who_does_not(save, mr_dataset):
     row = row_of(save(mr_dataset(STORED, **odd)))
     told = [row[name] for name in ("sequence", "sequence_witnesses", "sequence_contradiction")]
     assert told == ["T1pre", "physics", "texts say T2, physics says T1"]
+
+
+@pytest.mark.parametrize(
+    ("stated", "component"),
+    [
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "ND"]}, "magnitude"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "P", "ND"]}, "phase"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "PHASE MAP", "P", "FFE"]}, "phase"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "M_FFE", "M", "FFE"]}, "magnitude"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "REAL"]}, "real"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "OTHER"], "ComplexImageComponent": "IMAGINARY"}, "imaginary"),
+        ({"ImageType": ["P", "M"]}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_part_of_the_complex_signal_is_a_column(stated, component, mr_dataset, save):
+    assert row_of(save(mr_dataset(STORED, **stated)))["component"] == component
+
+
+def test_what_numbers_and_times_a_volume_is_read_of_each_slice(mr_dataset, save):
+    stated = {"TemporalPositionIdentifier": 3, "AcquisitionNumber": 7, "TriggerTime": "125.5"}
+    row = row_of(
+        save(mr_dataset(STORED, **stated, AcquisitionTime="101530.250000", EchoTime="30.000001", SeriesNumber=12))
+    )
+    assert [row[name] for name in ("temporal_position", "AcquisitionNumber", "trigger_ms")] == [3, 7, 125.5]
+    assert row["acquired_s"] == 10 * 3600 + 15 * 60 + 30.25
+    assert (row["EchoTime"], row["SeriesNumber"]) == (30.000001, 12)
+    row = row_of(save(mr_dataset(STORED, AcquisitionDateTime="20050102101530.25+0100")))
+    assert row["acquired_s"] == 10 * 3600 + 15 * 60 + 30.25
+    row = row_of(save(mr_dataset(STORED)))
+    assert row["AcquisitionNumber"] == -1
+    assert all(math.isnan(row[name]) for name in ("temporal_position", "trigger_ms", "acquired_s", "EchoTime"))

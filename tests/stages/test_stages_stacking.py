@@ -1,0 +1,187 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tumorprog.stages import stacking
+
+AXIAL, CORONAL = "1,0,0,0,1,0", "1,0,0,0,0,-1"
+USUAL = {
+    **{"cohort": "progression", "frame": 0, "PatientID": "P", "StudyInstanceUID": "1.1", "StudyDate": "2005-01-02"},
+    **{"SeriesInstanceUID": "1.2.3", "orientation": AXIAL, "Rows": 64, "Columns": 64, "EchoNumbers": -1},
+    **{"component": "", "EchoTime": 10.0, "row_spacing_mm": 1.0, "column_spacing_mm": 1.0, "ImageType": "ORIGINAL"},
+    **{"temporal_position": math.nan, "b_value": math.nan, "AcquisitionNumber": 1, "acquired_s": math.nan},
+    **{"trigger_ms": math.nan, "SeriesNumber": 4, "SeriesDescription": "T1", "SliceThickness": 5.0},
+}
+
+
+def volume(num=5, *, spacing=5.0, start=0.0, number=1, **changes):
+    """Slices of one volume."""
+    places = [{"position_mm": start + spacing * k, "InstanceNumber": number + k} for k in range(num)]
+    return [{**USUAL, **place, **changes} for place in places]
+
+
+def stacks(*volumes, **each):
+    """The stack of every slice, in the order given; `each` holds a value for each slice by column."""
+    rows = [row for one in volumes for row in one]
+    headers = pd.DataFrame(rows).assign(path=[f"/{n}" for n in range(len(rows))], **each)
+    shuffled = headers.sample(frac=1, random_state=1)
+    found = stacking.stacks_of(shuffled[list(stacking.COLUMNS)])
+    return headers.merge(found, on=["cohort", "path", "frame"], validate="1:1")
+
+
+def parts(found):
+    """The stack numbers of volumes of five slices each; every volume must be of one."""
+    grouped = found["stack"].to_numpy().reshape(-1, 5)
+    assert (grouped == grouped[:, :1]).all(), grouped
+    return grouped[:, 0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("temporal_position", (1, 2, 3)),
+        ("AcquisitionNumber", (4, 5, 6)),
+        ("acquired_s", (36000.0, 36004.5, 36009.0)),
+        ("trigger_ms", (0.0, 90.0, 180.0)),
+        ("b_value", (0.0, 500.0, 1000.0)),
+        ("EchoTime", (4.9, 9.8, 14.7)),
+        ("ImageType", ("A\\FAT", "A\\IN_PHASE", "A\\WATER")),
+    ],
+)
+def test_volumes_at_the_same_positions_are_stacks_in_the_order_of_their_time(column, values):
+    assert parts(stacks(*(volume(**{column: value}) for value in values))) == [0, 1, 2]
+
+
+def test_times_and_echoes_together_part_volumes():
+    every = [volume(temporal_position=time, EchoTime=echo) for echo in (10.0, 20.0) for time in (1, 2)]
+    assert parts(stacks(*every)) == [0, 1, 2, 3]
+
+
+def test_where_only_the_instance_number_tells_it_parts_whole_volumes():
+    assert parts(stacks(volume(number=1), volume(number=6), volume(number=11))) == [0, 1, 2]
+
+
+def test_interleaved_numbering_parts_volumes_by_what_comes_first_at_each_place():
+    found = stacks(volume(), volume(), InstanceNumber=[1, 3, 5, 7, 9, 2, 4, 6, 8, 10])
+    assert parts(found) == [0, 1]
+
+
+def test_a_last_volume_that_was_cut_short_is_a_stack_of_its_own():
+    found = stacks(volume(number=1), volume(number=6), volume(3, number=11))
+    assert found.groupby("stack").size().tolist() == [5, 5, 3]
+
+
+def test_a_slice_that_was_sent_twice_makes_no_second_volume():
+    found = stacks(volume(), volume(1, number=9))
+    assert found["stack"].eq(0).all()
+
+
+@pytest.mark.parametrize("column", ["AcquisitionNumber", "acquired_s", "trigger_ms", "temporal_position"])
+def test_a_number_or_time_of_each_slices_own_parts_no_volume(column):
+    found = stacks(volume(), **{column: [1.0, 4.0, 2.0, 5.0, 3.0]})
+    assert found["stack"].eq(0).all()
+
+
+def test_two_passes_that_interleave_are_one_volume():
+    found = stacks(volume(6), AcquisitionNumber=[1, 2, 1, 2, 1, 2])
+    assert found["stack"].eq(0).all()
+
+
+def test_one_place_taken_many_times_is_a_stack_each_time():
+    found = stacks(*(volume(1, temporal_position=time, number=time) for time in (1, 2, 3)))
+    assert found["stack"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "change", [{"orientation": CORONAL}, {"Rows": 128}, {"EchoNumbers": 2}, {"component": "phase"}]
+)
+def test_another_orientation_size_echo_or_kind_of_value_is_another_stack(change):
+    assert sorted(parts(stacks(volume(), volume(start=2.5, **change)))) == [0, 1]
+
+
+def test_another_spacing_of_pixels_is_another_stack():
+    assert parts(stacks(volume(), volume(start=2.5, row_spacing_mm=2.0))) == [0, 1]
+    assert parts(stacks(volume(), volume(start=25.0, row_spacing_mm=1.00001))) == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (AXIAL, "0.999999999,0.000000001,0,0,1,0"),
+        ("0.9951,0.1,0,-0.1,0.9949,0", "0.9949,0.1,0,-0.1,0.9951,0"),  # on two sides of a rounded decimal
+        ("1,0,0,0,0.995001,0.099", "1,0,0,0,0.994999,0.101"),
+    ],
+)
+def test_cosines_that_differ_in_the_last_digits_are_one_orientation(one, other):
+    assert stacks(volume(), orientation=[one, other, one, other, one])["stack"].eq(0).all()
+
+
+def test_echo_times_that_differ_in_the_last_bit_are_one():
+    found = stacks(volume(), EchoTime=[30.0, 30.000001, 30.0, 30.0, 29.999999])
+    assert found["stack"].eq(0).all()
+    assert parts(stacks(volume(EchoTime=30.0), volume(EchoTime=30.000001, number=6))) == [0, 1]  # two volumes, one echo
+
+
+def test_positions_that_shake_by_less_than_a_tenth_of_the_thickness_are_one():
+    shaking = np.random.default_rng(0).uniform(-0.1, 0.1, 5)
+    found = stacks(volume(temporal_position=1), volume(temporal_position=2))
+    shaken = stacks(
+        *(volume(temporal_position=1), volume(temporal_position=2)),
+        position_mm=np.r_[found["position_mm"][:5], found["position_mm"][5:] + shaking],
+    )
+    assert parts(shaken) == [0, 1]
+
+
+def test_slices_without_a_position_are_one_stack_unless_an_echo_tells_them_apart():
+    assert parts(stacks(volume(), position_mm=math.nan)) == [0]
+    assert parts(stacks(volume(EchoTime=17.0), volume(EchoTime=95.0), position_mm=math.nan)) == [0, 1]
+
+
+def test_rotated_reformats_are_stacks_and_no_crash():
+    turns = [f"{math.cos(a):.6f},{math.sin(a):.6f},0,0,0,-1" for a in np.linspace(0, 3, 10)]
+    found = stacks(volume(10, spacing=0.0), orientation=turns)
+    assert found["stack"].nunique() == 10
+
+
+def series_each(uids, **changes):
+    rows = volume(len(uids), **changes)
+    return stacks(rows, SeriesInstanceUID=uids)
+
+
+def test_slices_with_a_series_each_are_put_together_under_the_first_uid_by_its_numbers():
+    found = series_each([f"1.2.{n}" for n in (12, 11, 10, 9, 8)])
+    assert found["series"].eq("1.2.8").all()
+    assert found["joined"].eq(5).all()
+    assert found["stack"].eq(0).all()
+    assert series_each(["1.2.10", "1.2.9"])["series"].eq("1.2.9").all()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"SeriesNumber": [4, 5]},
+        {"SeriesNumber": [-1, -1]},
+        {"SeriesDescription": ["T1", "T2"]},
+        {"StudyInstanceUID": ["1.1", "1.5"]},
+        {"PatientID": ["P", "Q"]},
+        {"orientation": [AXIAL, CORONAL]},
+        {"position_mm": [5.0, 5.0]},
+        {"position_mm": [5.0, math.nan]},
+        {"SeriesInstanceUID": ["1.2.1", "1.7.1"]},
+    ],
+)
+def test_series_of_one_slice_that_differ_in_more_stay_apart(change):
+    found = stacks(volume(2), **{"SeriesInstanceUID": ["1.2.8", "1.2.9"], **change})
+    assert found["series"].nunique() == 2
+    assert found["joined"].eq(0).all()
+
+
+def test_whole_series_are_never_put_together():
+    found = stacks(volume(SeriesInstanceUID="1.2.1"), volume(start=25.0, SeriesInstanceUID="1.2.2"))
+    assert found["series"].tolist() == ["1.2.1"] * 5 + ["1.2.2"] * 5
+
+
+def test_uids_are_ordered_by_their_numbers():
+    assert sorted(["1.2.10", "1.2.9", "1.10.1", "odd.1"], key=stacking.uid_order)[1:] == ["1.2.9", "1.2.10", "1.10.1"]
