@@ -93,7 +93,9 @@ CATALOGUE = pa.schema(
         "RescaleIntercept": _REAL,
         "pixel_offset": _LONG,  # byte of the file at which the frame's stored values begin; -1: only by parsing DICOM
         "pixel_bytes": _LONG,  # how many; -1 likewise
-        "pixel_dtype": _TEXT,  # of the stored values, such as "<u2", or "<u2:12" if 12 bits of each count; "" likewise
+        "pixel_dtype": _TEXT,  # of the stored values: "<u2"; "<u2:12" if 12 bits count, "<u2:12:15" if up to bit 15
+        "padding_low": _REAL,  # stored values from here to padding_high are no image; NaN if all are
+        "padding_high": _REAL,
         "file_bytes": _LONG,  # size of the file
         "warnings": _TEXT,  # what is odd about the file, mostly by pydicom, without the values that it quotes
     }

@@ -48,6 +48,8 @@ def said_by_pydicom(path):
             return None
         slope, intercept = float(dataset.get("RescaleSlope") or 1), float(dataset.get("RescaleIntercept") or 0)
     image = stored * slope + intercept
+    if "PixelPaddingValue" in dataset:
+        image[stored == dataset.PixelPaddingValue] = np.nan
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         image = image.max() + image.min() - image
     return image

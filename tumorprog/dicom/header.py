@@ -241,6 +241,8 @@ def _shared(dataset: Elements, form: opening.Form, shape: opening.Shape) -> dict
         "PhotometricInterpretation": shape.photometric,
         "pixel_bytes": shape.frame_bytes if dtype else -1,
         "pixel_dtype": dtype,
+        "padding_low": shape.padding[0],
+        "padding_high": shape.padding[1],
         "SOPClassUID": form.sop_class,
         "TransferSyntaxUID": form.transfer_syntax,
         "Manufacturer": elements.text(dataset, "Manufacturer"),

@@ -8,13 +8,13 @@ import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from pydicom import uid
 from pydicom.dataset import Dataset
 
 from tumorprog import storage
-from tumorprog.dicom import elements, parsing
+from tumorprog.dicom import elements, parsing, pixel_elements
 from tumorprog.dicom.elements import Elements
 from tumorprog.dicom.parsing import PIXEL_BITS, Header
 from tumorprog.errors import DicomError
@@ -38,21 +38,7 @@ _MOST_PIXELS = 2**28
 _MOST_FRAMES = 2**17
 _LARGEST_SIDE = 32768
 
-IMAGE_KEYWORDS = (
-    "SOPClassUID",
-    "Modality",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "NumberOfFrames",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "PixelRepresentation",
-    "RescaleSlope",
-    "RescaleIntercept",
-    *elements.GROUP_KEYWORDS,
-)
+IMAGE_KEYWORDS = ("SOPClassUID", "Modality", *pixel_elements.READ, *elements.GROUP_KEYWORDS)
 """What is asked of any file before its pixels are believed, and what they mean."""
 
 
@@ -65,9 +51,11 @@ class Shape:
         rows: of a frame.
         columns: of a frame.
         bits: of a pixel's place.
-        bits_stored: how many of them, from the lowest, are the pixel's; all if it is not stated.
+        bits_stored: how many of them are the pixel's; all if it is not stated.
+        high_bit: the highest of these; the one before `bits_stored` if it is not stated, or impossible.
         representation: 0 unsigned, 1 signed; what else is stated, no decoder reads.
         photometric: PhotometricInterpretation; MONOCHROME2 if it is not stated.
+        padding: the least and the largest stored value that are no image; NaN if there are none.
     """
 
     frames: int
@@ -75,8 +63,10 @@ class Shape:
     columns: int
     bits: int
     bits_stored: int
+    high_bit: int
     representation: int
     photometric: str
+    padding: tuple[float, float] = (math.nan, math.nan)
 
     @property
     def frame_bytes(self) -> int:
@@ -204,6 +194,8 @@ def shape_of(dataset: Elements, form: Form) -> Shape:
         raise DicomError("damaged_header", "the file ends inside its header")
     if not form.pixel_keyword:
         raise DicomError("no_pixels", "no element of pixel data, or an empty one")
+    if elements.items(elements.value(dataset, "ModalityLUTSequence")):
+        raise DicomError("undecodable", "values that mean what a Modality LUT says, which MR images do not have")
     samples, photometric = (
         elements.whole(dataset, "SamplesPerPixel"),
         elements.text(dataset, "PhotometricInterpretation"),
@@ -214,14 +206,18 @@ def shape_of(dataset: Elements, form: Form) -> Shape:
     floats = form.pixel_keyword != "PixelData"
     bits = PIXEL_BITS[form.pixel_keyword][0] if floats else elements.whole(dataset, "BitsAllocated")
     frames_stated = elements.text(dataset, "NumberOfFrames") not in {"", "0"}
+    bits_stored = bits if floats else _stated(dataset, "BitsStored", usual=bits)
+    signed = _stated(dataset, "PixelRepresentation", usual=0)
     shape = Shape(
         frames=elements.whole(dataset, "NumberOfFrames") if frames_stated else 1,
         rows=elements.whole(dataset, "Rows"),
         columns=elements.whole(dataset, "Columns"),
         bits=bits,
-        bits_stored=bits if floats else _stated(dataset, "BitsStored", usual=bits),
-        representation=_stated(dataset, "PixelRepresentation", usual=0),
+        bits_stored=bits_stored,
+        high_bit=bits_stored - 1 if floats else _high_bit(dataset, bits, bits_stored),
+        representation=signed,
         photometric=photometric or "MONOCHROME2",
+        padding=_padding(dataset, form.pixel_keyword, bits, signed=signed == 1),
     )
     _refuse_geometry(shape, form)
     return shape
@@ -233,12 +229,44 @@ def _stated(dataset: Elements, keyword: str, *, usual: int) -> int:
     return usual if number == -1 else number
 
 
+def _high_bit(dataset: Elements, bits: int, bits_stored: int) -> int:
+    stated = _stated(dataset, "HighBit", usual=bits_stored - 1)
+    if stated == bits_stored - 1 or bits_stored - 1 < stated < bits:
+        return stated
+    elements.hear({"an impossible HighBit, ignored"})
+    return bits_stored - 1
+
+
+def _padding(dataset: Elements, pixel_keyword: str, bits: int, *, signed: bool) -> tuple[float, float]:
+    kind = pixel_keyword.removesuffix("Data")
+    words = [elements.value(dataset, f"{kind}Padding{name}") for name in ("Value", "RangeLimit")]
+    if words[0] is None:
+        return math.nan, math.nan
+    ends = [
+        _padding_value(word, bits, signed=signed) if kind == "Pixel" else elements.as_number(word) for word in words
+    ]
+    low, high = ends[0], ends[0] if math.isnan(ends[1]) else ends[1]
+    return min(low, high), max(low, high)
+
+
+def _padding_value(word: Any, bits: int, *, signed: bool) -> float:
+    """A value whose VR is US or SS, which many writers choose wrongly: as a pixel of the same bits would be read."""
+    if isinstance(word, bytes):  # without a VR nobody told pydicom which of the two it is
+        word = int.from_bytes(word[:2], "little")
+    number = elements.as_number(word)
+    if math.isnan(number) or bits > 16:
+        return number
+    unsigned = int(number) % 2**bits
+    return float(unsigned - 2**bits if signed and unsigned >= 2 ** (bits - 1) else unsigned)
+
+
 def stored_dtype(form: Form, shape: Shape) -> str:
     """How the pixels of each frame stand in the file, one after the other; "" if they must be decoded.
 
     Returns:
         numpy's name with byte order: "<u2", ">i2", "|u1", "<f4"; then, if the pixel has fewer bits than its place, a
-        colon and their number: "<u2:12" (the others may hold an overlay).
+        colon and their number: "<u2:12" (the others may hold an overlay), and if these are not the lowest, a colon and
+        the highest: "<u2:12:15".
     """
     big_endian, one_byte = form.transfer_syntax == uid.ExplicitVRBigEndian, shape.bits == 8
     if form.transfer_syntax not in NATIVE - {uid.DeflatedExplicitVRLittleEndian}:
@@ -252,7 +280,10 @@ def stored_dtype(form: Form, shape: Shape) -> str:
     if shape.representation not in {0, 1} or not 1 <= shape.bits_stored <= shape.bits:
         return ""
     name = f"{order}{'ui'[shape.representation]}{shape.bits // 8}"
-    return name if shape.bits_stored == shape.bits else f"{name}:{shape.bits_stored}"
+    if shape.bits_stored == shape.bits:
+        return name
+    name = f"{name}:{shape.bits_stored}"
+    return name if shape.high_bit == shape.bits_stored - 1 else f"{name}:{shape.high_bit}"
 
 
 def rescale(dataset: Elements, groups: Sequence[Dataset]) -> tuple[float, float]:

@@ -1,11 +1,12 @@
 """A DICOM file and the number of a frame in, the frame in the modality's units out."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from pydicom.pixels import get_decoder
-from pydicom.uid import UID
+from pydicom.uid import UID, RLELossless
 
 from tumorprog import storage
 from tumorprog.dicom import codecs, elements, opening
@@ -30,6 +31,8 @@ class FrameIndex:
         intercept: RescaleIntercept, 0 if there is none.
         photometric: PhotometricInterpretation.
         file_bytes: size of the file when it was indexed.
+        padding_low: the least stored value that is no image (`padding_low`); NaN if there is none.
+        padding_high: the largest.
     """
 
     offset: int
@@ -41,6 +44,8 @@ class FrameIndex:
     intercept: float
     photometric: str
     file_bytes: int
+    padding_low: float = math.nan
+    padding_high: float = math.nan
 
 
 def read_frame(path: str, frame: int = 0) -> np.ndarray:
@@ -49,14 +54,14 @@ def read_frame(path: str, frame: int = 0) -> np.ndarray:
     Rescaled by RescaleSlope and RescaleIntercept (a frame's own in an enhanced object; 1 and 0 if missing, and 1 for a
     slope of 0, which would leave nothing). A MONOCHROME1 frame is turned over within its own range, so that large is
     bright in every frame. What is not finite becomes 0: maps of perfusion hold NaN where they are undefined, outside
-    the brain.
+    the brain. What is padding becomes NaN: it is no image. `pixel_elements` lists what is read for all this.
 
     Args:
         path: of a file that `header.read_rows` accepts.
         frame: 0-based.
 
     Returns:
-        (Rows, Columns) float32, finite.
+        (Rows, Columns) float32, finite but for padding.
 
     Raises:
         DicomError: `undecodable`, and whatever `header.read_rows` gives as a reason.
@@ -70,8 +75,9 @@ def read_frame(path: str, frame: int = 0) -> np.ndarray:
             stored = _decode(head, shape, frame)
         except elements.DAMAGE as error:
             raise opening.damaged(error, "undecodable", "the frame") from None
+        padding = _padding_of(stored, *shape.padding)
         slope, intercept = opening.rescale(head.dataset, elements.frame_groups(head.dataset, frame))
-        return _in_units(stored, slope, intercept, shape.photometric).astype(np.float32, copy=False)
+        return _in_units(stored, slope, intercept, shape.photometric, padding).astype(np.float32, copy=False)
 
 
 def read_indexed(path: str, entry: FrameIndex) -> np.ndarray:
@@ -92,15 +98,16 @@ def read_indexed(path: str, entry: FrameIndex) -> np.ndarray:
         values, num_bytes = storage.read_range(path, entry.offset, entry.length)
     except OSError as error:
         raise opening.damaged(error, "unreadable", "the file") from None
-    name, _, bits_stored = entry.dtype.partition(":")
+    name, *bits = entry.dtype.split(":")
     if num_bytes != entry.file_bytes or len(values) != entry.length:
         raise DicomError(
             "unreadable", "the file has changed since the catalogue was made; run `tumorprog catalogue` again"
         )
     stored = np.frombuffer(values, name).reshape(entry.rows, entry.columns)
-    if bits_stored:
-        stored = _without_unused(stored, int(bits_stored))
-    return _in_units(stored, entry.slope, entry.intercept, entry.photometric)
+    if bits:
+        stored = _value_bits(stored, int(bits[0]), int(bits[-1]) if len(bits) > 1 else int(bits[0]) - 1)
+    padding = _padding_of(stored, entry.padding_low, entry.padding_high)
+    return _in_units(stored, entry.slope, entry.intercept, entry.photometric, padding)
 
 
 def _decode(head: Header, shape: opening.Shape, frame: int) -> np.ndarray:
@@ -119,27 +126,60 @@ def _decode(head: Header, shape: opening.Shape, frame: int) -> np.ndarray:
         "pixel_keyword": head.pixel_keyword,
     }
     if syntax in opening.NATIVE:
-        vr = {"pixel_vr": head.vr} if head.vr else {}
-        decoded, _ = get_decoder(syntax).as_array(head.source, index=frame, raw=True, view_only=True, **options, **vr)
-        return decoded
+        options |= {"pixel_vr": head.vr} if head.vr else {}
+        shifted = _has_other_bits(shape)
+        if shifted:  # pydicom takes the lowest bits
+            options["bits_stored"] = shape.bits
+        decoded, _ = get_decoder(syntax).as_array(head.source, index=frame, raw=True, view_only=True, **options)
+        return _value_bits(decoded, shape.bits_stored, shape.high_bit) if shifted else decoded
     offsets = tuple(
         elements.value(head.dataset, keyword) for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
     )
     if all(offsets):
         options["extended_offsets"] = offsets
+    if syntax == RLELossless and _has_other_bits(shape):  # its bytes are those of the words; codestreams hold values
+        words = codecs.decode(head.source, syntax, frame, {**options, "bits_stored": shape.bits})
+        return _value_bits(words, shape.bits_stored, shape.high_bit)
     return codecs.decode(head.source, syntax, frame, options)
 
 
-def _without_unused(stored: np.ndarray, bits: int) -> np.ndarray:
-    """The values of the lowest bits; what stands in the others means nothing."""
+def _has_other_bits(shape: opening.Shape) -> bool:
+    return shape.high_bit != shape.bits_stored - 1
+
+
+def _value_bits(stored: np.ndarray, bits: int, high_bit: int) -> np.ndarray:
+    """The values of so many bits that end at a high one; what stands in the others means nothing."""
     if stored.dtype.kind == "u":
-        return stored & stored.dtype.type(2**bits - 1)
-    unused = 8 * stored.itemsize - bits
-    return (stored << unused) >> unused  # the sign goes along
+        lowest = high_bit + 1 - bits
+        return (stored >> lowest if lowest else stored) & stored.dtype.type(2**bits - 1)
+    width = 8 * stored.itemsize
+    return (stored << (width - 1 - high_bit)) >> (width - bits)  # the sign goes along
 
 
-def _in_units(stored: np.ndarray, slope: float, intercept: float, photometric: str) -> np.ndarray:
-    """Stored values rescaled, turned over if white is 0, and finite: float32, or as they are if unchanged."""
+def _padding_of(stored: np.ndarray, low: float, high: float) -> np.ndarray | None:
+    """Where the stored values are no image; None if nowhere."""
+    if math.isnan(low):
+        return None
+    padding = stored == low if low == high else (stored >= low) & (stored <= high)
+    return padding if padding.any() else None
+
+
+def _in_units(
+    stored: np.ndarray, slope: float, intercept: float, photometric: str, padding: np.ndarray | None
+) -> np.ndarray:
+    """Stored values rescaled, turned over if white is 0, and finite: float32, or as they are if unchanged.
+
+    Padding is NaN, and what is turned over is so within the range of the others.
+    """
+    if padding is None:
+        return _rescaled(stored, slope, intercept, photometric)
+    image = np.full(stored.shape, np.nan, np.float32)
+    if not padding.all():
+        image[~padding] = _rescaled(stored[~padding], slope, intercept, photometric)
+    return image
+
+
+def _rescaled(stored: np.ndarray, slope: float, intercept: float, photometric: str) -> np.ndarray:
     short = stored.dtype.itemsize <= 2
     turned = photometric == "MONOCHROME1"
     if short and stored.dtype.kind in "iu" and slope == 1 and not intercept and not turned:

@@ -23,7 +23,8 @@ def scale(image: np.ndarray, *, method: Scaling) -> np.ndarray:
     """Intensities brought to [0, 1].
 
     Args:
-        image: (H, W) of any real dtype; NaN and infinities count as the least finite value.
+        image: (H, W) of any real dtype; NaN and infinities are no image: they become the least finite value, 0 in the
+            result, and do not count for the percentiles.
         method: `minmax`, between the minimum and the maximum; `robust`, between the 0.5th and the 99.5th percentile of
             the pixels of a grid (every pixel below 256 x 256, some 16 to 65 thousand above), what lies outside being
             cut off. Where these two percentiles are equal, `robust` is `minmax`.
@@ -38,8 +39,8 @@ def scale(image: np.ndarray, *, method: Scaling) -> np.ndarray:
 
 def _from_zero(image: np.ndarray, method: Scaling) -> tuple[np.ndarray, float]:
     """The intensities cut off and moved to begin at 0, float32, and where they end; (zeros, 1) for a flat image."""
-    values = _finite(image)
-    low, high = _inner_range(values) if method == "robust" else (values.min(), values.max())
+    values, counted = _finite(image)
+    low, high = _inner_range(values, counted) if method == "robust" else (values.min(), values.max())
     if high <= low:
         low, high = values.min(), values.max()
     if high <= low:
@@ -53,21 +54,27 @@ def _from_zero(image: np.ndarray, method: Scaling) -> tuple[np.ndarray, float]:
     return above, float(high) - float(low)
 
 
-def _finite(image: np.ndarray) -> np.ndarray:
-    """The intensities as float32, or as they are where they are integers of 8 or 16 bits; the least for NaN and inf."""
+def _finite(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """The intensities as float32, or as they are where they are integers of 8 or 16 bits; and which are finite.
+
+    The least stands for those that are not. None if all are.
+    """
     if image.dtype.kind in "iu" and image.dtype.itemsize <= 2:
-        return image
+        return image, None
     values = image.astype(np.float32, copy=False)
     finite = np.isfinite(values)
     if finite.all():
-        return values
-    return np.where(finite, values, values[finite].min() if finite.any() else 0)
+        return values, None
+    return np.where(finite, values, values[finite].min() if finite.any() else 0), finite
 
 
-def _inner_range(values: np.ndarray) -> tuple[Any, Any]:
+def _inner_range(values: np.ndarray, counted: np.ndarray | None) -> tuple[Any, Any]:
     """The intensities below and above which as many pixels lie as the robust scaling cuts off; each is a pixel's."""
     step = max(1, math.isqrt(values.size // _SAMPLE))
     sample = values[::step, ::step].ravel()
+    if counted is not None:
+        finite = counted[::step, ::step].ravel()
+        sample = sample[finite] if finite.any() else sample
     cut = int(_CUT_OFF * (sample.size - 1))
     if values.dtype.kind in "iu":
         least = sample.min()

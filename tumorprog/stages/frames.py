@@ -14,6 +14,7 @@ from tumorprog.stages.streaming import Rejected
 _INDEX = (
     *("pixel_offset", "pixel_bytes", "pixel_dtype", "Rows", "Columns"),
     *("RescaleSlope", "RescaleIntercept", "PhotometricInterpretation", "file_bytes"),
+    *("padding_low", "padding_high"),
 )
 """In the order of `pixels.FrameIndex`."""
 
