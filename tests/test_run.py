@@ -156,3 +156,30 @@ def test_every_setting_and_group_that_a_stage_names_exists():
     for stage in (*run.STAGES, *run.PREDICT, *run.TUNE.values()):
         for name in (*stage.settings, *stage.files, *stage.needs):
             run.lookup(Settings(), name)
+
+
+def test_nothing_that_a_prediction_has_just_done_is_out_of_date(tmp_path, calls):
+    stages = [stage for stage in run.PREDICT if stage.name != "predict"]
+    record = {"stages": {stage.name: {} for stage in run.PREDICT}}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert run.that_read(tmp_path, stages) == []
+
+
+@pytest.mark.parametrize("out", ["archive", "archive/runs/1", "link/runs"])
+def test_a_run_directory_inside_its_archive_is_refused(out, tmp_path):
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "archive")
+    settings = with_values(Settings(), {"archive.progression": str(tmp_path / "archive")})
+    with pytest.raises(InputError, match="inside the archive"):
+        run.check_places(tmp_path / out, settings)
+    run.check_places(tmp_path / "archive-2", settings)
+    run.check_places(tmp_path, settings)  # as the demonstration has it
+
+
+@pytest.mark.parametrize("out", ["file", "file/run", "dangling"])
+def test_a_run_directory_in_the_place_of_a_file_is_refused(out, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="is no folder"):
+        run.check_places(tmp_path / out, Settings())
+    run.check_places(tmp_path / "new" / "run", Settings())

@@ -120,6 +120,7 @@ def _overview() -> str:
 def _run_stages(folder: Path, settings: Settings, stages: Sequence["Stage"]) -> str:
     from tumorprog import run
 
+    run.check_places(folder, settings)
     if not (folder / "config.yaml").exists():
         save_config(folder, settings)
     worked = run.run_stages(folder, settings, stages)
@@ -224,13 +225,14 @@ def _predict(parsed: argparse.Namespace, settings: Settings) -> str:
     from tumorprog import run
 
     folder, out = storage.place(parsed.run), storage.place(parsed.out)
+    images = with_values(settings, {"archive.grading": "", "archive.grades": "", "archive.progression": parsed.images})
+    run.check_places(out, images)
     for name in ("grader", "progression"):
         (out / name).mkdir(parents=True, exist_ok=True)
         for file in ("model.safetensors", "model.json"):
             if not (folder / name / file).is_file():
                 raise InputError(f"{folder / name / file}: missing; --run takes a finished run with both models")
             storage.copy(folder / name / file, out / name / file)
-    images = with_values(settings, {"archive.grading": "", "archive.grades": "", "archive.progression": parsed.images})
     return "\n".join([_run_stages(out, images, run.PREDICT), f"predictions: {out / 'predictions.csv'}"])
 
 

@@ -12,6 +12,7 @@ import importlib
 import importlib.metadata
 import json
 import logging
+import os
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -157,9 +158,9 @@ def that_read(folder: Path, stages: Sequence[Stage]) -> list[Stage]:
         stages: which have just run; they are none of those found.
     """
     fresh, found = {name for stage in stages for name in stage.leaves}, []
-    done = read_record(folder)["stages"]
+    done, ran = read_record(folder)["stages"], {stage.name for stage in stages}
     for stage in STAGES:
-        if stage not in stages and stage.name in done and fresh & {*stage.reads, *stage.may_read}:
+        if stage.name not in ran and stage.name in done and fresh & {*stage.reads, *stage.may_read}:
             found.append(stage)
             fresh |= set(stage.leaves)
     return found
@@ -175,6 +176,37 @@ def with_what_they_need(settings: Settings) -> list[Stage]:
         else:
             chosen.append(stage)
     return chosen
+
+
+def check_places(folder: Path, settings: Settings) -> None:
+    """Before anything is written: whether a run directory may stand where it is to.
+
+    Args:
+        folder: the run directory, which need not exist.
+        settings: `archive`.
+
+    Raises:
+        InputError: if there is a file in its place or above it, if it cannot be written, or if it lies inside an
+            archive that is read: its own files would be taken for the archive's, which would never be unchanged.
+    """
+    for root in (lookup(settings, name) for name in (_GRADING, _PROGRESSION)):
+        if root and _lies_in(folder, storage.place(root)):
+            raise InputError(f"--out {folder}: inside the archive {root} that is read; choose a folder outside of it")
+    if storage.is_remote(str(folder)):
+        return
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
+    if not there.is_dir():
+        raise InputError(f"--out {folder}: {there} is no folder; choose another place for the run directory")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"--out {folder}: {there} cannot be written; choose another place for the run directory")
+
+
+def _lies_in(folder: Path, root: Path) -> bool:
+    remote = storage.is_remote(str(folder))
+    if remote != storage.is_remote(str(root)):
+        return False
+    inner, outer = (folder, root) if remote else (folder.resolve(), root.resolve())
+    return inner == outer or outer in inner.parents
 
 
 def run_stages(folder: Path, settings: Settings, stages: Sequence[Stage] = STAGES) -> int:

@@ -67,8 +67,9 @@ def test_a_gpu_that_cannot_come_is_refused_at_once_and_one_that_may_join_a_clust
     assert "the cluster has no GPU yet" in caplog.text
 
 
-def test_a_job_joins_the_cluster_that_it_was_submitted_to(ray_told):
+def test_a_job_joins_the_cluster_that_it_was_submitted_to(ray_told, monkeypatch):
     """Ray knows which, by its own variables."""
+    monkeypatch.setattr(streaming.address, "knock", lambda _: None)
     assert ray_told(Cluster(), "127.0.0.1", RAY_ADDRESS="127.0.0.1:6379") == [None]
     assert streaming.joins(Cluster())
 
@@ -76,6 +77,11 @@ def test_a_job_joins_the_cluster_that_it_was_submitted_to(ray_told):
 def test_a_cluster_that_is_not_there_is_told_at_once(ray_told):
     with pytest.raises(InputError, match=r"cluster.address 127.0.0.1:9: cannot be joined \(.*refused\)"):
         ray_told(Cluster(address="127.0.0.1:9"))
+
+
+def test_an_address_of_ray_that_answers_nobody_is_told_at_once_by_its_name(ray_told):
+    with pytest.raises(InputError, match=r"RAY_ADDRESS 127.0.0.1:9: cannot be joined .*unset RAY_ADDRESS"):
+        ray_told(Cluster(), RAY_ADDRESS="127.0.0.1:9")
 
 
 def test_a_cluster_that_refuses_is_a_mistake_that_can_be_mended(ray_told, monkeypatch):

@@ -5,7 +5,6 @@ import ctypes
 import json
 import logging
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -25,7 +24,7 @@ from ray.data._internal.execution.streaming_executor import StreamingExecutor
 from tumorprog import storage, tables
 from tumorprog.errors import InputError
 from tumorprog.settings import Cluster
-from tumorprog.stages import queries
+from tumorprog.stages import address, queries
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +41,6 @@ _NO_GPU = (
     "--grader.gpu false, and in a sweep no gpu among the resources"
 )
 
-_KNOCK_S = 10.0
 _TURN_S = 0.01
 _IDLE_MS = 60_000
 """Kept so long, the processes that read the shards are still there for the next epoch; after a second, they are not."""
@@ -85,8 +83,12 @@ def _join_or_start(cluster: Cluster) -> None:
     else:
         if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
             raise InputError(f"Ray would start {_OPEN}")
+        folder = address.session_folder(os.environ, user=os.getuid())
+        if folder:
+            log.info("  Ray's sockets do not fit into TMPDIR, or it is not writable; they go to %s", folder)
         ray.init(
             address="local",
+            _temp_dir=str(folder) if folder else None,
             num_cpus=cluster.cores or None,
             include_dashboard=False,
             _system_config={"idle_worker_killing_time_threshold_ms": _IDLE_MS},
@@ -140,14 +142,13 @@ def _surrounded() -> bool:
 
 def _join(cluster: Cluster, quiet: dict[str, Any]) -> None:
     try:
-        if not _surrounded():
-            _knock(cluster.address)
+        address.knock(os.environ.get("RAY_ADDRESS", cluster.address))
         ray.init(address=None if _surrounded() else cluster.address, **quiet)
     except (OSError, ray.exceptions.AuthenticationError) as error:
         told = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"cluster.address {os.environ.get('RAY_ADDRESS', cluster.address)}: cannot be joined ({told}); start a "
-            "cluster there, or export its RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+            f"{_named(cluster)}: cannot be joined ({told}); start a cluster there, export its RAY_AUTH_MODE=token and "
+            "RAY_AUTH_TOKEN, or work on this machine alone: unset RAY_ADDRESS, --cluster.address local"
         ) from error
     hosts = sorted({node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]})
     beyond = not all(host.startswith("127.") or host == "::1" for host in hosts)
@@ -156,11 +157,12 @@ def _join(cluster: Cluster, quiet: dict[str, Any]) -> None:
         raise InputError(f"the Ray cluster on {', '.join(hosts)} runs {_OPEN}")
 
 
-def _knock(address: str) -> None:
-    """Finds out at once whether anybody is there; Ray would try for some minutes."""
-    host, _, port = address.rpartition(":")
-    if port.isdigit():
-        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
+def _named(cluster: Cluster) -> str:
+    return (
+        f"RAY_ADDRESS {os.environ['RAY_ADDRESS']}"
+        if "RAY_ADDRESS" in os.environ
+        else f"cluster.address {cluster.address}"
+    )
 
 
 def cores() -> int:

@@ -1,0 +1,84 @@
+import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+
+from tumorprog.errors import InputError
+from tumorprog.stages import address
+
+LONG = "x" * 90
+NOBODY = 65534
+
+
+@pytest.fixture
+def answering():
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield port
+    server.stop(None)
+
+
+def test_who_answers_as_ray_does_is_found(answering):
+    address.knock(f"127.0.0.1:{answering}")
+    address.knock(f"ray://127.0.0.1:{answering}")
+
+
+@pytest.mark.parametrize("told", ["auto", "local"])
+def test_what_ray_looks_up_itself_is_left_to_it(told):
+    address.knock(told)
+
+
+def test_a_port_where_another_program_listens_is_no_cluster(monkeypatch):
+    monkeypatch.setattr(address, "_ANSWER_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(ConnectionError, match="no Ray answers"):
+        address.knock(f"127.0.0.1:{other.getsockname()[1]}")
+
+
+@pytest.mark.parametrize("told", ["127.0.0.1:1", "no.such.host.invalid:6379", "ray://127.0.0.1:1"])
+def test_nobody_is_found_in_seconds(told):
+    with pytest.raises(OSError, match=r"refused|Name or service|name resolution|not known"):
+        address.knock(told)
+
+
+@pytest.mark.parametrize("told", ["", "here", "host:port", "host:99999", "http://"])
+def test_what_is_no_address_is_told(told):
+    with pytest.raises(ConnectionError, match="HOST:PORT"):
+        address.knock(told)
+
+
+def test_rays_own_choice_stands_where_it_will_do(short):
+    assert address.session_folder({}, user=7, temporary=short) is None
+    assert address.session_folder({"TMPDIR": str(short)}, user=7) is None
+
+
+@pytest.mark.parametrize("name", ["TMPDIR", "RAY_TMPDIR"])
+def test_sockets_go_to_a_short_place_where_their_folder_is_too_long(name, short):
+    assert address.session_folder({name: f"/{LONG}"}, user=7, temporary=short) == short / "ray"
+
+
+def test_another_users_folder_is_left_alone(short, monkeypatch):
+    (short / "ray").mkdir()
+    writable = os.access
+    monkeypatch.setattr(os, "access", lambda path, how: path != short / "ray" and writable(path, how))
+    assert address.session_folder({"TMPDIR": f"/{LONG}"}, user=7, temporary=short) == short / "ray-7"
+    assert address.session_folder({"TMPDIR": str(short)}, user=7, temporary=short) == short / "ray-7"
+
+
+def test_without_any_place_the_setting_is_named(short, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, how: False)
+    with pytest.raises(InputError, match="set RAY_TMPDIR to a short folder"):
+        address.session_folder({"TMPDIR": str(short)}, user=7, temporary=short)
+
+
+@pytest.fixture
+def short():
+    import shutil
+    import tempfile
+    from pathlib import Path
+
+    folder = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder)

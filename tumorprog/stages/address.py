@@ -1,0 +1,82 @@
+"""Where Ray is, or may be: an address that must answer in seconds, and a folder that its sockets fit into."""
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import grpc
+
+from tumorprog.errors import InputError
+
+_ANSWER_S = 10.0
+_LONGEST_SOCKET = 107
+"""Bytes of the name of a Unix socket, by Linux."""
+_SOCKET = "/session_2026-11-27_20-36-10_601704_4194304/sockets/plasma_store"
+"""The longest name that Ray makes below its folder."""
+
+
+def knock(address: str) -> None:
+    """Finds out in seconds whether a cluster answers; Ray itself would try for ten minutes.
+
+    Args:
+        address: HOST:PORT or ray://HOST:PORT; what else Ray knows (auto, local) it looks up itself, at once.
+
+    Raises:
+        OSError: if nobody answers there, or not as Ray does.
+    """
+    if address in {"auto", "local"}:
+        return
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConnectionError(f"no HOST:PORT: {error}") from error
+    if not host or not port:
+        raise ConnectionError("no HOST:PORT, and neither auto nor local")
+    if os.environ.get("RAY_USE_TLS", "0") != "0":  # its certificates are Ray's to show
+        return
+    socket.create_connection((host, port), timeout=_ANSWER_S).close()  # a refusal comes at once
+    with grpc.insecure_channel(parts.netloc) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=_ANSWER_S)
+        except grpc.FutureTimeoutError as error:
+            raise ConnectionError(f"no Ray answers there within {_ANSWER_S:.0f} s") from error
+
+
+def session_folder(environment: Mapping[str, str], *, user: int, temporary: Path = Path("/tmp")) -> Path | None:  # noqa: S108
+    """Where Ray is to keep its sockets and logs.
+
+    Args:
+        environment: of the process: RAY_TMPDIR, or else TMPDIR, is where Ray would go.
+        user: id of the user.
+        temporary: where there is room for everyone.
+
+    Returns:
+        None where Ray's own choice will do; else `ray` below `temporary`, or `ray-USER` where that is another user's.
+
+    Raises:
+        InputError: if none of them will do.
+    """
+    named = "RAY_TMPDIR" if "RAY_TMPDIR" in environment else "TMPDIR"
+    chosen = Path(environment.get(named) or temporary) / "ray"
+    if _fits(chosen) and _may_write(chosen):
+        return None
+    for folder in (temporary / "ray", temporary / f"ray-{user}"):
+        if _fits(folder) and _may_write(folder):
+            return folder
+    raise InputError(
+        f"{named} {chosen.parent}: Ray cannot keep its sockets there (their names may have {_LONGEST_SOCKET} bytes, "
+        f"and the folder must be yours to write), nor below {temporary}; set RAY_TMPDIR to a short folder of your own"
+    )
+
+
+def _fits(folder: Path) -> bool:
+    return len(os.fsencode(f"{folder}{_SOCKET}")) <= _LONGEST_SOCKET
+
+
+def _may_write(folder: Path) -> bool:
+    """Whether files may be made in a folder, or the folder be made first."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
