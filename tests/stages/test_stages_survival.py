@@ -23,7 +23,7 @@ def followed(count=24, *, series_each=2, seed=0, censored=0.4):
             vectors[:, :30] += 2 * rate
             known = {"PatientID": f"P{number:02d}", "date": "2000-01-01", "Type": f"T{kind}", "sequence": f"T{kind}"}
             told = {"months": months if event else 0.7 * months, "event": event}
-            rows.append({**known, "SeriesInstanceUID": f"{number}.{kind}", "vectors": vectors, **told})
+            rows.append({**known, "SeriesInstanceUID": f"{number}.{kind}", "stack": 0, "vectors": vectors, **told})
     return pd.DataFrame(rows)
 
 

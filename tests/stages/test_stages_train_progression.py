@@ -21,6 +21,7 @@ def learnable(num_patients, *, rising=0, series_each=3):
             "Type": f"T{kind}",
             "sequence": f"T{kind}",
             "SeriesInstanceUID": f"{number}.{kind}",
+            "stack": 0,
             "volume_ml": 5.0 + number,
             "vectors": rng.normal(number, 1, (4, tables.VECTOR_LENGTH)).astype(np.float32),
             "PredictedGrade": 4,
@@ -186,19 +187,21 @@ def test_without_any_mask_there_is_no_baseline_of_volume():
         assert set(told["baselines"]["Baseline"]) == {"mean", "median", "ridge"} | names
 
 
-def test_series_come_with_their_slices_in_order(tmp_path):
-    vectors = np.arange(4 * tables.VECTOR_LENGTH, dtype=np.float32).reshape(4, -1)
+def test_stacks_come_with_their_slices_in_order(tmp_path):
+    vectors = np.arange(6 * tables.VECTOR_LENGTH, dtype=np.float32).reshape(6, -1)
+    known = {"PatientID": "A", "date": "d", "Type": "T2", "sequence": "T2"}
     rows = [
-        {"PatientID": "A", "date": "d", "Type": "T2", "sequence": "T2", "SeriesInstanceUID": uid, "order": order}
-        for uid, order in (("1", 1), ("2", 0), ("1", 0), ("2", 1))
+        {**known, "SeriesInstanceUID": uid, "stack": stack, "order": order}
+        for uid, stack, order in (("1", 0, 1), ("2", 0, 0), ("1", 0, 0), ("2", 0, 1), ("2", 1, 3), ("2", 1, 2))
     ]
     table = tables.pa.Table.from_pylist(
         [{**row, "vector": vector} for row, vector in zip(rows, vectors, strict=True)], tables.FEATURES
     )
     tables.write_shard(tmp_path / "part-00000.parquet", table, tables.FEATURES)
-    series = folds.read_series(tmp_path).set_index("SeriesInstanceUID")["vectors"]
-    np.testing.assert_array_equal(series["1"], vectors[[2, 0]])
-    np.testing.assert_array_equal(series["2"], vectors[[1, 3]])
+    series = folds.read_series(tmp_path).set_index(["SeriesInstanceUID", "stack"])["vectors"]
+    np.testing.assert_array_equal(series["1", 0], vectors[[2, 0]])
+    np.testing.assert_array_equal(series["2", 0], vectors[[1, 3]])
+    np.testing.assert_array_equal(series["2", 1], vectors[[5, 4]])
 
 
 def test_a_study_of_two_patients_stops_the_training_until_it_is_allowed(tmp_path):
