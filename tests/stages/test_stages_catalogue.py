@@ -244,3 +244,21 @@ def test_a_series_says_which_witnesses_agree_and_what_contradicts(tmp_path):
     found = catalogue.series_of(tmp_path).set_index("SeriesInstanceUID")[["witnesses", "contradiction"]]
     assert found.loc["1.2"].tolist() == ["texts", ""]
     assert found.loc["1.3"].tolist() == list(odd.values())
+
+
+def test_without_positions_and_numbers_uids_are_ordered_by_their_numbers():
+    found, _ = ordered(*(header(name) for name in ("1.2.10.1", "1.2.9.100", "1.2.9.20")))
+    assert found["SOPInstanceUID"].tolist() == ["1.2.9.20", "1.2.9.100", "1.2.10.1"]
+
+
+def test_only_series_that_may_hold_several_stacks_are_looked_into(monkeypatch):
+    looked = []
+    stacks_of = catalogue.stacking.stacks_of
+    monkeypatch.setattr(catalogue.stacking, "stacks_of", lambda rows: looked.extend(rows["path"]) or stacks_of(rows))
+    usual = [header(f"{n}", position_mm=5.0 * n, EchoTime=10.0, SliceThickness=5.0) for n in range(4)]
+    assert ordered(*usual)[0]["stack"].eq(0).all()
+    assert looked == []
+    for change in ({"EchoTime": 20.0}, {"component": "phase"}, {"position_mm": 15.4}, {"orientation": CORONAL}):
+        ordered(*usual, header("4", **{"position_mm": 20.0, "EchoTime": 10.0, "SliceThickness": 5.0, **change}))
+        assert len(looked) == 5
+        looked.clear()

@@ -25,14 +25,16 @@ CLOSEST_MM, FURTHEST_MM = 0.01, 0.25
 _FILE = ["cohort", "path", "frame"]
 _SERIES = ["PatientID", "StudyInstanceUID", "StudyDate", "SeriesInstanceUID"]
 _GEOMETRY = ["Rows", "Columns", "EchoNumbers", "component"]
-_KINDS = ["orientation", *_GEOMETRY, "EchoTime", "row_spacing_mm", "column_spacing_mm"]
+KINDS = ["orientation", *_GEOMETRY, "EchoTime", "row_spacing_mm", "column_spacing_mm"]
+"""Columns that are all the same in a series of one stack; those that differ hold several stacks, or nearly the same."""
+
 _VOLUMES = ("ImageType", "EchoTime", "temporal_position", "b_value", "AcquisitionNumber", "acquired_s", "trigger_ms")
 """What tells volumes at the same positions apart, the surest first."""
 
 COLUMNS = tuple(
     dict.fromkeys(
         (
-            *(*_FILE, *_SERIES, *_KINDS, *_VOLUMES),
+            *(*_FILE, *_SERIES, *KINDS, *_VOLUMES),
             *("SeriesNumber", "SeriesDescription", "SliceThickness", "position_mm", "InstanceNumber"),
         )
     )
@@ -56,6 +58,8 @@ def stacks_of(headers: pd.DataFrame) -> pd.DataFrame:
         joined (how many series were put together, 0 if none) and stack (0, 1, ... within the series).
     """
     rows = headers.reset_index(drop=True)
+    if rows.empty:
+        return rows[_FILE].assign(series=[], joined=[], stack=[])
     series, joined = put_together(rows)
     rows = rows.assign(SeriesInstanceUID=series)
     stack = np.zeros(len(rows), np.int64)
@@ -93,7 +97,7 @@ def put_together(rows: pd.DataFrame) -> tuple[pd.Series, np.ndarray]:
 def _several(rows: pd.DataFrame) -> list[np.ndarray]:
     """The slices of each series that may hold more than one stack; all others are plainly one."""
     codes = rows.groupby(_SERIES, sort=False, dropna=False).ngroup()
-    kinds = rows[_KINDS].assign(series=codes).drop_duplicates()
+    kinds = rows[KINDS].assign(series=codes).drop_duplicates()
     mixed = set(kinds.loc[kinds["series"].duplicated(keep=False), "series"])
     steps = rows[["position_mm"]].assign(series=codes, near=_nearest(rows)).sort_values(["series", "position_mm"])
     close = steps["position_mm"].diff().le(steps["near"]) & steps["series"].eq(steps["series"].shift())
