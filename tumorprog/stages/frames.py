@@ -1,5 +1,6 @@
 """Rows of the catalogue -> what is made of their frames; by the index where there is one, else by parsing DICOM."""
 
+import math
 from collections.abc import Callable
 
 import cv2
@@ -41,7 +42,9 @@ def decode(
     made = np.empty((work.num_rows, *like.shape), like.dtype)
     decoded = np.ones(work.num_rows, bool)
     rejected: Rejected = []
-    columns = (work[name].to_pylist() for name in SCHEMA.names)
+    # what went through pandas has null for NaN
+    filled = (work[name].fill_null(math.nan) if name.startswith("padding") else work[name] for name in SCHEMA.names)
+    columns = (column.to_pylist() for column in filled)
     for number, (path, frame, *index) in enumerate(zip(*columns, strict=True)):
         try:
             entry = pixels.FrameIndex(*index)
