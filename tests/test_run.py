@@ -1,8 +1,10 @@
 """Skip, resume and fingerprint, with stages that only write files."""
 
 import json
+import os
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -183,3 +185,29 @@ def test_a_run_directory_in_the_place_of_a_file_is_refused(out, tmp_path):
     with pytest.raises(InputError, match="is no folder"):
         run.check_places(tmp_path / out, Settings())
     run.check_places(tmp_path / "new" / "run", Settings())
+
+
+def test_a_folder_that_may_not_be_looked_into_is_refused_by_name(tmp_path, monkeypatch):
+    """Simulated, because root may look into everything."""
+    exists, closed = Path.exists, tmp_path / "closed"
+    closed.mkdir()
+
+    def refused(path):
+        if closed in path.parents:
+            raise PermissionError
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", refused)
+    monkeypatch.setattr(os, "access", lambda path, how: path != closed)
+    with pytest.raises(InputError, match="closed cannot be written"):
+        run.check_places(closed / "folder" / "run", Settings())
+
+
+@pytest.mark.parametrize("name", ["archive.grading", "archive.grades", "archive.progression", "archive.outcomes"])
+@pytest.mark.parametrize("place", ["slices", "grader/mine", ".partial/x", "tune"])
+def test_an_input_among_the_results_that_replace_it_is_refused(name, place, tmp_path):
+    settings = with_values(Settings(), {name: str(tmp_path / "run" / place)})
+    with pytest.raises(InputError, match="which a run replaces"):
+        run.check_places(tmp_path / "run", settings)
+    run.check_places(tmp_path / "other", settings)
+    run.check_places(tmp_path / "run", with_values(Settings(), {name: str(tmp_path / "run" / "mine")}))

@@ -35,6 +35,18 @@ DEMO = {
 }
 """What makes the demonstration small; everything else is as always."""
 
+RAY = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # short trainings end sooner
+    "RAY_COLOR_PREFIX": "0",  # which process a line is from, in plain letters
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "|".join(  # false alarms of every training (2.60)
+        (
+            r"PYTHON worker processes have been started on node",
+            r"has constructor arguments in the object store and max_restarts > 0",
+        )
+    ),
+}
+"""What Ray reads from the environment when it is imported; what the user has set stays."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
@@ -95,8 +107,8 @@ def _listen() -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[terminal.handler(sys.stderr)])
     logging.getLogger("tumorprog").setLevel(logging.INFO)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    # Before ray is imported, which reads it: short trainings end sooner.
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    for name, value in RAY.items():
+        os.environ.setdefault(name, value)
 
 
 def _overview() -> str:

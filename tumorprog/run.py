@@ -187,14 +187,22 @@ def check_places(folder: Path, settings: Settings) -> None:
 
     Raises:
         InputError: if there is a file in its place or above it, if it cannot be written, or if it lies inside an
-            archive that is read: its own files would be taken for the archive's, which would never be unchanged.
+            archive that is read: its own files would be taken for the archive's, which would never be unchanged; or if
+            an input lies among the results, which are replaced when they are made again.
     """
     for root in (lookup(settings, name) for name in (_GRADING, _PROGRESSION)):
         if root and _lies_in(folder, storage.place(root)):
             raise InputError(f"--out {folder}: inside the archive {root} that is read; choose a folder outside of it")
+    made = {".partial", *(name for stage in (*STAGES, *PREDICT, TUNE["grader"]) for name in stage.leaves)}
+    for given in (lookup(settings, name) for name in (_GRADING, _PROGRESSION, _GRADES, "archive.outcomes")):
+        within = next((name for name in sorted(made) if given and _lies_in(storage.place(given), folder / name)), None)
+        if within:
+            raise InputError(
+                f"{given}: lies in {folder / within}, which a run replaces; move it, or choose another --out"
+            )
     if storage.is_remote(str(folder)):
         return
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
+    there = storage.nearest(folder)
     if not there.is_dir():
         raise InputError(f"--out {folder}: {there} is no folder; choose another place for the run directory")
     if not os.access(there, os.W_OK | os.X_OK):

@@ -216,6 +216,27 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
+def nearest(path: Path) -> Path:
+    """The path itself if there is something, a broken link among others; else the nearest of its parents that is there.
+
+    What may not be looked into counts as empty, so that the answer is the folder whose rights are wanting.
+    """
+
+    def there(one: Path) -> bool:
+        try:
+            return one.is_symlink() or one.exists()
+        except PermissionError:
+            return False
+
+    return next(one for one in (path, *path.absolute().parents) if there(one))
+
+
+def may_write(folder: Path) -> bool:
+    """Whether files may be made in a folder, or the folder be made first."""
+    there = nearest(folder)
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
 def remove(path: Path) -> None:
     """Takes a file or a folder away, if it is there."""
     if is_remote(str(path)):

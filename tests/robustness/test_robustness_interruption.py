@@ -1,6 +1,7 @@
 """A run that is killed and started again ends as one that was not."""
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -87,21 +88,51 @@ def training_workers(process):
     return found
 
 
-def test_a_training_worker_that_is_killed_is_started_again_and_loses_no_epoch(cohort_folder, tmp_path):
-    """Not the command is killed but the process that trains; the command brings it back by itself."""
+@pytest.fixture(scope="module")
+def sliced(cohort_folder, tmp_path_factory):
+    """A run directory that is ready for a training, and the words that name its archive."""
+    folder = tmp_path_factory.mktemp("sliced") / "run"
     inputs = ("--grading", str(cohort_folder / plan.GRADING), "--grades", str(cohort_folder / archive.CLINICAL_TABLE))
     for command in ("catalogue", "slices"):
-        finish(command, tmp_path / "whole", *inputs, *WORDS)
-    shutil.copytree(tmp_path / "whole", tmp_path / "killed")
-    finish("train-grader", tmp_path / "whole", *inputs, *WORDS, "--grader.workers", "1")
+        finish(command, folder, *inputs, *WORDS)
+    return folder, inputs
 
+
+@pytest.fixture(scope="module")
+def whole(sliced, tmp_path_factory):
+    """A training with one worker that nobody disturbed, and what it said."""
+    folder, inputs = sliced
+    run = shutil.copytree(folder, tmp_path_factory.mktemp("whole") / "run")
+    return run, finish("train-grader", run, *inputs, *WORDS, "--grader.workers", "1")
+
+
+def kinds_of_lines(told):
+    """The lines without what differs from run to run: times, figures, the folder; and how far it has come."""
+    lines = (re.sub(r"\d+", "N", re.sub(r"\S*/run\b", "RUN", line)) for line in told.splitlines())
+    return {line for line in lines if not re.match(r"N:N:N   (training|grading): ", line)}
+
+
+def test_a_training_with_a_worker_says_no_more_than_one_without(sliced, whole, tmp_path):
+    folder, inputs = sliced
+    run = shutil.copytree(folder, tmp_path / "run")
+    alone = finish("train-grader", run, *inputs, *WORDS, "--grader.workers", "0")
+    _, told = whole
+    assert "epoch 3 of 3: training accuracy" in told
+    assert kinds_of_lines(told) == kinds_of_lines(alone)
+
+
+def test_a_training_worker_that_is_killed_is_started_again_and_loses_no_epoch(sliced, whole, tmp_path):
+    """Not the command is killed but the process that trains; the command brings it back by itself, and says so."""
+    folder, inputs = sliced
+    shutil.copytree(folder, tmp_path / "killed")
     process = start("train-grader", tmp_path / "killed", *inputs, *WORDS, "--grader.workers", "1")
     wait_for(lambda: list((tmp_path / "killed").glob(".partial/train_grader-*/grader/history.csv")), process)
     (worker,) = training_workers(process)
     os.kill(worker, signal.SIGKILL)
     told, _ = process.communicate(timeout=250)
     assert process.returncode == 0, told
-    one, other = (pd.read_csv(tmp_path / run / "grader" / "history.csv") for run in ("whole", "killed"))
+    assert "worker died or was killed" in told
+    one, other = (pd.read_csv(run / "grader" / "history.csv") for run in (whole[0], tmp_path / "killed"))
     assert one["Epoch"].tolist() == [1, 2, 3]
     pd.testing.assert_frame_equal(other, one, rtol=1e-4)
 

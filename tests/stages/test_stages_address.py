@@ -1,6 +1,9 @@
 import os
+import shutil
 import socket
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
 import pytest
@@ -26,9 +29,37 @@ def test_who_answers_as_ray_does_is_found(answering):
     address.knock(f"ray://127.0.0.1:{answering}")
 
 
-@pytest.mark.parametrize("told", ["auto", "local"])
-def test_what_ray_looks_up_itself_is_left_to_it(told):
-    address.knock(told)
+def test_a_proxy_of_the_site_is_not_asked(answering, monkeypatch):
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    address.knock(f"127.0.0.1:{answering}")
+
+
+def test_what_ray_looks_up_itself_is_left_to_it(short, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", str(short))
+    address.knock("local")
+    address.knock("auto")
+
+
+def test_a_cluster_that_has_ended_without_saying_so_is_found_in_seconds(short, monkeypatch, answering):
+    """Its address still stands in Ray's note."""
+    monkeypatch.setenv("RAY_TMPDIR", str(short))
+    monkeypatch.setattr(address, "_runs", lambda program: False)
+    note = short / "ray" / "ray_current_cluster"
+    note.parent.mkdir()
+    note.write_text("127.0.0.1:1")
+    with pytest.raises(ConnectionError, match=r"ray_current_cluster names has ended: .*refused"):
+        address.knock("auto")
+    monkeypatch.setattr(address, "_runs", lambda program: program == "raylet")
+    address.knock("auto")  # Ray takes what runs
+    note.write_text(f"127.0.0.1:{answering}")
+    monkeypatch.setattr(address, "_runs", lambda program: False)
+    address.knock("auto")
+
+
+def test_programs_that_run_are_found():
+    assert address._runs(Path("/proc/self/comm").read_text().strip())
+    assert not address._runs("no such program")
 
 
 def test_a_port_where_another_program_listens_is_no_cluster(monkeypatch):
@@ -55,6 +86,13 @@ def test_rays_own_choice_stands_where_it_will_do(short):
 
 
 @pytest.mark.parametrize("name", ["TMPDIR", "RAY_TMPDIR"])
+def test_a_name_that_ray_would_take_for_a_relative_one_is_made_absolute(name, short, monkeypatch):
+    monkeypatch.chdir(short)
+    assert address.session_folder({name: ""}, user=7, temporary=short) == short / "ray"
+    assert address.session_folder({name: "mine"}, user=7, temporary=short / "other") == short / "mine" / "ray"
+
+
+@pytest.mark.parametrize("name", ["TMPDIR", "RAY_TMPDIR"])
 def test_sockets_go_to_a_short_place_where_their_folder_is_too_long(name, short):
     assert address.session_folder({name: f"/{LONG}"}, user=7, temporary=short) == short / "ray"
 
@@ -75,10 +113,6 @@ def test_without_any_place_the_setting_is_named(short, monkeypatch):
 
 @pytest.fixture
 def short():
-    import shutil
-    import tempfile
-    from pathlib import Path
-
     folder = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
     yield folder
     shutil.rmtree(folder)

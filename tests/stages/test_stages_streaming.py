@@ -30,14 +30,14 @@ def ray_told(monkeypatch):
     monkeypatch.setattr(streaming.ray, "init", lambda **words: told.append(words["address"]))
     monkeypatch.setattr(streaming.ray, "shutdown", lambda: told.append("shutdown"))
 
-    def connect(cluster, *hosts, gpu=False, gpus=0.0, **variables):
+    def connect(cluster, *hosts, gpu=False, gpus=0.0, train_workers=0, **variables):
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(
             streaming.ray, "nodes", lambda: [{"Alive": True, "NodeManagerAddress": host} for host in hosts]
         )
         monkeypatch.setattr(streaming.ray, "cluster_resources", lambda: {"CPU": 2.0, "GPU": gpus} if gpus else {})
-        streaming.connect(cluster, gpu=gpu)
+        streaming.connect(cluster, gpu=gpu, train_workers=train_workers)
         return told
 
     return connect
@@ -67,11 +67,26 @@ def test_a_gpu_that_cannot_come_is_refused_at_once_and_one_that_may_join_a_clust
     assert "the cluster has no GPU yet" in caplog.text
 
 
+def test_only_a_training_with_workers_has_a_dashboard_and_ray_is_started_again_for_it(ray_told, monkeypatch):
+    runs = []
+    monkeypatch.setattr(streaming.ray, "init", lambda **words: runs.append(words["include_dashboard"]))
+    monkeypatch.setattr(streaming.ray, "is_initialized", lambda: bool(runs) and runs[-1] != "ended")
+    monkeypatch.setattr(streaming.ray, "shutdown", lambda: runs.append("ended"))
+    for workers in (0, 0, 1, 1, 0):
+        ray_told(Cluster(), train_workers=workers)
+    assert runs == [False, "ended", True]
+
+
 def test_a_job_joins_the_cluster_that_it_was_submitted_to(ray_told, monkeypatch):
     """Ray knows which, by its own variables."""
     monkeypatch.setattr(streaming.address, "knock", lambda _: None)
     assert ray_told(Cluster(), "127.0.0.1", RAY_ADDRESS="127.0.0.1:6379") == [None]
     assert streaming.joins(Cluster())
+
+
+def test_an_empty_address_is_none(ray_told):
+    assert ray_told(Cluster(), RAY_ADDRESS="") == ["local"]
+    assert not streaming.joins(Cluster())
 
 
 def test_a_cluster_that_is_not_there_is_told_at_once(ray_told):

@@ -1,3 +1,4 @@
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -52,6 +53,22 @@ def test_what_answers_and_is_no_ray_is_told_as_such(answering, status):
 def test_nobody_there_is_told_as_such(answering):
     with pytest.raises(InputError, match=r"http://127.0.0.1:9: no Ray cluster answers there"):
         submit.connect("http://127.0.0.1:9")
+
+
+def test_who_listens_and_says_nothing_is_told_as_such(monkeypatch):
+    monkeypatch.setattr(submit, "_ANSWER_S", 0.3)
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        for address in (f"http://127.0.0.1:{port}", f"127.0.0.1:{port}"):
+            with pytest.raises(InputError, match=f"http://127.0.0.1:{port}: no Ray cluster answers there"):
+                submit.connect(address)
+
+
+@pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "ftp://host"])
+def test_an_address_that_is_no_dashboards_is_told_as_such(address):
+    with pytest.raises(InputError, match="a cluster's dashboard, which is at http://HOST:8265"):
+        submit.connect(address)
 
 
 def test_the_package_and_local_files_of_settings_go_along(tmp_path):

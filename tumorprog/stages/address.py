@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 
 import grpc
 
+from tumorprog import storage
 from tumorprog.errors import InputError
 
 _ANSWER_S = 10.0
+_AS_RAY_DOES = (("grpc.enable_http_proxy", 0),)
 _LONGEST_SOCKET = 107
 """Bytes of the name of a Unix socket, by Linux."""
 _SOCKET = "/session_2026-11-27_20-36-10_601704_4194304/sockets/plasma_store"
@@ -21,12 +23,15 @@ def knock(address: str) -> None:
     """Finds out in seconds whether a cluster answers; Ray itself would try for ten minutes.
 
     Args:
-        address: HOST:PORT or ray://HOST:PORT; what else Ray knows (auto, local) it looks up itself, at once.
+        address: HOST:PORT or ray://HOST:PORT; `auto`, the cluster that was last started on this machine; `local`.
 
     Raises:
         OSError: if nobody answers there, or not as Ray does.
     """
-    if address in {"auto", "local"}:
+    if address == "local":
+        return
+    if address == "auto":
+        _knock_at_the_last()
         return
     parts = urlsplit(address if "://" in address else f"//{address}")
     try:
@@ -38,11 +43,33 @@ def knock(address: str) -> None:
     if os.environ.get("RAY_USE_TLS", "0") != "0":  # its certificates are Ray's to show
         return
     socket.create_connection((host, port), timeout=_ANSWER_S).close()  # a refusal comes at once
-    with grpc.insecure_channel(parts.netloc) as channel:
+    with grpc.insecure_channel(parts.netloc, _AS_RAY_DOES) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout=_ANSWER_S)
         except grpc.FutureTimeoutError as error:
             raise ConnectionError(f"no Ray answers there within {_ANSWER_S:.0f} s") from error
+
+
+def _knock_at_the_last() -> None:
+    """Ray keeps its address in a file, which outlives a cluster that was not ended by `ray stop`."""
+    noted = Path(os.environ.get("RAY_TMPDIR", os.environ.get("TMPDIR", "/tmp")), "ray", "ray_current_cluster")  # noqa: S108
+    if not noted.is_file() or _runs("raylet"):
+        return  # Ray finds what runs on this machine, or sees at once that there is nothing
+    try:
+        knock(noted.read_text().strip())
+    except OSError as error:
+        raise ConnectionError(f"the cluster that {noted} names has ended: {error}") from error
+
+
+def _runs(program: str) -> bool:
+    """Whether a process of that name runs on this machine."""
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            if (place / "comm").read_text().strip() == program:
+                return True
+        except OSError:  # it has ended meanwhile
+            continue
+    return False
 
 
 def session_folder(environment: Mapping[str, str], *, user: int, temporary: Path = Path("/tmp")) -> Path | None:  # noqa: S108
@@ -54,17 +81,19 @@ def session_folder(environment: Mapping[str, str], *, user: int, temporary: Path
         temporary: where there is room for everyone.
 
     Returns:
-        None where Ray's own choice will do; else `ray` below `temporary`, or `ray-USER` where that is another user's.
+        None where Ray's own choice will do, which an empty or a relative name is not; else a folder: `ray` below the
+        one that was named, or below `temporary`, or there `ray-USER` where that is another user's.
 
     Raises:
         InputError: if none of them will do.
     """
     named = "RAY_TMPDIR" if "RAY_TMPDIR" in environment else "TMPDIR"
-    chosen = Path(environment.get(named) or temporary) / "ray"
-    if _fits(chosen) and _may_write(chosen):
-        return None
+    told = environment.get(named)
+    chosen = Path(told or temporary).absolute() / "ray"
+    if _fits(chosen) and storage.may_write(chosen):
+        return None if told is None or Path(told).is_absolute() else chosen
     for folder in (temporary / "ray", temporary / f"ray-{user}"):
-        if _fits(folder) and _may_write(folder):
+        if _fits(folder) and storage.may_write(folder):
             return folder
     raise InputError(
         f"{named} {chosen.parent}: Ray cannot keep its sockets there (their names may have {_LONGEST_SOCKET} bytes, "
@@ -74,9 +103,3 @@ def session_folder(environment: Mapping[str, str], *, user: int, temporary: Path
 
 def _fits(folder: Path) -> bool:
     return len(os.fsencode(f"{folder}{_SOCKET}")) <= _LONGEST_SOCKET
-
-
-def _may_write(folder: Path) -> bool:
-    """Whether files may be made in a folder, or the folder be made first."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)

@@ -88,7 +88,8 @@ def score(images: ray.data.Dataset, model: Path, settings: GraderSettings, *, nu
     Args:
         images: rows with `row` (int) and `image` (bytes of 224 x 224 uint8).
         model: folder of a trained grader.
-        settings: with `workers` 0 the grader runs in this process, else in copies on all cores or GPUs.
+        settings: with `workers` 0, or where there would be one copy on one machine, the grader runs in this process;
+            else in copies on all cores or GPUs.
         num_rows: of the stream, for the progress shown.
 
     Returns:
@@ -96,10 +97,11 @@ def score(images: ray.data.Dataset, model: Path, settings: GraderSettings, *, nu
     """
     built = {"model": str(model), "device": "cuda" if settings.gpu else "cpu"}
     whole = {"batch_size": _BATCH, "batch_format": "pyarrow"}
-    if settings.workers == 0:
+    number = streaming.num_copies(num_rows // _ROWS_A_COPY, gpu=settings.gpu)
+    if settings.workers == 0 or (number == 1 and streaming.alone()):
         scored = map(Grader(**built), images.iter_batches(**whole))
     else:
-        copies = streaming.copies(num_rows // _ROWS_A_COPY, gpu=settings.gpu)
+        copies = streaming.copies(number, gpu=settings.gpu)
         scored = images.map_batches(Grader, fn_constructor_kwargs=built, **copies, **whole).iter_batches(**whole)
     progress = streaming.Progress("grading", total=num_rows, items="slices")
     parts = []

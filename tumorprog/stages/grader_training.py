@@ -3,7 +3,9 @@
 import json
 import logging
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,32 +110,66 @@ def train_all(plans: Sequence[Plan], *, num_at_once: int) -> None:
     Raises:
         TumorprogError: if a loss is not finite.
     """
-    if len(plans) == 1:
-        train(plans[0])
-        return
-    remote = ray.remote(train).options(
-        num_cpus=WAITING_CPUS if plans[0].grader.workers else _WORKER_CPUS, max_retries=3
-    )
-    progress = streaming.Progress("training", total=len(plans) * plans[0].grader.epochs, items="epochs")
-    waiting, told = list(plans), 0
-    running: list[ray.ObjectRef] = []
-    while waiting or running:
-        while waiting and len(running) < num_at_once:
-            running.append(remote.remote(waiting.pop(0)))
-        ready, running = ray.wait(running, timeout=_POLL_SECONDS)
-        done = sum(_epochs_done(plan) for plan in plans)
-        if done > told:
-            progress.add(done - told)
-            told = done
-        try:
-            ray.get(ready)
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause if isinstance(error.cause, TumorprogError) else error from None
+    with _followed(plans):
+        if len(plans) == 1:
+            train(plans[0])
+            return
+        remote = ray.remote(train).options(
+            num_cpus=WAITING_CPUS if plans[0].grader.workers else _WORKER_CPUS, max_retries=3
+        )
+        waiting = list(plans)
+        running: list[ray.ObjectRef] = []
+        while waiting or running:
+            while waiting and len(running) < num_at_once:
+                running.append(remote.remote(waiting.pop(0)))
+            ready, running = ray.wait(running)
+            try:
+                ray.get(ready)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause if isinstance(error.cause, TumorprogError) else error from None
 
 
-def _epochs_done(plan: Plan) -> int:
-    history = plan.target / "history.csv"
-    return len(tables.read_csv(history, tables.HISTORY)) if history.exists() else 0
+@contextmanager
+def _followed(plans: Sequence[Plan]) -> Iterator[None]:
+    """Meanwhile logs each epoch in this process when its history is there, wherever its workers are."""
+    over = threading.Event()
+    following = threading.Thread(target=_follow, args=(plans, over), daemon=True)
+    following.start()
+    try:
+        yield
+    finally:
+        over.set()
+        following.join()
+
+
+def _follow(plans: Sequence[Plan], over: threading.Event) -> None:
+    progress = streaming.Progress("training", total=sum(plan.grader.epochs for plan in plans), items="epochs")
+    told = [len(_history(plan)) for plan in plans]
+    if any(told):
+        progress.add(sum(told))
+    last = False
+    while not last:
+        last = over.wait(_POLL_SECONDS)  # looks once more after the end
+        for number, plan in enumerate(plans):
+            new = _history(plan).iloc[told[number] :]
+            told[number] += len(new)
+            for row in new.to_dict("records"):
+                log.info(
+                    "  %s: epoch %d of %d: training accuracy %.1f %%, validation %.1f %%",
+                    plan.name,
+                    row["Epoch"],
+                    plan.grader.epochs,
+                    row["Training Acc (%)"],
+                    row["Validation Acc (%)"],
+                )
+            if len(new):
+                progress.add(len(new))
+
+
+def _history(plan: Plan) -> pd.DataFrame:
+    """The epochs that are finished."""
+    path = plan.target / "history.csv"
+    return tables.read_csv(path, tables.HISTORY) if path.exists() else pd.DataFrame(columns=list(tables.HISTORY))
 
 
 def train(
@@ -174,6 +210,7 @@ def train(
             storage_path=str(plan.target / RAY_FOLDER),
             failure_config=ray.train.FailureConfig(max_failures=3),
             callbacks=list(callbacks),
+            logging_config=ray.train.LoggingConfig(log_level="WARNING"),
         ),
     )
     try:
@@ -193,6 +230,8 @@ def _loop(config: dict[str, Any]) -> None:
     """Each worker's training: resumes after the last finished epoch, wherever it was interrupted."""
     streaming.settle()
     plan: Plan = config["plan"]
+    if plan.grader.workers:  # a process of its own; of its epochs their history tells
+        logging.getLogger().setLevel(logging.WARNING)
     torch.set_num_threads(min(plan.cores, os.cpu_count() or 1))  # Ray gives a worker one, whatever the machine has
     with plan.checkpoint.open("rb") as file:
         state = torch.load(file, map_location="cpu", weights_only=True)
@@ -325,14 +364,6 @@ def _keep(plan: Plan, model: torch.nn.Module, history: list[dict[str, Any]], lea
     tables.write_csv(plan.target / "history.csv", pd.DataFrame(history), tables.HISTORY)
     state = {"epoch": row["Epoch"], "history": history, "model": model.state_dict(), **learning}
     _save_checkpoint(plan.checkpoint, state)
-    log.info(
-        "  %s: epoch %d of %d: training accuracy %.1f %%, validation %.1f %%",
-        plan.name,
-        row["Epoch"],
-        plan.grader.epochs,
-        row["Training Acc (%)"],
-        row["Validation Acc (%)"],
-    )
 
 
 def _save_checkpoint(path: Path, state: dict[str, Any]) -> None:

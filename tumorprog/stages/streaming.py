@@ -5,6 +5,7 @@ import ctypes
 import json
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -54,46 +55,62 @@ _ROW_GROUP, _IMAGE_ROW_GROUP = 1024, 64
 """Rows that a task holds at a time. Of images it is 3 MB, which the caches still hold when they are written."""
 
 
-def connect(cluster: Cluster, *, gpu: bool = False) -> None:
+class _Started:
+    """The Ray that this process has started, if it has."""
+
+    without_state_api = False
+    """Whether it cannot be asked for the state of its actors."""
+
+
+def connect(cluster: Cluster, *, gpu: bool = False, train_workers: int = 0) -> None:
     """Joins the cluster that the settings or the surrounding Ray job name, or starts Ray on this machine.
 
-    Does nothing where this process is connected already.
+    Does nothing where this process is connected already, unless Ray Train is to have workers of a Ray that was started
+    here for less: its cleaner, which frees the resources of a training that has crashed, asks Ray's state API, and that
+    is a part of the dashboard. A dashboard takes a gigabyte and a second, so only trainings have one.
 
     Args:
         cluster: the settings.
         gpu: whether GPUs are going to be asked for.
+        train_workers: of Ray Train, that are going to be asked for.
 
     Raises:
         InputError: if the cluster cannot be joined, or would take commands from whoever reaches it; if there is no GPU
             and none can come.
     """
     settle()
+    if ray.is_initialized() and _Started.without_state_api and train_workers:
+        ray.shutdown()
     if not ray.is_initialized():
-        _join_or_start(cluster)
+        _join_or_start(cluster, state_api=train_workers > 0)
     if gpu and not gpus():
         if not joins(cluster):
             raise InputError(_NO_GPU)
         log.warning("  the cluster has no GPU yet: what asks for one waits until a node with one joins it")
 
 
-def _join_or_start(cluster: Cluster) -> None:
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR}
+def _join_or_start(cluster: Cluster, *, state_api: bool) -> None:
+    _Started.without_state_api = False
     if joins(cluster):
-        _join(cluster, quiet)
-    else:
-        if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
-            raise InputError(f"Ray would start {_OPEN}")
-        folder = address.session_folder(os.environ, user=os.getuid())
-        if folder:
-            log.info("  Ray's sockets do not fit into TMPDIR, or it is not writable; they go to %s", folder)
-        ray.init(
-            address="local",
-            _temp_dir=str(folder) if folder else None,
-            num_cpus=cluster.cores or None,
-            include_dashboard=False,
-            _system_config={"idle_worker_killing_time_threshold_ms": _IDLE_MS},
-            **quiet,
-        )
+        _join(cluster)
+        return
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        raise InputError(f"Ray would start {_OPEN}")
+    folder = address.session_folder(os.environ, user=os.getuid())
+    if folder:
+        log.info("  Ray's sockets do not fit into TMPDIR, or it is not writable; they go to %s", folder)
+    ray.init(
+        address="local",
+        _temp_dir=str(folder) if folder else None,
+        object_spilling_directory=tempfile.gettempdir() if folder else None,  # there is more room
+        num_cpus=cluster.cores or None,
+        include_dashboard=state_api,
+        dashboard_host="127.0.0.1",
+        dashboard_port=0,
+        logging_level=logging.ERROR,
+        _system_config={"idle_worker_killing_time_threshold_ms": _IDLE_MS},
+    )
+    _Started.without_state_api = not state_api
 
 
 def settle() -> None:
@@ -101,8 +118,7 @@ def settle() -> None:
 
     A task that runs Ray Data itself, as a training among others does, must call it too.
     """
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    logging.getLogger("ray.train").setLevel(logging.WARNING)
+    hush()
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False  # one line of ours instead
     context.execution_options.preserve_order = True  # the same rows in the same order, run after run
@@ -112,8 +128,14 @@ def settle() -> None:
     ResourceManager.GLOBAL_LIMITS_UPDATE_INTERVAL_S = 0.02
 
 
+def hush() -> None:
+    """Lets Ray's libraries say in this process only what is wrong."""
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.train").setLevel(logging.WARNING)
+
+
 class Unhurried(ExecutionCallback):
-    """Has Ray Data's loop turn a hundred times a second at most.
+    """Has Ray Data's loop turn a hundred times a second at most, and quietly, in whatever process it runs.
 
     Once it has read as far ahead as it may, it would turn without a pause and take a core (2.60). Where it shares a
     process with a training, each of the hundreds of calls into torch that make a step then waits for the interpreter:
@@ -122,6 +144,7 @@ class Unhurried(ExecutionCallback):
 
     def __init__(self) -> None:
         self._next = 0.0
+        hush()  # here, because Ray Train has a process of its own for the stream of a training
 
     def on_execution_step(self, executor: StreamingExecutor) -> None:
         """Called by Ray at each turn."""
@@ -137,13 +160,13 @@ def joins(cluster: Cluster) -> bool:
 
 def _surrounded() -> bool:
     """Whether Ray itself has been told its cluster, as it is in a job."""
-    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ or "RAY_ADDRESS" in os.environ
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ or bool(os.environ.get("RAY_ADDRESS"))
 
 
-def _join(cluster: Cluster, quiet: dict[str, Any]) -> None:
+def _join(cluster: Cluster) -> None:
     try:
-        address.knock(os.environ.get("RAY_ADDRESS", cluster.address))
-        ray.init(address=None if _surrounded() else cluster.address, **quiet)
+        address.knock(os.environ.get("RAY_ADDRESS") or cluster.address)
+        ray.init(address=None if _surrounded() else cluster.address, logging_level=logging.ERROR)
     except (OSError, ray.exceptions.AuthenticationError) as error:
         told = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
@@ -160,7 +183,7 @@ def _join(cluster: Cluster, quiet: dict[str, Any]) -> None:
 def _named(cluster: Cluster) -> str:
     return (
         f"RAY_ADDRESS {os.environ['RAY_ADDRESS']}"
-        if "RAY_ADDRESS" in os.environ
+        if os.environ.get("RAY_ADDRESS")
         else f"cluster.address {cluster.address}"
     )
 
@@ -175,15 +198,24 @@ def gpus() -> int:
     return int(ray.cluster_resources().get("GPU", 0))
 
 
-def copies(most: int, *, gpu: bool) -> dict[str, Any]:
-    """Options of `map_batches` for a class that is costly to set up: a few copies on the cores or GPUs there are.
+def alone() -> bool:
+    """Whether this machine is all there is."""
+    return sum(node["Alive"] for node in ray.nodes()) == 1
+
+
+def num_copies(most: int, *, gpu: bool) -> int:
+    """How many copies of a class that is costly to set up there is room for, at least 1.
 
     Args:
         most: how many are worth it.
         gpu: whether each copy takes a GPU, or else a core; one core stays free for what feeds them.
     """
-    there = gpus() if gpu else cores() - 1
-    pool = ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, min(most, there)))
+    return max(1, min(most, gpus() if gpu else cores() - 1))
+
+
+def copies(number: int, *, gpu: bool) -> dict[str, Any]:
+    """Options of `map_batches` for a class of which there are to be up to so many copies."""
+    pool = ray.data.ActorPoolStrategy(min_size=1, max_size=number)
     return {"compute": pool, "num_cpus": 0 if gpu else 1, "num_gpus": 1 if gpu else 0}
 
 

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import requests
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 _HERE = "http://127.0.0.1:8265"
 """Where a cluster of this machine, or one that is forwarded to it, has its dashboard."""
+_ANSWER_S = 10.0
 _SETTINGS = (".yaml", ".yml")
 
 
@@ -71,10 +73,14 @@ def connect(address: str) -> JobSubmissionClient:
     """A client of the cluster whose dashboard is at the address.
 
     Raises:
-        InputError: if none answers there, or it refuses the token.
+        InputError: if none answers there within seconds, or it refuses the token.
     """
+    address = address if "://" in address else f"http://{address}"
+    if urlsplit(address).scheme not in {"http", "https"}:
+        raise InputError(f"{address}: jobs go to a cluster's dashboard, which is at http://HOST:8265")
     os.environ["RAY_API_SERVER_ADDRESS"] = address  # Ray prefers its variables to what it is told
     try:
+        requests.get(address, timeout=_ANSWER_S)  # Ray itself would wait for ever
         return JobSubmissionClient(address)
     except AuthenticationError as error:
         raise InputError(

@@ -58,7 +58,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         InputError: if a grade has too few patients, or a side no slice.
         TumorprogError: if the loss is not finite.
     """
-    streaming.connect(settings.cluster, gpu=settings.grader.gpu)
+    streaming.connect(settings.cluster, gpu=settings.grader.gpu, train_workers=settings.grader.workers)
     known = known_slices(folder)
     trainings = [*_by_protocol(known, out, settings), *_by_fold(known, out, settings)]
     num_at_once = grader_training.at_once(settings.grader, num_trainings=len(trainings))

@@ -47,8 +47,9 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     if settings.tune.model == "progression" and settings.progression.target != "months":
         raise SettingsError(f"progression.target is {settings.progression.target}; a sweep tries models of months only")
     sweep = read_sweep(storage.place(settings.tune.sweep), model=settings.tune.model, settings=settings)
-    streaming.connect(settings.cluster, gpu=sweep.gpu > 0)
-    if settings.tune.model == "grader":
+    grader = settings.tune.model == "grader"
+    streaming.connect(settings.cluster, gpu=sweep.gpu > 0, train_workers=max(1, settings.grader.workers) * grader)
+    if grader:
         study = trials.grader(folder, (out / ".trials").absolute(), sweep, settings)
     else:
         study = trials.progression(folder, sweep, settings)
