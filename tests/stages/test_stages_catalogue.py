@@ -55,6 +55,19 @@ def test_another_orientation_echo_or_size_is_another_stack(change):
     assert found["order"].tolist() == [0, 1, 2, 3]
 
 
+def test_a_series_uid_that_two_studies_bear_is_two_stacks():
+    rows = [
+        header(f"{date}{k}", position_mm=5.0 * k, StudyInstanceUID=date, StudyDate=date)
+        for date in ("2005-01-02", "2005-06-02")
+        for k in range(3)
+    ]
+    found, _ = ordered(*rows)
+    assert found["StudyDate"].tolist() == ["2005-01-02"] * 3 + ["2005-06-02"] * 3
+    assert found["order"].tolist() == [0, 1, 2, 0, 1, 2]
+    assert found["slice_spacing_mm"].eq(5.0).all()
+    assert found["repeats"].eq(0).all()
+
+
 def test_the_order_of_the_files_changes_nothing():
     rows = [header(name, position_mm=float(place)) for place, name in enumerate("dacb")]
     pd.testing.assert_frame_equal(ordered(*rows)[0], ordered(*reversed(rows))[0])

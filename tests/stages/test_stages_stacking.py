@@ -73,6 +73,34 @@ def test_a_last_volume_that_was_cut_short_is_a_stack_of_its_own():
     assert found.groupby("stack").size().tolist() == [5, 5, 3]
 
 
+def test_a_first_volume_that_was_cut_short_leaves_no_hole_that_the_second_fills():
+    found = stacks(volume(3, number=1), volume(number=6), volume(number=11))
+    assert found["stack"].tolist() == [0] * 3 + [1] * 5 + [2] * 5
+
+
+@pytest.mark.parametrize("column", ["acquired_s", "trigger_ms"])
+def test_slices_with_a_time_each_are_parted_by_it_though_the_numbers_begin_again(column):
+    times = [100.0 * time + k for time in (2, 0, 1) for k in (0, 3, 1, 4, 2)]
+    assert parts(stacks(volume(), volume(), volume(), **{column: times})) == [2, 0, 1]
+
+
+def test_frames_of_one_file_follow_each_other_where_nothing_else_tells():
+    found = stacks(volume(), volume(), volume(), InstanceNumber=1, frame=range(15))
+    assert parts(found) == [0, 1, 2]
+
+
+def test_one_slice_of_a_third_time_is_a_stack_of_its_own():
+    found = stacks(
+        volume(temporal_position=1), volume(number=6, temporal_position=2), volume(1, number=11, temporal_position=3)
+    )
+    assert found["stack"].tolist() == [0] * 5 + [1] * 5 + [2]
+
+
+def test_a_slice_taken_again_makes_no_two_volumes_of_two_passes():
+    found = stacks(volume(6), volume(1, number=9), AcquisitionNumber=[1, 2, 1, 2, 1, 2, 2])
+    assert found["stack"].eq(0).all()
+
+
 def test_a_slice_that_was_sent_twice_makes_no_second_volume():
     found = stacks(volume(), volume(1, number=9))
     assert found["stack"].eq(0).all()
@@ -124,6 +152,16 @@ def test_echo_times_that_differ_in_the_last_bit_are_one():
     assert parts(stacks(volume(EchoTime=30.0), volume(EchoTime=30.000001, number=6))) == [0, 1]  # two volumes, one echo
 
 
+def test_another_echo_time_is_another_stack_wherever_its_slices_lie():
+    assert parts(stacks(volume(EchoTime=17.0), volume(start=2.5, EchoTime=95.0))) == [0, 1]
+    assert stacks(volume(EchoTime=17.0), volume(1, EchoTime=95.0))["stack"].tolist() == [0] * 5 + [1]
+
+
+def test_slices_that_do_not_state_what_the_others_state_are_of_their_stack():
+    assert stacks(volume(), component=["", "magnitude", "", "magnitude", ""])["stack"].eq(0).all()
+    assert stacks(volume(), EchoTime=[30.0, math.nan, 30.0, math.nan, 30.0])["stack"].eq(0).all()
+
+
 def test_positions_that_shake_by_less_than_a_tenth_of_the_thickness_are_one():
     shaking = np.random.default_rng(0).uniform(-0.1, 0.1, 5)
     found = stacks(volume(temporal_position=1), volume(temporal_position=2))
@@ -156,6 +194,27 @@ def test_slices_with_a_series_each_are_put_together_under_the_first_uid_by_its_n
     assert found["joined"].eq(5).all()
     assert found["stack"].eq(0).all()
     assert series_each(["1.2.10", "1.2.9"])["series"].eq("1.2.9").all()
+
+
+def test_slices_with_a_series_each_may_turn_a_little_around_a_rounded_decimal():
+    turned = ["0.998752,0.0499,0,-0.0499,0.998752,0", "0.998752,0.0501,0,-0.0501,0.998752,0"]
+    assert series_each(["1.2.8", "1.2.9"], orientation=AXIAL)["joined"].eq(2).all()
+    found = stacks(volume(2), SeriesInstanceUID=["1.2.8", "1.2.9"], orientation=turned)
+    assert found["joined"].eq(2).all()
+
+
+@pytest.mark.parametrize("end", ["", ".0.0.0"])
+def test_the_number_that_differs_may_be_zero_or_stand_before_zeros(end):
+    assert series_each([f"1.3.12.2.{n}{end}" for n in range(3)])["joined"].eq(3).all()
+
+
+@pytest.mark.parametrize(
+    "differ", [{"EchoTime": [17.0] * 5 + [95.0] * 5}, {"temporal_position": [1.0] * 5 + [2.0] * 5}]
+)
+def test_echoes_and_times_of_slices_with_a_series_each_are_put_together_and_parted(differ):
+    found = stacks(volume(), volume(number=6), SeriesInstanceUID=[f"1.2.{n}" for n in range(10)], **differ)
+    assert found["series"].eq("1.2.0").all()
+    assert parts(found) == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -80,30 +80,30 @@ WITH stacked AS (
     FROM ({_KEPT}) AS kept LEFT JOIN stacks USING (cohort, path, frame)
 ), ordered AS (
     SELECT *, row_number() OVER (
-        PARTITION BY PatientID, SeriesInstanceUID
+        PARTITION BY {_SERIES_KEYS}
         ORDER BY stack, position_mm, InstanceNumber, instance, length(SOPInstanceUID), SOPInstanceUID, frame
     ) - 1 AS "order"
     FROM stacked
 ), stepped AS (
     SELECT *, position_mm - lag(position_mm) OVER (
-        PARTITION BY PatientID, SeriesInstanceUID, stack ORDER BY "order"
+        PARTITION BY {_SERIES_KEYS}, stack ORDER BY "order"
     ) AS step
     FROM ordered
 ), spaced AS (
     SELECT *,
-        coalesce(median(step) FILTER (step > nearest) OVER (PARTITION BY PatientID, SeriesInstanceUID, stack), 'nan')
+        coalesce(median(step) FILTER (step > nearest) OVER (PARTITION BY {_SERIES_KEYS}, stack), 'nan')
             AS slice_spacing_mm,
         sum(CASE WHEN abs(step) <= nearest THEN 0 ELSE 1 END) OVER (
-            PARTITION BY PatientID, SeriesInstanceUID, stack ORDER BY "order"
+            PARTITION BY {_SERIES_KEYS}, stack ORDER BY "order"
         ) AS place
     FROM stepped
 )
 SELECT * REPLACE (coalesce(position_mm, 'nan') AS position_mm),
     CASE WHEN step > 1.5 * slice_spacing_mm AND NOT isnan(step) THEN round(step / slice_spacing_mm) - 1 ELSE 0 END
         AS missing_before,
-    row_number() OVER (PARTITION BY PatientID, SeriesInstanceUID, stack, place ORDER BY "order") - 1 AS repeats
+    row_number() OVER (PARTITION BY {_SERIES_KEYS}, stack, place ORDER BY "order") - 1 AS repeats
 FROM spaced
-ORDER BY PatientID, StudyDate, SeriesInstanceUID, "order"
+ORDER BY PatientID, StudyDate, SeriesInstanceUID, StudyInstanceUID, "order"
 """  # noqa: S608 - numbers of ours
 """Positions nearer than a tenth of the slice thickness are the same; one that lies more than one and a half usual steps
 from the one before has slices missing before it. UIDs are ordered by their numbers."""

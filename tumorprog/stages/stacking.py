@@ -30,6 +30,8 @@ KINDS = ["orientation", *_GEOMETRY, "EchoTime", "row_spacing_mm", "column_spacin
 
 _VOLUMES = ("ImageType", "EchoTime", "temporal_position", "b_value", "AcquisitionNumber", "acquired_s", "trigger_ms")
 """What tells volumes at the same positions apart, the surest first."""
+_TIMES = ("temporal_position", "acquired_s", "trigger_ms")
+"""Of these, what tells which of two slices at a position came first, even if each slice has a time of its own."""
 
 COLUMNS = tuple(
     dict.fromkeys(
@@ -71,8 +73,8 @@ def stacks_of(headers: pd.DataFrame) -> pd.DataFrame:
 def put_together(rows: pd.DataFrame) -> tuple[pd.Series, np.ndarray]:
     """Puts slices together to which a scanner gave series UIDs of their own.
 
-    They are one series where each UID has a single slice, at a position of its own, and study, date, number,
-    description, orientation, size, echo, and all of the UID but its last number agree.
+    They are one series where each UID has a single slice, not all at one position, and study, date, number,
+    description, orientation, size, and the root of the UID agree. Echoes and times among them are parted after that.
 
     Args:
         rows: columns `COLUMNS`.
@@ -84,14 +86,19 @@ def put_together(rows: pd.DataFrame) -> tuple[pd.Series, np.ndarray]:
     single = ~rows.duplicated(_SERIES, keep=False) & rows["position_mm"].notna() & (rows["SeriesNumber"] >= 0)
     if single.sum() < 2:
         return series, joined
-    alone = rows[single].assign(root=rows.loc[single, "SeriesInstanceUID"].str.rpartition(".")[0])
-    alone["direction"] = [",".join(f"{cosine:.1f}" for cosine in one) for one in _cosines(alone["orientation"])]
-    same = ["PatientID", "StudyInstanceUID", "StudyDate", "root", "SeriesNumber", "SeriesDescription", "direction"]
-    for _, group in alone.groupby([*same, *_GEOMETRY], sort=False):
-        if len(group) > 1 and group["position_mm"].nunique() == len(group) and group["root"].iloc[0]:
-            series[group.index] = min(group["SeriesInstanceUID"], key=uid_order)
-            joined[group.index] = len(group)
+    alone = rows[single].assign(root=rows.loc[single, "SeriesInstanceUID"].map(_root))
+    same = ["PatientID", "StudyInstanceUID", "StudyDate", "root", "SeriesNumber", "SeriesDescription"]
+    for _, alike in alone[alone["root"] != ""].groupby([*same, "Rows", "Columns"], sort=False):
+        for _, group in alike.groupby(_directions(alike["orientation"]), sort=False):
+            if group["position_mm"].nunique() > 1:
+                series[group.index] = min(group["SeriesInstanceUID"], key=uid_order)
+                joined[group.index] = len(group)
     return series, joined
+
+
+def _root(uid: str) -> str:
+    """What the UIDs of a scanner share: all but the last number, which Siemens follows by zeros (1.3.12.17.0.0.0)."""
+    return uid.removesuffix(".0.0.0").rpartition(".")[0]
 
 
 def _several(rows: pd.DataFrame) -> list[np.ndarray]:
@@ -115,7 +122,9 @@ def _nearest(rows: pd.DataFrame) -> pd.Series:
 def _stacks_of_series(rows: pd.DataFrame) -> np.ndarray:
     """The stack of each slice of a series, which may hold several."""
     keys = rows[_GEOMETRY].reset_index(drop=True)
+    keys["component"] = keys["component"].replace("", "magnitude")  # what images are unless they say otherwise
     keys.insert(0, "direction", _directions(rows["orientation"]))
+    keys["EchoTime"] = _stated(_levels(rows["EchoTime"].to_numpy(float), ECHO_TOLERANCE_MS))
     for name in ("row_spacing_mm", "column_spacing_mm"):
         keys[name] = _levels(np.log(rows[name].to_numpy(float)), SPACING_TOLERANCE)
     parts = keys.groupby([*keys.columns], sort=True, dropna=False).ngroup().to_numpy()
@@ -128,6 +137,12 @@ def _stacks_of_series(rows: pd.DataFrame) -> np.ndarray:
     return found
 
 
+def _stated(numbers: np.ndarray) -> np.ndarray:
+    """The same numbers; where only one is stated, slices that state none (-1) have it too."""
+    known = np.unique(numbers[numbers >= 0])
+    return np.full_like(numbers, known[0]) if len(known) == 1 else numbers
+
+
 def _cosines(orientations: pd.Series) -> np.ndarray:
     """(N, 6) float64; zeros where there is no orientation."""
     known = {text: [float(part) for part in text.split(",")] if text else [0.0] * 6 for text in orientations.unique()}
@@ -138,9 +153,8 @@ def _directions(orientations: pd.Series) -> np.ndarray:
     """A number for each orientation: those that differ by less than the tolerance from the first of them share one."""
     first: list[np.ndarray] = []
     numbers: dict[str, int] = {}
-    for text in sorted(
-        orientations.unique(), key=lambda one: [round(float(part), 2) for part in one.split(",") if part]
-    ):
+    rounded = {one: [round(float(part), 2) for part in one.split(",") if part] for one in orientations.unique()}
+    for text in sorted(rounded, key=lambda one: (rounded[one], one)):
         cosines = _cosines(pd.Series([text]))[0]
         near = (n for n, other in enumerate(first) if np.abs(cosines - other).max() < COSINE_TOLERANCE)
         numbers[text] = next(near, len(first))
@@ -167,12 +181,12 @@ class _Group:
 
     Attributes:
         places: of each slice, numbered along the normal; all the same where no position is known.
-        number: InstanceNumber.
+        turn: what comes first, by time if all slices have one, by InstanceNumber, by place among frames and files.
         labels: by what tells volumes apart, the number that each slice has.
     """
 
     places: np.ndarray
-    number: np.ndarray
+    turn: np.ndarray
     labels: dict[str, np.ndarray]
 
     @staticmethod
@@ -180,12 +194,15 @@ class _Group:
         """The rows of a part of a series."""
         labels = {name: _labels(rows[name], name) for name in _VOLUMES}
         places = _levels(rows["position_mm"].to_numpy(float), float(_nearest(rows).min()))
-        return _Group(places, rows["InstanceNumber"].to_numpy(), labels)
+        told = [labels[name] for name in _TIMES if labels[name].min() >= 0]
+        files = np.unique(rows["path"].to_numpy(str), return_inverse=True)[1]
+        first = np.lexsort([files, rows["frame"], rows["InstanceNumber"], *reversed(told)])
+        return _Group(places, np.argsort(first), labels)
 
     def part(self, index: np.ndarray) -> "_Group":
         """Some of the slices."""
         labels = {name: values[index] for name, values in self.labels.items()}
-        return _Group(self.places[index], self.number[index], labels)
+        return _Group(self.places[index], self.turn[index], labels)
 
     @property
     def most(self) -> int:
@@ -218,28 +235,50 @@ def _volumes(group: _Group, keys: Sequence[str]) -> np.ndarray:
 
 
 def _parts_volumes(group: _Group, labels: np.ndarray) -> bool:
-    """Whether labels part volumes: two or more, no more than lie at one place, and each with several slices.
+    """Whether labels part volumes: two or more, no more than lie at one place, that lie where others lie too.
 
-    A number or a time that every slice has for itself parts none, and one that says nothing of some slices neither.
+    A number or a time that every slice has for itself parts none, nor do those of two passes that take every other
+    slice, nor one that says nothing of some slices, nor that of a single slice taken again.
     """
     values, counts = np.unique(labels, return_counts=True)
     if not 2 <= len(values) <= group.most or values[0] < 0:
         return False
-    return bool(counts.min() > 1 or len(values) == len(labels) == group.most)
+    if len(values) == len(labels):
+        return len(labels) == group.most
+    held = np.zeros((len(values), group.places.max() + 2), bool)  # -1, an unknown place, is the last
+    held[np.searchsorted(values, labels), group.places] = True
+    shared = (held & (held.sum(axis=0) > 1)).sum(axis=1) / held.sum(axis=1)
+    smaller = np.delete(shared, counts.argmax())
+    return bool(np.count_nonzero(counts > 1) > 1 and smaller.min() > 0.5)
 
 
 def _by_occurrence(group: _Group) -> np.ndarray:
-    """Where nothing tells volumes apart: the first slice at each place by InstanceNumber, the second, and so on.
+    """The volumes that no label tells apart: a new one begins where a place comes again.
 
-    Only if all places have as many, or one less where the last volume was cut short: else a slice was sent twice.
+    If all times of a place follow each other, its first slice is of the first volume, its second of the second. All
+    this only if all places have as many, or one less where a volume was cut short: else a slice was sent twice.
     """
     places, counts = np.unique(group.places, return_counts=True)
     one = np.zeros(len(group.places), np.int64)
     every = counts.min() >= counts.max() - 1 and 2 * np.count_nonzero(counts == counts.max()) >= len(counts)
     if len(places) < 2 or places[0] < 0 or not every:
         return one
-    order = np.lexsort((group.number, group.places))
+    runs = _runs(group.places, group.turn)
+    if runs.max() + 1 == group.most:
+        return runs
+    order = np.lexsort((group.turn, group.places))
     starts = np.flatnonzero(np.diff(group.places[order], prepend=-1))
     ranks = np.arange(len(order)) - np.repeat(starts, counts)
     one[order] = ranks
     return one
+
+
+def _runs(places: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    """Counts how often, in turn, a place comes again that was there since the last one that did."""
+    runs, seen, number = np.zeros(len(places), np.int64), set[int](), 0
+    for index in np.argsort(turn, kind="stable"):
+        if places[index] in seen:
+            seen, number = set(), number + 1
+        seen.add(places[index])
+        runs[index] = number
+    return runs
