@@ -165,7 +165,10 @@ PATIENT_GRADES = ("PatientID", "date", *_VOTES)
 TIMELINE = ("PatientID", "studies", "dates", "time_points", "status")
 VOLUMES = ("PatientID", "date", "volume_ml", "masks", "days_since", "change_ml", "change_percent")
 REFERENCE_SHEET = ("PatientID", "date", "Type", "PredictedGrade", "MonthDif", "days", "FirstGrade", "LaterGrade")
-PREDICTIONS = ("PatientID", "date", "Type", "PredictedGrade", "Predicted_Progression_Timeline", "Lower", "Upper")
+PREDICTIONS = (
+    *("PatientID", "date", "Type", "PredictedGrade", "Predicted_Progression_Timeline", "Lower", "Upper"),
+    *("SeriesInstanceUID", "stack"),
+)
 OUTCOMES = ("PatientID", "date", "outcome_date", "months", "event", "status")
 SURVIVAL_MONTHS = (1, 2, 3, 4, 6, 9, 12, 18, 24, 36, 48, 60)
 """At which the probability of not having progressed is told."""

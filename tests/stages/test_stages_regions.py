@@ -45,6 +45,7 @@ def slices(tmp_path):
                 "Type": "T1post" if kind == "T1post" else "MaskTumor",
                 "sequence": kind,
                 "position_mm": 5.0 * order,
+                "stack": 0,
                 "order": order,
             }
             for kind, stack in (("T1post", images), ("mask", masks))
@@ -70,6 +71,15 @@ def test_a_mask_at_another_place_or_of_another_size_is_not_compared(slices):
     assert regions.overlaps(moved).empty
     assert regions.overlaps(slices.assign(Rows=np.where(slices["sequence"] == "mask", 32, SIDE))).empty
     assert regions.overlaps(slices[slices["sequence"] != "mask"]).empty
+
+
+def test_of_a_series_of_several_stacks_the_middle_of_the_first_is_shown(slices):
+    """Not the middle of all slices, which is where one stack ends."""
+    one = slices[slices["sequence"] == "T1post"]
+    both = pd.concat([one.assign(order=3 * stack + np.arange(2), stack=stack) for stack in range(3)])
+    assert regions.example(one, Settings())["title"] == "T1post, slice 1 (of 0 to 1)"
+    assert regions.example(both, Settings())["title"] == "T1post, stack 1 of 3, slice 1 (of 0 to 7)"
+    assert regions.example(both, Settings(), order=7)["title"] == "T1post, stack 3 of 3, slice 7 (of 0 to 7)"
 
 
 def test_a_series_is_found_by_its_uid_or_by_patient_date_and_type(slices):

@@ -69,7 +69,7 @@ def show(folder: Path, words: Sequence[str], settings: Settings, *, order: int |
         folder: the run directory, with a catalogue.
         words: a SeriesInstanceUID; or PatientID, date and Type.
         settings: `roi.method`, `features.wavelet`.
-        order: of the slice in its series; None is the middle one.
+        order: of the slice in its series; None is the middle one of its first stack.
 
     Returns:
         The picture, `features-<PatientID>-<date>-<Type>.png`.

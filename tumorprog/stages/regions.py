@@ -17,7 +17,7 @@ from tumorprog.stages import queries
 
 COLUMNS = (
     *("path", "frame", "PatientID", "StudyDate", "SeriesInstanceUID", "Type", "sequence"),
-    *("Rows", "Columns", "position_mm", "order"),
+    *("Rows", "Columns", "position_mm", "stack", "order"),
 )
 """What must be known of the slices."""
 
@@ -69,22 +69,25 @@ def example(series: pd.DataFrame, settings: Settings, *, order: int | None = Non
     Args:
         series: rows of `COLUMNS`, of one series.
         settings: `roi.method`, `features.wavelet`.
-        order: of the slice, as in the catalogue; None is the middle one.
+        order: of the slice, as in the catalogue; None is the middle one of the first stack.
 
     Raises:
         DicomError: if the pixels cannot be decoded.
         InputError: if the series has no such slice.
     """
     there = f"{series['order'].min()} to {series['order'].max()}"
-    chosen = series.iloc[[len(series) // 2]] if order is None else series[series["order"] == order]
+    stacks = sorted(series["stack"].unique())
+    first = series[series["stack"] == stacks[0]]
+    chosen = first.iloc[[len(first) // 2]] if order is None else series[series["order"] == order]
     if chosen.empty:
         raise InputError(f"--slice {order}: the series has slices {there}")
     one = chosen.iloc[0]
     frame = pixels.read_frame(one["path"], int(one["frame"]))
     parts = spectral.parts(frame, wavelet=settings.features.wavelet, method=settings.roi.method)
     low, high = roi.cluster_thresholds(parts.scaled)
+    stack = f", stack {stacks.index(one['stack']) + 1} of {len(stacks)}" if len(stacks) > 1 else ""
     return {
-        "title": f"{one['sequence']}, slice {one['order']} (of {there})",
+        "title": f"{one['sequence']}{stack}, slice {one['order']} (of {there})",
         "image": parts.scaled,
         "clusters": np.digitize(parts.scaled, [low, high], right=True),
         "mask": parts.region,
