@@ -168,6 +168,28 @@ def test_any_header_gets_one_of_the_known_names(description, protocol, number):
 
 SPELLINGS = {
     "T1post": (
+        "T1 m.c.",
+        "T1 c.d.c.",
+        "T1 (+)",
+        "T1 POS",
+        "T1_W_CONTRAST",
+        "T1-W-CONTRAST",
+        "T1 W-GAD",
+        "AX T1 POST1",
+        "T1 KM ohne Fettsättigung",
+        "T1 con gd sin supresion grasa",
+        "T1 met gado zonder vetsuppressie",
+        "T1 3D TFE +GD TRA",
+        "eT1W_FFE GD",
+        "OAx T1 post thin",
+        "AXIAL T1 POST GAD STEALTH",
+        "SPGR GAD",
+        "BRAVO +C",
+        "T1 VIBE KM",
+        "t1_tse_dark-fluid_tra_KM",
+        "+C Sag T1 FLAIR",
+        "T1 tras contraste",
+        "T1 na contrasttoediening",
         "T1 AX POST FS MPR",
         "3D T1 SPACE CE",
         "T1 C",
@@ -787,6 +809,30 @@ def test_names_of_archives_of_many_lands_are_understood(name, right):
     ("agent", "right"),
     [
         ("NO CONTRAST USED", "T1pre"),
+        ("pre", "T1pre"),
+        ("NC", "T1pre"),
+        ("plain", "T1pre"),
+        ("negative", "T1pre"),
+        ("niets", "T1pre"),
+        ("Saline flush", "T1pre"),
+        ("contraindicated", "T1pre"),
+        ("contrast held", "T1pre"),
+        ("cancelled", "T1pre"),
+        ("pas d'injection", "T1pre"),
+        ("Gadavist not given", "T1pre"),
+        ("Dotarem: aucun", "T1pre"),
+        ("+", "T1post"),
+        ("Gadovist ohne Probleme", "T1post"),
+        ("Gadovist, keine Reaktion", "T1post"),
+        ("Dotarem sans effet", "T1post"),
+        ("MAGNEVIST lot no 1234", "T1post"),
+        ("Magnevist NO. 5", "T1post"),
+        ("Gadavist w/o incident", "T1post"),
+        ("Gadovist 1.0 mmol/ml 0 ml/s", "T1post"),
+        ("Gadavist pre-filled syringe", "T1post"),
+        ("Gadavist, saline flush", "T1post"),
+        ("15 cc, no waste", "T1post"),
+        ("Non-ionic", "T1post"),
         ("none given", "T1pre"),
         ("without", "T1pre"),
         ("keine", "T1pre"),
@@ -843,6 +889,41 @@ def test_names_of_archives_of_many_lands_are_understood(name, right):
 def test_the_agent_is_free_text_in_many_languages(agent, right):
     assert described("AX T1", ContrastBolusAgent=agent) == right
     assert described("T1 PRE", ContrastBolusAgent=agent) == "T1pre"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("T1 prae KM", "T1 prä KM", "T1 praekontrast", "T1 v. KM", "T1 ohne iv KM", "T1W OHNE KM", "T1 NCE", "T1 NC"),
+        *("T1 pas d'injection", "T1 previo a contraste", "T1 simple", "T1 diretta", "T1 in bianco", "T1 s.m.d.c."),
+        *("T1 C -", "T1 (-)", "T1 -", "T1-", "T1 Gd(-)", "T1 CE(-)", "T1 GD -", "T1 KM -", "T1 - KM", "T1 axial C -"),
+        *("T1_W_O_CONTRAST", "T1_W-O_GAD", "AX T1 PRE GAD", "T1 senza mdc", "T1 sin gd", "T1 zonder contrast"),
+        *("SAG T1 PRE", "T1 tra nativ", "T1W SIN CONTRASTE", "T1W - sans gado", "AX T1 PRE1", "T1 voor contrast"),
+    ],
+)
+def test_words_for_before_stand_against_the_agent_of_the_study(name):
+    assert described(name, ContrastBolusAgent="Gadovist") == "T1pre"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("T1 +/- GAD", "T1 -/+ GAD", "T1 +-", "T1 C+/C-", "T1 C-/C+", "T1 C-/+", "T1 GAD +/-", "T1W WWO", "T1 W WO"),
+        *("T1 WITHOUT AND WITH", "T1 w/ and w/o", "T1 w & w/out", "T1 PRE/POST", "T1 POST/PRE", "T1 POST AND PRE"),
+        *("T1 mit und ohne KM", "T1 nativ/KM", "T1 nativ + KM", "T1 nativ und nach KM", "T1 vor/nach KM", "T1 prepost"),
+        *("T1 vor und nach KM", "T1 sans et avec gado", "T1 avec et sans gado", "T1 avant et apres gado"),
+        *("T1 avant/après", "T1 sin y con contraste", "T1 con y sin contraste", "T1 antes y despues"),
+        *("T1 con e senza mdc", "T1 prima e dopo mdc", "T1 met en zonder contrast", "T1 zonder en met contrast"),
+        *("T1 voor en na contrast", "T1 POST FOSSA", "T1 C-SPINE", "T1 C2", "T1 IV VENTRICLE"),
+    ],
+)
+def test_words_for_both_or_for_neither_leave_it_to_the_agent(name):
+    assert [described(name, ContrastBolusAgent=agent) for agent in ("", "Gadovist")] == ["T1pre", "T1post"]
+
+
+def test_a_number_after_a_word_that_ends_in_t_is_no_weighting():
+    assert [described(name) for name in ("AX POST2", "TEST1", "PART2")] == ["T1post", "other", "other"]
+    assert described("AX T2 POST1") == "T2"
 
 
 def timed(scanning, repetition, echo, inversion=None, flip=None, **more):

@@ -169,8 +169,11 @@ KINDS: tuple[tuple[str, tuple[re.Pattern[str], ...]], ...] = (
         ),
     ),
 )
-T1 = re.compile(r"T1(?![0-9])|MP-? ?2?-?RAGE|SPGR|BRAVO|(?<![A-Z])(?:[A-Z]*VIBE|LAVA[A-Z]*|E?-?THRIVE|FAME)(?![A-Z])")
-T2 = re.compile(r"T2(?![0-9])")
+_OWN = "(?<!POS)(?<!PAR)(?<!TES)"  # the T is no other word's: "POST1" is the first image after contrast
+T1 = re.compile(
+    rf"{_OWN}T1(?![0-9])|MP-? ?2?-?RAGE|SPGR|BRAVO|(?<![A-Z])(?:[A-Z]*VIBE|LAVA[A-Z]*|E?-?THRIVE|FAME)(?![A-Z])"
+)
+T2 = re.compile(rf"{_OWN}T2(?![0-9])")
 FLAIR = re.compile(r"FLAIR|DARK[ -]?FL|(?<![A-Z])DA[ -]?FL|TIRM|FLUID[ -]?ATT|(?<![A-Z])SPC[ -]?IR(?![A-Z])")
 PROTON = _words("PDW?", "PROTON[A-Z]*", "DUAL ECHO", "RHO", "DP", "DENSITY")
 EXAMINATION = re.compile(
