@@ -168,6 +168,9 @@ def test_any_header_gets_one_of_the_known_names(description, protocol, number):
 
 SPELLINGS = {
     "T1post": (
+        "T1 double dose gad",
+        "T1 POST TRIPLE DOSE",
+        "T1 VIBE DIXON W KM",
         "T1 m.c.",
         "T1 c.d.c.",
         "T1 (+)",
@@ -563,6 +566,29 @@ SPELLINGS = {
         "3D FLAIR CUBE",
     ),
     "other": (
+        "CEMRA post",
+        "ep2d_fid_basic_bolus KM",
+        "venogram +C",
+        "3D PC post",
+        "carotids post",
+        "T1 VIBE DIXON F",
+        "T2 MPGR",
+        "FLASH T2",
+        "EG T2",
+        "T2 étoile",
+        "T2 eco de gradiente",
+        "eco di gradiente T2",
+        "T2 Gradienten-Echo",
+        "gradiëntecho T2",
+        "FFE T2",
+        "skull strip mask",
+        "BRAIN EXTRACTION MASK",
+        "DWI nach KM",
+        "Perfusion KM",
+        "STIR GAD",
+        "FIESTA post gad",
+        "DSC PERF GAD",
+        "T1 PERFUSION",
         "s3DI_MC_HR",
         "SUBTRACTION",
         "Subtraction T2",
@@ -730,6 +756,16 @@ SPELLINGS = {
         "perf_DCE",
     ),
     "dT1": (
+        "DELTA T1 MAP",
+        "T1 KM - nativ",
+        "T1 nach KM - nativ",
+        "T1 difference",
+        "T1 Differenz",
+        "T1 SUBSTRACTION",
+        "T1 sustracción",
+        "sottrazione T1",
+        "POST-PRE",
+        "T1_Subtr",
         "T1-SUBTRACTION POST-PRE",
         "T1 post minus pre",
         "T1 C+ - T1 C-",
@@ -752,6 +788,14 @@ SPELLINGS = {
         "T1 soustraction",
     ),
     "ADC": (
+        "ADC_corrected",
+        "AvDC",
+        "coefficient de diffusion apparent",
+        "Apparent Diffusion",
+        "mADC",
+        "ADC Karte",
+        "carte ADC",
+        "DWI_ADC",
         "ADC map",
         "AVERAGE DC (10-6mm2/s)",
         "Avg. DC",
@@ -766,6 +810,12 @@ SPELLINGS = {
         "Apparent Diffusion Coefficient",
     ),
     "mask": (
+        "seg tumor",
+        "Tumormaske",
+        "masque tumeur",
+        "maschera tumore",
+        "segmentacion",
+        "glioma seg",
         "Tumor Seg",
         "ROI mask",
         "T1 mask",
@@ -792,7 +842,21 @@ SPELLINGS = {
         "T2 W/O",
         "DP T2",
     ),
-    "localizer": ("localizer",),
+    "localizer": (
+        "Lokalisation",
+        "Localisateur",
+        "localizzatore",
+        "Lokator",
+        "Plan Scan T2",
+        "TOPO",
+        "HAUPTSCOUT",
+        "centrage",
+        "Übersicht",
+        "Survey_MST",
+        "3 plane FIESTA loc",
+        "localizer post",
+        "localizer",
+    ),
 }
 """Names that converters and scanners of several vendors and languages give, by what is right."""
 
@@ -1040,6 +1104,18 @@ CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
         ("T1 POST", {"ImageType": DERIVED + "\\M\\SUB"}, "dT1"),
         ("FLAIR", {"ImageType": DERIVED + "\\M\\SUB"}, "other"),
         ("T1", {"ImageType": DERIVED + "\\T1 MAP"}, "other"),
+        ("T1", {"ImageType": DERIVED + "\\MNIP\\NORM"}, "other"),
+        ("AX T2", {"ImageType": DERIVED + "\\R2_MAP"}, "other"),
+        ("ep2d_diff", {"ImageType": DERIVED + "\\DIFFUSION\\ADC\\ND\\NORM"}, "ADC"),
+        ("Ax DWI", {"ImageType": DERIVED + "\\ADC"}, "ADC"),
+        ("DTI", {"ImageType": DERIVED + "\\ADC_MAP"}, "ADC"),
+        ("ep2d_diff", {"ImageType": DERIVED + "\\DIFFUSION\\TRACEW"}, "other"),
+        ("eADC", {"ImageType": DERIVED + "\\ADC"}, "other"),
+        ("ADC", {"ImageType": DERIVED + "\\EXPONENTIAL_ADC"}, "other"),
+        ("SUB", {"ProtocolName": "t1_vibe_KM"}, "dT1"),
+        ("SUB", {"ProtocolName": "FLAIR"}, "other"),
+        ("SUB", {"ProtocolName": "TWIST ANGIO"}, "other"),
+        ("subtraction", {"ProtocolName": "MPRAGE"}, "dT1"),
         ("T1 POST", {"DerivationDescription": "maximum intensity projection"}, "other"),
         ("T1 POST", {"DerivationDescription": "Subtraction"}, "dT1"),
         ("ADC", {"ImageType": DERIVED + "\\EADC"}, "other"),
@@ -1058,3 +1134,14 @@ def test_what_is_no_weighted_image_is_none_whatever_it_is_called(text, fields, r
 
 def test_the_number_of_the_echo_tells_it_where_the_time_is_missing():
     assert [described("PD/T2 FSE", EchoNumbers=number) for number in (1, 2)] == ["other", "T2"]
+
+
+@pytest.mark.parametrize("name", ["AX DUAL ECHO", "AX PD", "AX PD T2"])
+def test_the_late_echo_of_a_dual_echo_series_is_t2_as_its_physics_says(name):
+    assert [described(name, **timed("SE", 3000, echo)) for echo in (20, 90)] == ["other", "T2"]
+
+
+def test_a_gradient_echo_with_rephased_flow_shows_vessels():
+    physics = timed("GR", 22, 4, None, 18, MRAcquisitionType="3D")
+    assert canonical_sequence({**physics, "SequenceName": "*fl3d1r_tv"}).sequence == "other"
+    assert described("AX T1", **physics, SequenceName="*fl3d1r") == "T1pre"

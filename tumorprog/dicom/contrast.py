@@ -43,7 +43,7 @@ _BOTH = re.compile(
     rf"(?:{_MEDIUM} ?)?(?:\+ ?/ ?-|- ?/ ?\+|\+-)(?: ?{_MEDIUM})?|{_START}{_SIGNED}[+-] ?/ ?{_SIGNED}[+-]"
     rf"|{_START}NATIV ?{_JOIN} ?KM{_END}"
     rf"|{_START}(?:{_WITH} ?{_JOIN}? ?{_WITHOUT}|{_WITHOUT} ?{_JOIN}? ?{_WITH}"
-    rf"|{_EARLIER} ?{_JOIN}? ?{_LATER}|{_LATER} ?{_JOIN} ?{_EARLIER}){_END}/?(?: ?{_MEDIUM})?"
+    rf"|{_EARLIER} ?{_JOIN}? ?{_LATER}|{_LATER} ?(?!-){_JOIN} ?{_EARLIER}){_END}/?(?: ?{_MEDIUM})?"
 )
 """Both at once names a study's protocol, not a series."""
 _EVENT = r"(?:OP|SURG|RT|RAD|TREAT|RESECT|BIOP|CHEMO|THERAP|CRANI|PROC|TX)[A-Z]*"

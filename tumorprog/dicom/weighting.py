@@ -108,8 +108,8 @@ def _by_gradient_echo(physics: Physics) -> str:
         return _OTHER  # a late gradient echo is weighted by T2*
     if not physics.echo <= 15:
         return ""
-    if physics.name.startswith(("CI3D", "TFI", "FI3D", "FI2D")):
-        return _OTHER  # a steady state that is not spoiled shows T2/T1
+    if physics.name.startswith(("CI3D", "TFI", "FI3D", "FI2D", "FL3D1R", "FL2D1R")):
+        return _OTHER  # a steady state that is not spoiled shows T2/T1; one with rephased flow shows vessels
     if physics.in_3d:
         return _T1 if physics.repetition <= 3000 else ""
     if physics.repetition < _LOCALIZER_REPETITION_MS:
