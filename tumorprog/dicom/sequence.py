@@ -18,6 +18,7 @@ PHYSICS_NUMBERS = ("RepetitionTime", "EchoTime", "InversionTime", "FlipAngle", "
 TEXTS = (
     *("SeriesDescription", "ProtocolName", "ImageType", "ContrastBolusAgent", "SequenceName", "ScanningSequence"),
     *("SequenceVariant", "MRAcquisitionType", "ComplexImageComponent", "DerivationDescription", "SOPClassUID"),
+    "AcquisitionContrast",
 )
 """What it is told in words; several values are joined by a backslash or stand in a list."""
 
@@ -173,12 +174,10 @@ def _said(fields: Mapping[str, Any], physics: Physics) -> _Said:
     when = first or (contrast.by_words(protocol) if of_series else "")
     if told:
         return _Said(told, "SeriesDescription", when)
-    if first and second not in _WEIGHTED:
-        return _Said("", "SeriesDescription", first)
-    if second not in {"", "other"}:
+    if second in _WEIGHTED or (second not in {"", "other"} and not first):
         return _Said(second, "ProtocolName", when)
-    kind = _by_image_type(fields)
-    return _Said(kind, "ImageType" if kind else "ProtocolName" if when else "", when)
+    kind, source = _by_image_type(fields)
+    return _Said(kind, source or ("SeriesDescription" if first else "ProtocolName" if when else ""), when)
 
 
 def _no_image(fields: Mapping[str, Any], said: str, description: str, physics: Physics) -> str:
@@ -251,9 +250,11 @@ def _weighting_of(spoken: str, physics: Physics, fields: Mapping[str, Any]) -> s
     return "T2" if t2 else ""
 
 
-def _by_image_type(fields: Mapping[str, Any]) -> str:
-    kinds = set(_values(fields["ImageType"]))
-    for name in ("LOCALIZER", "ADC"):
-        if name in kinds:
-            return "localizer" if name == "LOCALIZER" else name
-    return "other" if kinds & words.OTHER_IMAGE_TYPES else ""
+def _by_image_type(fields: Mapping[str, Any]) -> tuple[str, str]:
+    """What the codes of image type and acquisition contrast say, and which of them; "" and "" if neither does."""
+    for keyword in ("ImageType", "AcquisitionContrast"):
+        kinds = {kind.replace("_", " ") for kind in _values(fields[keyword])}
+        for name, codes in words.IMAGE_TYPES:
+            if kinds & codes:
+                return name, keyword
+    return "", ""

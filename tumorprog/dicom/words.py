@@ -140,5 +140,14 @@ NO_IMAGE_TYPE = re.compile(
 """A value of ImageType from the third on that no weighted image has, whatever its description says; "_" is " "."""
 SUBTRACTION_TYPES = frozenset(("SUB", "SUBTRACT", "SUBTRACTION"))
 ADC_TYPES = frozenset(("ADC", "ADC MAP", "ADC SE"))
-OTHER_IMAGE_TYPES = frozenset(("DIFFUSION", "TRACEW", "PERFUSION", "ANGIO", "FMRI", "ASL"))
+IMAGE_TYPES = (
+    ("localizer", frozenset(("LOCALIZER",))),
+    ("ADC", ADC_TYPES),
+    ("other", frozenset(("DIFFUSION", "TRACEW", "PERFUSION", "ANGIO", "FMRI", "ASL", "TOF", "FLOW ENCODED"))),
+    ("other", frozenset(("T2 STAR", "PROTON DENSITY", "STIR", "TAGGING"))),
+    ("FLAIR", frozenset(("FLUID ATTENUATED",))),
+    ("T1", frozenset(("T1",))),
+    ("T2", frozenset(("T2",))),
+)
+"""What values of ImageType and AcquisitionContrast say where no text does, in the order in which they are asked."""
 DERIVED = re.compile(r"SUBTRACT|(?<![A-Z])(?:MIP|MINIP|PROJECTION|MAXIMUM INTENSITY|MINIMUM INTENSITY)(?![A-Z])")
