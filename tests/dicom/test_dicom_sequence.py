@@ -168,6 +168,9 @@ def test_any_header_gets_one_of_the_known_names(description, protocol, number):
 
 SPELLINGS = {
     "T1post": (
+        "t1c_bias",
+        "T1GD_unstripped",
+        "ES T1 + GD",
         "T1 double dose gad",
         "T1 POST TRIPLE DOSE",
         "T1 VIBE DIXON W KM",
@@ -384,6 +387,8 @@ SPELLINGS = {
         "T1 C/CIV",
     ),
     "T1pre": (
+        "t1n",
+        "AX T1 COMPRESSED SENSE",
         "sag t1 mprage pre and post",
         "T1 Post Surgery",
         "T1 post radiation",
@@ -548,6 +553,8 @@ SPELLINGS = {
         "T1 with and without contrast",
     ),
     "FLAIR": (
+        "t2f",
+        "BraTS_t2f",
         "T2 FLAIR +C",
         "T2w SPC DA-FL",
         "t2_spc_da-fl_sag_p2_iso",
@@ -566,6 +573,11 @@ SPELLINGS = {
         "3D FLAIR CUBE",
     ),
     "other": (
+        "brain_segmentation",
+        "brain_parenchyma_segmentation",
+        "Negative Enhancement Integral",
+        "T2 FE",
+        "DSC_ap-rCBV",
         "CEMRA post",
         "ep2d_fid_basic_bolus KM",
         "venogram +C",
@@ -810,6 +822,8 @@ SPELLINGS = {
         "Apparent Diffusion Coefficient",
     ),
     "mask": (
+        "automated_approx_segm",
+        "tumor_segmentation",
         "seg tumor",
         "Tumormaske",
         "masque tumeur",
@@ -823,6 +837,8 @@ SPELLINGS = {
         "tumor_mask",
     ),
     "T2": (
+        "t2w",
+        "T2 FASE",
         "T2 +C",
         "T2 GE",
         "t2_df",
@@ -843,6 +859,10 @@ SPELLINGS = {
         "DP T2",
     ),
     "localizer": (
+        "3PLANELOC",
+        "PLAN-SCAN",
+        "SCANO",
+        "repérages",
         "Lokalisation",
         "Localisateur",
         "localizzatore",
@@ -962,7 +982,15 @@ def test_the_agent_is_free_text_in_many_languages(agent, right):
         *("T1 pas d'injection", "T1 previo a contraste", "T1 simple", "T1 diretta", "T1 in bianco", "T1 s.m.d.c."),
         *("T1 C -", "T1 (-)", "T1 -", "T1-", "T1 Gd(-)", "T1 CE(-)", "T1 GD -", "T1 KM -", "T1 - KM", "T1 axial C -"),
         *("T1_W_O_CONTRAST", "T1_W-O_GAD", "AX T1 PRE GAD", "T1 senza mdc", "T1 sin gd", "T1 zonder contrast"),
-        *("SAG T1 PRE", "T1 tra nativ", "T1W SIN CONTRASTE", "T1W - sans gado", "AX T1 PRE1", "T1 voor contrast"),
+        *(
+            "SAG T1 PRE",
+            "t1n",
+            "T1 tra nativ",
+            "T1W SIN CONTRASTE",
+            "T1W - sans gado",
+            "AX T1 PRE1",
+            "T1 voor contrast",
+        ),
     ],
 )
 def test_words_for_before_stand_against_the_agent_of_the_study(name):
@@ -1031,6 +1059,11 @@ def test_where_texts_and_physics_contradict_each_other_the_physics_decides(text,
         ("AX T1", timed("SE", 2500, 20), "T1pre"),
         ("T1 MPRAGE", timed("GR\\IR", 2300, 2.98, 900, 9), "T1pre"),
         ("AX T1 FLAIR", timed("SE\\IR", 2500, 22, 860), "T1pre"),
+        ("T2 SPAIR", timed("SE", 3000, 80, 160), "T2"),
+        ("T1 SPIR", timed("SE", 600, 12, 160, 90), "T1pre"),
+        ("COR POST GAD", timed("SE", 600, 12, 160, 90), "T1post"),
+        ("3D T1 TFE", timed("GR", 8, 4, 120, 8, MRAcquisitionType="3D"), "T1pre"),
+        ("STEALTH POST", timed("GR", 34, 8, None, 45), "T1post"),
         ("ADC", timed("SE", 500, 14), "ADC"),
         ("tumor mask", timed("SE", 500, 14), "mask"),
     ],

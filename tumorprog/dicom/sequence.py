@@ -112,10 +112,8 @@ def _decided(texts: tuple[tuple[str, str], ...], numbers: tuple[tuple[str, float
 def _physics(fields: Mapping[str, Any]) -> Physics:
     name = fields["SequenceName"].upper().lstrip("*")
     kinds, variants = (_values(fields[keyword]) for keyword in ("ScanningSequence", "SequenceVariant"))
-    in_3d = fields["MRAcquisitionType"].upper() == "3D" or "3D" in name
-    return Physics(
-        frozenset(kinds) - {""}, frozenset(variants), name, in_3d, *(fields[name] for name in PHYSICS_NUMBERS)
-    )
+    numbers = (fields[keyword] for keyword in PHYSICS_NUMBERS)
+    return Physics(frozenset(kinds) - {""}, frozenset(variants), name, fields["MRAcquisitionType"].upper(), *numbers)
 
 
 def _values(text: str) -> list[str]:

@@ -16,13 +16,13 @@ def _parts(*alternatives: str) -> re.Pattern[str]:
 _TUMOUR = "(?:TUM(?:OU?R|EUR|ORE|ORAL)|LESION|GLIOMA)"
 MASK = _words(
     rf"MASKS? ?{_TUMOUR}|{_TUMOUR} ?MASK[A-Z]*|ROI ?MASKS?|(?:MASQUE|MASCHERA|MASCARA) (?:DEL? )?{_TUMOUR}",
-    rf"{_TUMOUR} ?SEG[A-Z]*|SEG {_TUMOUR}|SEGMENT(?:ED|A[TCZ]I[A-Z]+|IERUNG)",
+    rf"{_TUMOUR} ?SEG[A-Z]*|SEG {_TUMOUR}",
 )
-BARE_MASK = _words("MASKS?")
+BARE_MASK = _words("MASKS?|SEGM(?:ENT(?:ED|A[TCZ]I[A-Z]+|IERUNG))?")
 ANGIOGRAM = re.compile(
     r"ANGIO|TRICKS|TWIST|BOLUS|VENOGR|CAROTID|(?<![A-Z])(?:(?:CE[ -]?)?MR[AV]|TOF|KEYHOLE|4D-?TRAK|INHANCE|VENOUS"
     r"|[23]D PC)(?![A-Z])|(?<![A-Z])PERF"
-    r"|(?<![A-Z])(?:BRAIN|HEAD|FACE|SKULL|GM|WM|CSF|CE|DYN[A-Z]*|FL[23]D[A-Z0-9]*)(?: [A-Z]+)?[ -]?MASK"
+    r"|(?<![A-Z])(?:BRAIN|HEAD|FACE|SKULL|GM|WM|CSF|CE|DYN[A-Z]*|FL[23]D[A-Z0-9]*)(?: [A-Z]+)?[ -]?(?:MASK|SEGM)"
 )
 _AFTER = "(?:POST|(?<![A-Z])(?:GD|GAD|C|CE|KM))"
 SUBTRACTION = re.compile(
@@ -42,8 +42,9 @@ KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "localizer",
         _words(
-            "LOC|LO[CK]ALI[SZ](?!ED)[A-Z]*|LO[CK]ATOR|[A-Z]*SCOUTS?|SURVEY|PILOT|TOPO(?:GRAM)?|SCANOGRAM",
-            "(?:3|THREE|TRI)[- ]?PL(?:ANE?)?|REPERAGE|CENTRA(?:GE|TURA)|SMART ?(?:BRAIN|PLAN)|PLAN ?SCAN|UE?BERSICHT",
+            "LOC|LO[CK]ALI[SZ](?!ED)[A-Z]*|LO[CK]ATOR|[A-Z]*SCOUTS?|SURVEY|PILOT|TOPO(?:GRAM)?|SCANO(?:GRAM)?",
+            "(?:3|THREE|TRI)[- ]?PL(?:ANE?)?(?:LOC)?|REPER(?:AGE)?S?",
+            "CENTRA(?:GE|TURA)|SMART ?(?:BRAIN|PLAN)|PLAN[ -]?SCAN|UE?BERSICHT",
         ),
     ),
     ("nRCBV", _words("NRCBV|NORMALI[SZ]ED RCBV")),
@@ -72,7 +73,7 @@ KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             "E?SWI|E?SWAN[A-Z]*|SWIP|(?:CE)?MR[AV]|VENOUS|[23]D PC|TOF|DSC|DCE|PWI|MRS|R?CBV|CBF|MTT|TTP|TMAX|KTRANS",
             "ASL|P?C?ASL|DKI|HARDI|IVIM|NODDI|PCA|CSI|SVS|PRESS|VENO(?:BOLD)?|B ?[0-9]{3,4}|C?FA|COL(?:OU?R)? ?FA",
             "FRACTIONAL ANISO[A-Z]*|MD|RD|AD|GRE ?FIELD[A-Z]*|B[01] ?MAP[A-Z]*|QSM|SUSCEPT[A-Z]*|CARE ?BOLUS",
-            "SMART ?PREP|MRCP",
+            "SMART ?PREP|MRCP|NEI|ENHANCEMENT INTEGRAL",
         ),
     ),
     # relaxation maps and other quantities
@@ -115,7 +116,7 @@ KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "other",
         _parts(
-            r"^(?!.*T1)(?=.*T2).*(?<![A-Z])(?:FL[23]D[0-9]*|CI3D|FFE|FLASH|FISP|EG|FI[23]D|SPGR|ETOILE|(?:FE|SE)?-?EPI"
+            r"^(?!.*T1)(?=.*T2).*(?<![A-Z])(?:FL[23]D[0-9]*|CI3D|FFE|FLASH|FISP|EG|FI[23]D|FE|SPGR|ETOILE|(?:FE|SE)?-?EPI"
             r"|ECHO ?PLANAR)(?![A-Z])",
             "^(?!.*T1).*T2W?[-]?FFE",
         ),
@@ -126,7 +127,9 @@ T1 = re.compile(
     rf"{_OWN}T1(?![0-9])|MP-? ?2?-?RAGE|SPGR|BRAVO|(?<![A-Z])(?:[A-Z]*VIBE|LAVA[A-Z]*|E?-?THRIVE|FAME)(?![A-Z])"
 )
 T2 = re.compile(rf"{_OWN}T2(?![0-9])")
-FLAIR = re.compile(r"FLAIR|DARK[ -]?FL|(?<![A-Z])DA[ -]?FL|TIRM|FLUID[ -]?ATT|(?<![A-Z])SPC[ -]?IR(?![A-Z])")
+FLAIR = re.compile(
+    r"FLAIR|T2F(?![A-Z])|DARK[ -]?FL|(?<![A-Z])DA[ -]?FL|TIRM|FLUID[ -]?ATT|(?<![A-Z])SPC[ -]?IR(?![A-Z])"
+)
 PROTON = _words("PDW?|PROTON[A-Z]*|DUAL[ -]?ECHO|RHO|DP|DENSITY")
 EXAMINATION = re.compile(
     r"BRAIN|HEAD|ROUTINE|TUMOU?R|EXAM|PROTOC|KOPF|SCH(?:AE|A)DEL|CRAN|CEREB|ENCEPH|(?<![A-Z])(?:MRI|IRM)"
