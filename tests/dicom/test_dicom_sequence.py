@@ -981,6 +981,7 @@ def test_the_agent_is_free_text_in_many_languages(agent, right):
         *("T1 prae KM", "T1 prä KM", "T1 praekontrast", "T1 v. KM", "T1 ohne iv KM", "T1W OHNE KM", "T1 NCE", "T1 NC"),
         *("T1 pas d'injection", "T1 previo a contraste", "T1 simple", "T1 diretta", "T1 in bianco", "T1 s.m.d.c."),
         *("T1 C -", "T1 (-)", "T1 -", "T1-", "T1 Gd(-)", "T1 CE(-)", "T1 GD -", "T1 KM -", "T1 - KM", "T1 axial C -"),
+        *("AX T1 W/O CON", "AX T1 WO CON", "T1 WITHOUT CON", "T1 sans IV", "T1 ohne Kontrast", "T1 NON-GAD"),
         *("T1_W_O_CONTRAST", "T1_W-O_GAD", "AX T1 PRE GAD", "T1 senza mdc", "T1 sin gd", "T1 zonder contrast"),
         *(
             "SAG T1 PRE",

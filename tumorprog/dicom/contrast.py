@@ -42,7 +42,7 @@ _PLACE = r"(?:AX[A-Z]*|SAG[A-Z]*|COR[A-Z]*|TRA[A-Z]*|OBL[A-Z]*|T1[A-Z]*|SE|TSE|F
 _BOTH = re.compile(
     rf"(?:{_MEDIUM} ?)?(?:\+ ?/ ?-|- ?/ ?\+|\+-)(?: ?{_MEDIUM})?|{_START}{_SIGNED}[+-] ?/ ?{_SIGNED}[+-]"
     rf"|{_START}NATIV ?{_JOIN} ?KM{_END}"
-    rf"|{_START}(?:{_WITH} ?{_JOIN}? ?{_WITHOUT}|{_WITHOUT} ?{_JOIN}? ?{_WITH}"
+    rf"|{_START}(?:{_WITH} ?{_JOIN} ?{_WITHOUT}|{_WITHOUT} ?{_JOIN} ?{_WITH}|(?<!T1)W/? ?W ?/? ?O(?:UT)?"
     rf"|{_EARLIER} ?{_JOIN}? ?{_LATER}|{_LATER} ?(?!-){_JOIN} ?{_EARLIER}){_END}/?(?: ?{_MEDIUM})?"
 )
 """Both at once names a study's protocol, not a series."""
