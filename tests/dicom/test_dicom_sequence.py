@@ -168,6 +168,8 @@ def test_any_header_gets_one_of_the_known_names(description, protocol, number):
 
 SPELLINGS = {
     "T1post": (
+        "T1 DIXON FAT SAT KM",
+        "T1 FAT SAT GAD",
         "t1c_bias",
         "T1GD_unstripped",
         "ES T1 + GD",
@@ -573,6 +575,9 @@ SPELLINGS = {
         "3D FLAIR CUBE",
     ),
     "other": (
+        "T1 DIXON FAT",
+        "Ax LAVA FLEX FAT",
+        "FAT: Ax T1 LAVA",
         "brain_segmentation",
         "brain_parenchyma_segmentation",
         "Negative Enhancement Integral",

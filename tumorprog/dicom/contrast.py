@@ -57,7 +57,7 @@ _BEFORE = re.compile(
     rf"|{_START}{_WITHOUT} ?(?:{_MEDIUM}|$|[)(\],;]|{_PLACE})"
     rf"|{_START}(?:NO|NON|NOT|KEIN|PAS DE|PAS|AUCUN|GEEN)[ -]?{_MEDIUM}"
     rf"|{_START}(?:VOR|AVANT|ANTES|PRIMA|VOOR|BEFORE)(?: (?:DE|DI|DEL|L'))?(?: ?{_MEDIUM}|$)"
-    rf"|{_START}(?:NATIV[A-Z]*|BLANCO|BIANCO|BASAL|BASALE|DIRETT[AO]|PREVI[AO]|SIMPLE|UN-?ENH[A-Z]*|PLAIN"
+    rf"|{_START}(?:NAT(?:IV[A-Z]*)?|BLANCO|BIANCO|BASAL|BASALE|DIRETT[AO]|PREVI[AO]|SIMPLE|UN-?ENH[A-Z]*|PLAIN"
     rf"|NON?[ -]?ENH[A-Z]*|NCE?|[OV] ?KM|SMDC){_END}"
     rf"|(?<![A-Z0-9])- ?{_SIGNED}|(?:{_START}|T1){_SIGNED}(?:-(?![A-Z0-9])| ?\(-\)| -$)|T1N{_END}|T1W? ?(?:\(-\)|-$)"
 )

@@ -101,7 +101,8 @@ KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
         _words(
             "REAL(?! ?TIME)|IMAG(?:INARY)?|CALIBRATION|ASSET(?: CAL)?|CAL(?:IB)?|SHIM[A-Z]*|REF ?SCAN|SENSE REF|NOISE",
             "MOSAIC|SCREEN ?(?:SAVES?|SHOTS?|CAPTURES?)|KEY ?IMAGES?|[A-Z]*REPORT|SUMMARY|MRE?LASTO[A-Z]*",
-            "INV ?-?[12]|PSIR|STIR|DIR|DOUBLE (?:INV[A-Z]*|IR)|T2S|FAT(?: ONLY| IMAGE| FRACTION)|DIXON(?: [A-Z]+)? F",
+            "INV ?-?[12]|PSIR|STIR|DIR|DOUBLE (?:INV[A-Z]*|IR)|T2S|FAT(?: ?:| ONLY| IMAGE| FRACTION)",
+            "(?:DIXON|FLEX|IDEAL)(?: [A-Z]+)? F(?:AT)?(?! ?-?SAT| ?-?SUP)",
         ),
     ),
     # steady states that are not spoiled
