@@ -579,6 +579,54 @@ def test_frames_that_are_only_claimed_are_not_worked_out(save, mr_dataset, monke
     assert refused.value.reason == "truncated_pixels"
 
 
+@pytest.mark.parametrize(
+    ("stated", "times", "contrast", "right"),
+    [
+        ({"EchoPulseSequence": "SPIN"}, (500, 12, 90, None), "", "T1pre"),
+        ({"EchoPulseSequence": "SPIN"}, (4000, 100, 90, None), "UNKNOWN", "T2"),
+        ({"EchoPulseSequence": "SPIN"}, (9000, 120, 90, 2500.0), "", "FLAIR"),
+        ({"EchoPulseSequence": "SPIN", "SeriesDescription": "AX T2"}, (9000, 120, 90, 2500.0), "", "FLAIR"),
+        ({"EchoPulseSequence": "SPIN"}, (4800, 300, 90, 0), "", "FLAIR"),
+        ({"EchoPulseSequence": "GRADIENT", "MRAcquisitionType": "3D"}, (2300, 3, 9, 900.0), "", "T1pre"),
+        ({"EchoPulseSequence": "GRADIENT", "MRAcquisitionType": "2D"}, (600, 25, 20, None), "", "other"),
+        ({"EchoPulseSequence": "SPIN", "EchoPlanarPulseSequence": "YES"}, (4000, 90, 90, None), "", "other"),
+        ({"EchoPulseSequence": "SPIN"}, (1500, 50, 90, None), "T2", "T2"),
+        ({"EchoPulseSequence": "SPIN"}, (1500, 50, 90, None), "FLUID_ATTENUATED", "FLAIR"),
+        ({"EchoPulseSequence": "SPIN"}, (1500, 50, 90, None), "PROTON_DENSITY", "other"),
+        ({"EchoPulseSequence": "SPIN", "SeriesDescription": "AX POST"}, (1500, 50, 90, None), "T2", "T2"),
+        ({"EchoPulseSequence": "SPIN", "SeriesDescription": "AX T1 POST"}, (500, 12, 90, None), "T1", "T1post"),
+        ({"EchoPulseSequence": "SPIN", "ProtocolName": "T1 KM"}, (500, 12, 90, None), "T1", "T1post"),
+    ],
+)
+def test_an_enhanced_object_is_told_by_its_frames_physics(save, enhanced_dataset, stated, times, contrast, right):
+    dataset = enhanced_dataset()
+    dataset.update(stated)
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    repetition, echo, flip, inversion = times
+    timing = shared.MRTimingAndRelatedParametersSequence[0]
+    timing.RepetitionTime, timing.FlipAngle = repetition, flip
+    modifier, kind = Dataset(), Dataset()
+    modifier.InversionRecovery = "NO" if inversion is None else "YES"
+    if inversion:
+        modifier.InversionTimes = [inversion]
+    shared.MRModifierSequence = [modifier]
+    kind.FrameType, kind.AcquisitionContrast = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"], contrast
+    shared.MRImageFrameTypeSequence = [kind]
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        frame.MREchoSequence[0].EffectiveEchoTime = echo
+    assert {row["sequence"] for row in header.read_rows(save(dataset))} == {right}
+
+
+def test_an_enhanced_diffusion_object_holds_its_adc_beside_its_weighted_images(save, enhanced_dataset):
+    dataset = enhanced_dataset()
+    dataset.SeriesDescription = "DWI"
+    for frame, kind in zip(dataset.PerFrameFunctionalGroupsSequence, ["NONE", "NONE", "ADC", "NONE"], strict=True):
+        item = Dataset()
+        item.FrameType = ["DERIVED" if kind == "ADC" else "ORIGINAL", "PRIMARY", "DIFFUSION", kind]
+        frame.MRImageFrameTypeSequence = [item]
+    assert [row["sequence"] for row in header.read_rows(save(dataset))] == ["other", "other", "ADC", "other"]
+
+
 def test_frames_of_an_enhanced_object_are_told_by_their_own_echo_and_component(save, enhanced_dataset):
     dataset = enhanced_dataset()
     dataset.SeriesDescription = "AX T2"

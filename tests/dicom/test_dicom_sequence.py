@@ -168,6 +168,36 @@ def test_any_header_gets_one_of_the_known_names(description, protocol, number):
 
 SPELLINGS = {
     "T1post": (
+        "T1 DIXON FAT SAT KM",
+        "T1 FAT SAT GAD",
+        "t1c_bias",
+        "T1GD_unstripped",
+        "ES T1 + GD",
+        "T1 double dose gad",
+        "T1 POST TRIPLE DOSE",
+        "T1 VIBE DIXON W KM",
+        "T1 m.c.",
+        "T1 c.d.c.",
+        "T1 (+)",
+        "T1 POS",
+        "T1_W_CONTRAST",
+        "T1-W-CONTRAST",
+        "T1 W-GAD",
+        "AX T1 POST1",
+        "T1 KM ohne Fettsättigung",
+        "T1 con gd sin supresion grasa",
+        "T1 met gado zonder vetsuppressie",
+        "T1 3D TFE +GD TRA",
+        "eT1W_FFE GD",
+        "OAx T1 post thin",
+        "AXIAL T1 POST GAD STEALTH",
+        "SPGR GAD",
+        "BRAVO +C",
+        "T1 VIBE KM",
+        "t1_tse_dark-fluid_tra_KM",
+        "+C Sag T1 FLAIR",
+        "T1 tras contraste",
+        "T1 na contrasttoediening",
         "T1 AX POST FS MPR",
         "3D T1 SPACE CE",
         "T1 C",
@@ -359,6 +389,8 @@ SPELLINGS = {
         "T1 C/CIV",
     ),
     "T1pre": (
+        "t1n",
+        "AX T1 COMPRESSED SENSE",
         "sag t1 mprage pre and post",
         "T1 Post Surgery",
         "T1 post radiation",
@@ -523,6 +555,8 @@ SPELLINGS = {
         "T1 with and without contrast",
     ),
     "FLAIR": (
+        "t2f",
+        "BraTS_t2f",
         "T2 FLAIR +C",
         "T2w SPC DA-FL",
         "t2_spc_da-fl_sag_p2_iso",
@@ -541,6 +575,37 @@ SPELLINGS = {
         "3D FLAIR CUBE",
     ),
     "other": (
+        "T1 DIXON FAT",
+        "Ax LAVA FLEX FAT",
+        "FAT: Ax T1 LAVA",
+        "brain_segmentation",
+        "brain_parenchyma_segmentation",
+        "Negative Enhancement Integral",
+        "T2 FE",
+        "DSC_ap-rCBV",
+        "CEMRA post",
+        "ep2d_fid_basic_bolus KM",
+        "venogram +C",
+        "3D PC post",
+        "carotids post",
+        "T1 VIBE DIXON F",
+        "T2 MPGR",
+        "FLASH T2",
+        "EG T2",
+        "T2 étoile",
+        "T2 eco de gradiente",
+        "eco di gradiente T2",
+        "T2 Gradienten-Echo",
+        "gradiëntecho T2",
+        "FFE T2",
+        "skull strip mask",
+        "BRAIN EXTRACTION MASK",
+        "DWI nach KM",
+        "Perfusion KM",
+        "STIR GAD",
+        "FIESTA post gad",
+        "DSC PERF GAD",
+        "T1 PERFUSION",
         "s3DI_MC_HR",
         "SUBTRACTION",
         "Subtraction T2",
@@ -708,6 +773,16 @@ SPELLINGS = {
         "perf_DCE",
     ),
     "dT1": (
+        "DELTA T1 MAP",
+        "T1 KM - nativ",
+        "T1 nach KM - nativ",
+        "T1 difference",
+        "T1 Differenz",
+        "T1 SUBSTRACTION",
+        "T1 sustracción",
+        "sottrazione T1",
+        "POST-PRE",
+        "T1_Subtr",
         "T1-SUBTRACTION POST-PRE",
         "T1 post minus pre",
         "T1 C+ - T1 C-",
@@ -730,6 +805,14 @@ SPELLINGS = {
         "T1 soustraction",
     ),
     "ADC": (
+        "ADC_corrected",
+        "AvDC",
+        "coefficient de diffusion apparent",
+        "Apparent Diffusion",
+        "mADC",
+        "ADC Karte",
+        "carte ADC",
+        "DWI_ADC",
         "ADC map",
         "AVERAGE DC (10-6mm2/s)",
         "Avg. DC",
@@ -744,6 +827,14 @@ SPELLINGS = {
         "Apparent Diffusion Coefficient",
     ),
     "mask": (
+        "automated_approx_segm",
+        "tumor_segmentation",
+        "seg tumor",
+        "Tumormaske",
+        "masque tumeur",
+        "maschera tumore",
+        "segmentacion",
+        "glioma seg",
         "Tumor Seg",
         "ROI mask",
         "T1 mask",
@@ -751,6 +842,8 @@ SPELLINGS = {
         "tumor_mask",
     ),
     "T2": (
+        "t2w",
+        "T2 FASE",
         "T2 +C",
         "T2 GE",
         "t2_df",
@@ -770,7 +863,25 @@ SPELLINGS = {
         "T2 W/O",
         "DP T2",
     ),
-    "localizer": ("localizer",),
+    "localizer": (
+        "3PLANELOC",
+        "PLAN-SCAN",
+        "SCANO",
+        "repérages",
+        "Lokalisation",
+        "Localisateur",
+        "localizzatore",
+        "Lokator",
+        "Plan Scan T2",
+        "TOPO",
+        "HAUPTSCOUT",
+        "centrage",
+        "Übersicht",
+        "Survey_MST",
+        "3 plane FIESTA loc",
+        "localizer post",
+        "localizer",
+    ),
 }
 """Names that converters and scanners of several vendors and languages give, by what is right."""
 
@@ -787,6 +898,30 @@ def test_names_of_archives_of_many_lands_are_understood(name, right):
     ("agent", "right"),
     [
         ("NO CONTRAST USED", "T1pre"),
+        ("pre", "T1pre"),
+        ("NC", "T1pre"),
+        ("plain", "T1pre"),
+        ("negative", "T1pre"),
+        ("niets", "T1pre"),
+        ("Saline flush", "T1pre"),
+        ("contraindicated", "T1pre"),
+        ("contrast held", "T1pre"),
+        ("cancelled", "T1pre"),
+        ("pas d'injection", "T1pre"),
+        ("Gadavist not given", "T1pre"),
+        ("Dotarem: aucun", "T1pre"),
+        ("+", "T1post"),
+        ("Gadovist ohne Probleme", "T1post"),
+        ("Gadovist, keine Reaktion", "T1post"),
+        ("Dotarem sans effet", "T1post"),
+        ("MAGNEVIST lot no 1234", "T1post"),
+        ("Magnevist NO. 5", "T1post"),
+        ("Gadavist w/o incident", "T1post"),
+        ("Gadovist 1.0 mmol/ml 0 ml/s", "T1post"),
+        ("Gadavist pre-filled syringe", "T1post"),
+        ("Gadavist, saline flush", "T1post"),
+        ("15 cc, no waste", "T1post"),
+        ("Non-ionic", "T1post"),
         ("none given", "T1pre"),
         ("without", "T1pre"),
         ("keine", "T1pre"),
@@ -845,6 +980,50 @@ def test_the_agent_is_free_text_in_many_languages(agent, right):
     assert described("T1 PRE", ContrastBolusAgent=agent) == "T1pre"
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("T1 prae KM", "T1 prä KM", "T1 praekontrast", "T1 v. KM", "T1 ohne iv KM", "T1W OHNE KM", "T1 NCE", "T1 NC"),
+        *("T1 pas d'injection", "T1 previo a contraste", "T1 simple", "T1 diretta", "T1 in bianco", "T1 s.m.d.c."),
+        *("T1 C -", "T1 (-)", "T1 -", "T1-", "T1 Gd(-)", "T1 CE(-)", "T1 GD -", "T1 KM -", "T1 - KM", "T1 axial C -"),
+        *("AX T1 W/O CON", "AX T1 WO CON", "T1 WITHOUT CON", "T1 sans IV", "T1 ohne Kontrast", "T1 NON-GAD"),
+        *("T1_W_O_CONTRAST", "T1_W-O_GAD", "AX T1 PRE GAD", "T1 senza mdc", "T1 sin gd", "T1 zonder contrast"),
+        *(
+            "SAG T1 PRE",
+            "t1n",
+            "T1 tra nativ",
+            "T1W SIN CONTRASTE",
+            "T1W - sans gado",
+            "AX T1 PRE1",
+            "T1 voor contrast",
+        ),
+    ],
+)
+def test_words_for_before_stand_against_the_agent_of_the_study(name):
+    assert described(name, ContrastBolusAgent="Gadovist") == "T1pre"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("T1 +/- GAD", "T1 -/+ GAD", "T1 +-", "T1 C+/C-", "T1 C-/C+", "T1 C-/+", "T1 GAD +/-", "T1W WWO", "T1 W WO"),
+        *("T1 WITHOUT AND WITH", "T1 w/ and w/o", "T1 w & w/out", "T1 PRE/POST", "T1 POST/PRE", "T1 POST AND PRE"),
+        *("T1 mit und ohne KM", "T1 nativ/KM", "T1 nativ + KM", "T1 nativ und nach KM", "T1 vor/nach KM", "T1 prepost"),
+        *("T1 vor und nach KM", "T1 sans et avec gado", "T1 avec et sans gado", "T1 avant et apres gado"),
+        *("T1 avant/après", "T1 sin y con contraste", "T1 con y sin contraste", "T1 antes y despues"),
+        *("T1 con e senza mdc", "T1 prima e dopo mdc", "T1 met en zonder contrast", "T1 zonder en met contrast"),
+        *("T1 voor en na contrast", "T1 POST FOSSA", "T1 C-SPINE", "T1 C2", "T1 IV VENTRICLE"),
+    ],
+)
+def test_words_for_both_or_for_neither_leave_it_to_the_agent(name):
+    assert [described(name, ContrastBolusAgent=agent) for agent in ("", "Gadovist")] == ["T1pre", "T1post"]
+
+
+def test_a_number_after_a_word_that_ends_in_t_is_no_weighting():
+    assert [described(name) for name in ("AX POST2", "TEST1", "PART2")] == ["T1post", "other", "other"]
+    assert described("AX T2 POST1") == "T2"
+
+
 def timed(scanning, repetition, echo, inversion=None, flip=None, **more):
     numbers = {"RepetitionTime": repetition, "EchoTime": echo, "InversionTime": inversion, "FlipAngle": flip}
     return {"ScanningSequence": scanning, **numbers, **more}
@@ -886,6 +1065,11 @@ def test_where_texts_and_physics_contradict_each_other_the_physics_decides(text,
         ("AX T1", timed("SE", 2500, 20), "T1pre"),
         ("T1 MPRAGE", timed("GR\\IR", 2300, 2.98, 900, 9), "T1pre"),
         ("AX T1 FLAIR", timed("SE\\IR", 2500, 22, 860), "T1pre"),
+        ("T2 SPAIR", timed("SE", 3000, 80, 160), "T2"),
+        ("T1 SPIR", timed("SE", 600, 12, 160, 90), "T1pre"),
+        ("COR POST GAD", timed("SE", 600, 12, 160, 90), "T1post"),
+        ("3D T1 TFE", timed("GR", 8, 4, 120, 8, MRAcquisitionType="3D"), "T1pre"),
+        ("STEALTH POST", timed("GR", 34, 8, None, 45), "T1post"),
         ("ADC", timed("SE", 500, 14), "ADC"),
         ("tumor mask", timed("SE", 500, 14), "mask"),
     ],
@@ -959,6 +1143,18 @@ CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
         ("T1 POST", {"ImageType": DERIVED + "\\M\\SUB"}, "dT1"),
         ("FLAIR", {"ImageType": DERIVED + "\\M\\SUB"}, "other"),
         ("T1", {"ImageType": DERIVED + "\\T1 MAP"}, "other"),
+        ("T1", {"ImageType": DERIVED + "\\MNIP\\NORM"}, "other"),
+        ("AX T2", {"ImageType": DERIVED + "\\R2_MAP"}, "other"),
+        ("ep2d_diff", {"ImageType": DERIVED + "\\DIFFUSION\\ADC\\ND\\NORM"}, "ADC"),
+        ("Ax DWI", {"ImageType": DERIVED + "\\ADC"}, "ADC"),
+        ("DTI", {"ImageType": DERIVED + "\\ADC_MAP"}, "ADC"),
+        ("ep2d_diff", {"ImageType": DERIVED + "\\DIFFUSION\\TRACEW"}, "other"),
+        ("eADC", {"ImageType": DERIVED + "\\ADC"}, "other"),
+        ("ADC", {"ImageType": DERIVED + "\\EXPONENTIAL_ADC"}, "other"),
+        ("SUB", {"ProtocolName": "t1_vibe_KM"}, "dT1"),
+        ("SUB", {"ProtocolName": "FLAIR"}, "other"),
+        ("SUB", {"ProtocolName": "TWIST ANGIO"}, "other"),
+        ("subtraction", {"ProtocolName": "MPRAGE"}, "dT1"),
         ("T1 POST", {"DerivationDescription": "maximum intensity projection"}, "other"),
         ("T1 POST", {"DerivationDescription": "Subtraction"}, "dT1"),
         ("ADC", {"ImageType": DERIVED + "\\EADC"}, "other"),
@@ -977,3 +1173,14 @@ def test_what_is_no_weighted_image_is_none_whatever_it_is_called(text, fields, r
 
 def test_the_number_of_the_echo_tells_it_where_the_time_is_missing():
     assert [described("PD/T2 FSE", EchoNumbers=number) for number in (1, 2)] == ["other", "T2"]
+
+
+@pytest.mark.parametrize("name", ["AX DUAL ECHO", "AX PD", "AX PD T2"])
+def test_the_late_echo_of_a_dual_echo_series_is_t2_as_its_physics_says(name):
+    assert [described(name, **timed("SE", 3000, echo)) for echo in (20, 90)] == ["other", "T2"]
+
+
+def test_a_gradient_echo_with_rephased_flow_shows_vessels():
+    physics = timed("GR", 22, 4, None, 18, MRAcquisitionType="3D")
+    assert canonical_sequence({**physics, "SequenceName": "*fl3d1r_tv"}).sequence == "other"
+    assert described("AX T1", **physics, SequenceName="*fl3d1r") == "T1pre"

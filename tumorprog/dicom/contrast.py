@@ -28,41 +28,48 @@ _BRANDS = (
     "|ABLAVAR|OPTIMARK|ARTIREM|GADO[A-Z]*|FERAHEME|GBCA"
 )
 _MEDIUM = (  # what a negation or a "with" can refer to
-    rf"(?:(?:THE |DE |DI |DEL |TOEDIENING (?:VAN )?|I ?V ?|EV )?"
-    rf"(?:[CK]ONTRAST[A-Z]*|CONTR?|CON|GADO|GAD|GD|KM|MDC|MCI?|CM|PDC|CE|CIV"
+    rf"(?:(?:THE |DE |D'|DI |DEL |TOEDIENING (?:VAN )?|I ?V ?|EV )?"
+    rf"(?:[CK]ONTRAST[A-Z]*|CONTR?|CON|GADO|GAD|GD|KM|MDC|CDC|MCI?|CM|PDC|CE|CIV"
     rf"|C|IV|EV|INJ[A-Z]*|INIEZ[A-Z]*|INY[A-Z]*|ENH[A-Z]*|PRODUIT|MEZZO|MEDIO|AGENT|{_BRANDS}){_END})"
 )
-_NEGATION = r"(?:W ?/ ?O(?:UT)?|WO|WITHOUT|OHNE|SANS|SIN|SENZA|ZONDER|SEM|S/)"
+_SIGNED = rf"(?:C|CE|GD|GAD|KM|CM|MDC){_END}"  # what a plus or a minus stands beside
+_WITHOUT = rf"(?:W ?/ ?O(?:UT)?|WO|W[ -]O{_END}|WITHOUT|OHNE|SANS|SIN|SENZA|ZONDER|SEM|S/)"
+_WITH = "(?:(?<!T1)W/?|WITH|MIT|AVEC|CON|MET|COM|C/)"
+_EARLIER = "(?:PRE|PRAE?|VOR|AVANT|ANTES|PRIMA|VOOR|BEFORE|NATIV[A-Z]*)"
+_LATER = "(?:POST|NACH|APRES|DESPUES|DOPO|NA|AFTER)"
+_JOIN = "(?:[/&+,-]|AND|UND|ET|Y|E|EN)"
 _PLACE = r"(?:AX[A-Z]*|SAG[A-Z]*|COR[A-Z]*|TRA[A-Z]*|OBL[A-Z]*|T1[A-Z]*|SE|TSE|FSE|3D|2D|MP-?RAGE)"
 _BOTH = re.compile(
-    rf"(?:{_MEDIUM} ?)?\+ ?/ ?-(?: ?{_MEDIUM})?|{_START}(?:(?:W|WITH) ?(?:[/&+,-]|AND|UND|ET|Y|E) ?(?:W/?O|WITHOUT)"
-    rf"|(?:W/?O|WITHOUT) ?(?:[/&+,-]|AND) ?(?:W|WITH)"
-    rf"|PRE ?(?:[/&+,-]|AND|UND|ET|Y|E|EN)? ?POST"
-    rf"|OHNE ?(?:[/&+,-]|UND) ?MIT|MIT ?(?:[/&+,-]|UND) ?OHNE"
-    rf"|SANS ?(?:[/&+,-]|ET) ?AVEC|SIN ?(?:[/&+,-]|Y) ?CON|SENZA ?(?:[/&+,-]|E) ?CON){_END}/?(?: ?{_MEDIUM})?"
+    rf"(?:{_MEDIUM} ?)?(?:\+ ?/ ?-|- ?/ ?\+|\+-)(?: ?{_MEDIUM})?|{_START}{_SIGNED}[+-] ?/ ?{_SIGNED}[+-]"
+    rf"|{_START}NATIV ?{_JOIN} ?KM{_END}"
+    rf"|{_START}(?:{_WITH} ?{_JOIN} ?{_WITHOUT}|{_WITHOUT} ?{_JOIN} ?{_WITH}|(?<!T1)W/? ?W ?/? ?O(?:UT)?"
+    rf"|{_EARLIER} ?{_JOIN}? ?{_LATER}|{_LATER} ?(?!-){_JOIN} ?{_EARLIER}){_END}/?(?: ?{_MEDIUM})?"
 )
 """Both at once names a study's protocol, not a series."""
 _EVENT = r"(?:OP|SURG|RT|RAD|TREAT|RESECT|BIOP|CHEMO|THERAP|CRANI|PROC|TX)[A-Z]*"
 _OTHER_MEANING = re.compile(
-    rf"PRE[ -]?SAT[A-Z]*|{_START}(?:PRE|POST)[ -]?{_EVENT}|POSTERIOR|{_START}(?:HIGH|TISSUE|SOFT|PHASE)[ -]CONTRAST"
-    rf"|POSTPROC[A-Z]*|CONTRAST[ -]?(?:OPT[A-Z]*|FILTER)"
+    rf"PRE[ -]?SAT[A-Z]*|{_START}(?:PRE|POST)[ -]?{_EVENT}|POST(?:ERIOR| FOSSA)|POSTPROC[A-Z]*"
+    rf"|{_START}(?:HIGH|TISSUE|SOFT|PHASE)[ -]CONTRAST|CONTRAST[ -]?(?:OPT[A-Z]*|FILTER)"
+    rf"|NATIVE SPACE|{_START}C[ -]SPINE"
 )
 _BEFORE = re.compile(
-    rf"{_START}PRE{_END}|{_START}PRE[ -]?(?:REG{_END}|{_MEDIUM})"
-    rf"|{_START}{_NEGATION} ?(?:{_MEDIUM}|$|[)(\],;]|{_PLACE})"
-    rf"|{_START}(?:NO|NON|NOT|KEIN|PAS DE|AUCUN|GEEN)[ -]?{_MEDIUM}"
+    rf"{_START}(?:PRE|PRAE){_END}|{_START}PR(?:E|AE?)[ -]?(?:REG{_END}|{_MEDIUM})"
+    rf"|{_START}{_WITHOUT} ?(?:{_MEDIUM}|$|[)(\],;]|{_PLACE})"
+    rf"|{_START}(?:NO|NON|NOT|KEIN|PAS DE|PAS|AUCUN|GEEN)[ -]?{_MEDIUM}"
     rf"|{_START}(?:VOR|AVANT|ANTES|PRIMA|VOOR|BEFORE)(?: (?:DE|DI|DEL|L'))?(?: ?{_MEDIUM}|$)"
-    rf"|{_START}O ?KM{_END}|{_START}(?:NATIV[A-Z]*|BLANCO|BASAL|BASALE|UN-?ENH[A-Z]*|PLAIN|NON?[ -]?ENH[A-Z]*){_END}"
-    rf"|(?<![A-Z0-9])- ?(?:C|CE|GD|GAD|KM|CM|MDC){_END}|(?:{_START}|T1)(?:C|CE|GD|GAD|KM|CM|MDC)-(?![A-Z0-9])"
+    rf"|{_START}(?:NAT(?:IV[A-Z]*)?|BLANCO|BIANCO|BASAL|BASALE|DIRETT[AO]|PREVI[AO]|SIMPLE|UN-?ENH[A-Z]*|PLAIN"
+    rf"|NON?[ -]?ENH[A-Z]*|NCE?|[OV] ?KM|SMDC){_END}"
+    rf"|(?<![A-Z0-9])- ?{_SIGNED}|(?:{_START}|T1){_SIGNED}(?:-(?![A-Z0-9])| ?\(-\)| -$)|T1N{_END}|T1W? ?(?:\(-\)|-$)"
 )
 _AFTER = re.compile(
     rf"POST(?![A-Z]*PRE)|{_START}(?:NACH|APRES|DESPUES|DOPO|AFTER|NA) ?(?:DE |L')?{_MEDIUM}"
     rf"|{_START}(?:APRES|DOPO){_END}"
     rf"|{_BRANDS}|[CK]ONTRAST"
-    rf"|{_START}(?:T1 ?W?[ -]?)?(?:GAD|GD|KM|MDC|PDC|CE|CIV|CEMR|ENH|ENHANCED|ENHANCEMENT|INJ[A-Z]*|INY[A-Z]*"
+    rf"|{_START}(?:T1 ?W?[ -]?)?(?:GAD|GD|KM|MDC|CDC|PDC|CE|CIV|CEMR|ENH|ENHANCED|ENHANCEMENT|INJ[A-Z]*|INY[A-Z]*"
     rf"|INIEZ[A-Z]*|REHAUSS[A-Z]*|APC|C\+){_END}"
-    rf"|T1 ?W?[ -]?(?:(?<!-)C|CE|GD|GAD|KM|CONTR?|POST){_END}|T1W?\+(?! ?T2)|\+ ?(?:{_MEDIUM}|$)|{_START}C\+"
-    rf"|{_START}(?:W|WITH|MIT|AVEC|CON|MET|COM|IV|C/)[ /]*{_MEDIUM}|{_START}(?:IV|EV|CONTR?|CM){_END}(?= ?$)"
+    rf"|T1 ?W?[ -]?(?:(?<!-)C(?![0-9])|CE|GD|GAD|KM|CONTR?|POST?){_END}|T1W?\+(?! ?T2)|\(\+\)"
+    rf"|\+ ?(?:{_MEDIUM}|$)|{_START}C\+"
+    rf"|{_START}(?:W|WITH|MIT|AVEC|CON|MET|COM|IV|C/)[ /-]*{_MEDIUM}|{_START}(?:IV|EV|CONTR?|CM|MC){_END}(?= ?$)"
     rf"|ENHANCED|{_START}M ?KM{_END}|{_START}POS{_END} ?{_MEDIUM}"
 )
 
@@ -84,18 +91,21 @@ def by_words(words: str) -> str:
     return AFTER if _AFTER.search(words) else ""
 
 
-_NO_AGENT = re.compile(
-    rf"{_START}(?:NO|NONE|NOT|NON(?!-IONIC)|NIL|NULL|WITHOUT|W/?O|KEIN[A-Z]*|OHNE|NEIN|NICHT|AUCUN[A-Z]*|SANS|PAS|SIN|NADA"
-    rf"|NINGUN[AO]?|NESSUN[AO]?|SENZA|GEEN|ZONDER|NIET|NEE|NATIV[A-Z]*|BLANCO|UNENH[A-Z]*|PRE[ -]?CON[A-Z]*|FALSE"
-    rf"|REFUSED|DECLINED|NEVER|NONCON[A-Z]*|S/C){_END}|^N$"
-    r"|(?<![0-9.,])0+(?:[.,]0*)?(?: ?(?:ML|CC|MMOL|MG)|$)"
+_NEVER_GIVEN = re.compile(
+    rf"{_START}(?:NATIV[A-Z]*|BLANCO|UN-?ENH[A-Z]*|UNGIVEN|PRE[ -]?CON[A-Z]*|PLAIN|NONCON[A-Z]*|NC|S/C|FALSE"
+    rf"|NEG(?:ATIVE)?|NEVER|REFUSED|DECLINED|CANCELL?ED|HELD|CONTRAINDICATED){_END}|^(?:N|F|PRE)$"
+    r"|(?<![0-9.,])0+(?:[.,]0*)?(?: ?(?:ML|CC|MMOL|MG)(?!/)|$)"
 )
+_NEGATION = (
+    rf"{_START}(?:NO|NONE|NOT|NON(?!-IONIC)|NIL|NULL|NADA|NINGUN[AO]?|NESSUN[AO]?|NIENTE|KEIN[A-Z]*|NEIN|NICHT"
+    rf"|AUCUN[A-Z]*|PAS|GEEN|NIETS?|NEE|{_WITHOUT}){_END}"
+)
+_NEGATED = re.compile(_NEGATION)
+_AGENT_NEGATED = re.compile(rf"{_NEGATION}[ -]*(?:{_MEDIUM}|$|GIVEN|USED|ADMIN|APPLI|GEGEB|DONN|GEGEV)")
+_NAMED = re.compile(rf"{_BRANDS}|{_START}(?:GAD|GD){_END}|[1-9] ?(?:ML|CC|MMOL)")
 _SILENT = re.compile(
-    r"[^A-Z0-9]*|N ?/? ?A|NOT (?:APPLICABLE|STATED|RECORDED|KNOWN)|UNKNOWN|UNK|UNSPECIFIED|[A-Z ]*SALINE"
-)
-_NO_HARM = re.compile(
-    rf"{_START}(?:NO|W/?O|WITHOUT|NON) (?:KNOWN |IMMEDIATE )?"
-    rf"(?:ADVERSE|REACT|COMPLIC|ALLERG|EXTRAV|EVENT|PROBLEM|ISSUE)[A-Z]*"
+    r"[^A-Z0-9+]*|N ?/? ?A|NOT (?:APPLICABLE|STATED|RECORDED|KNOWN)|UNKNOWN|UNK|UNSPECIFIED"
+    r"|(?:NORMAL |NACL )?SALINE(?: FLUSH)?|NACL"
 )
 
 
@@ -111,5 +121,6 @@ def by_agent(text: str) -> str:
     words = upper(text)
     if _SILENT.fullmatch(words):
         return ""
-    # "GADAVIST, NO REACTION" is an agent
-    return BEFORE if _NO_AGENT.search(_NO_HARM.sub(" ", words)) else AFTER
+    # where an agent is named, a negation can be of other things: "GADAVIST, NO REACTION", "LOT NO 1"
+    negated = (_AGENT_NEGATED if _NAMED.search(words) else _NEGATED).search(words)
+    return BEFORE if negated or _NEVER_GIVEN.search(words) else AFTER

@@ -51,6 +51,7 @@ _IN_GROUPS = {
     "SliceThickness": ("PixelMeasuresSequence", "SliceThickness"),
     "ImageType": ("MRImageFrameTypeSequence", "FrameType"),
     "FrameAcquisitionDateTime": ("FrameContentSequence", "FrameAcquisitionDateTime"),
+    "AcquisitionContrast": ("MRImageFrameTypeSequence", "AcquisitionContrast"),
     "ComplexImageComponent": ("MRImageFrameTypeSequence", "ComplexImageComponent"),
     "DiffusionBValue": ("MRDiffusionSequence", "DiffusionBValue"),
     "TemporalPositionIdentifier": ("FrameContentSequence", "TemporalPositionIndex"),
@@ -60,6 +61,7 @@ _IN_GROUPS = {
     "RepetitionTime": ("MRTimingAndRelatedParametersSequence", "RepetitionTime"),
     "FlipAngle": ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
     "InversionTime": ("MRModifierSequence", "InversionTimes"),
+    "InversionRecovery": ("MRModifierSequence", "InversionRecovery"),
     "RescaleSlope": ("PixelValueTransformationSequence", "RescaleSlope"),
     "RescaleIntercept": ("PixelValueTransformationSequence", "RescaleIntercept"),
 }

@@ -38,15 +38,15 @@ _OTHER_DATES = ("SeriesDate", "AcquisitionDate", "ContentDate")
 
 Vector = tuple[float, float, float]
 
-_DECIDED_HERE = ("SeriesDescription", "ScanningSequence", "SOPClassUID", "ImageType", "ComplexImageComponent")
+_FRAME_TEXTS = ("ImageType", "ComplexImageComponent", "AcquisitionContrast")
+_DECIDED_HERE = ("SeriesDescription", "ScanningSequence", "SOPClassUID", *_FRAME_TEXTS)
 _PHYSICS_TEXTS = tuple(keyword for keyword in sequence.TEXTS if keyword not in _DECIDED_HERE)
 _CATALOGUE_KEYWORDS = (
     *opening.IMAGE_KEYWORDS,
     *_PHYSICS_TEXTS,
     *sequence.PHYSICS_NUMBERS,
+    *_FRAME_TEXTS,
     "ScanningSequence",
-    "ImageType",
-    "ComplexImageComponent",
     "ContrastBolusAgentSequence",
     "PulseSequenceName",
     "EchoPulseSequence",
@@ -265,16 +265,15 @@ def _sequence_texts(dataset: Elements, description: str, sop_class: str) -> dict
         meaning = elements.text(agent, "CodeMeaning") or "stated in a sequence"
         texts["ContrastBolusAgent"] = texts["ContrastBolusAgent"] or meaning
     texts["SequenceName"] = texts["SequenceName"] or elements.text(dataset, "PulseSequenceName")
-    scanning = _scanning_sequence(dataset)
-    return {**texts, "SeriesDescription": description, "SOPClassUID": sop_class, "ScanningSequence": scanning}
+    return {**texts, "SeriesDescription": description, "SOPClassUID": sop_class}
 
 
-def _scanning_sequence(dataset: Elements) -> str:
+def _scanning_sequence(dataset: Elements, groups: Sequence[Dataset]) -> str:
     """ScanningSequence, or what an enhanced object says in its stead (PS3.3 C.8.13.4)."""
     echo = elements.text(dataset, "EchoPulseSequence")
     said = {
         "EP": elements.text(dataset, "EchoPlanarPulseSequence") == "YES",
-        "IR": elements.text(dataset, "InversionRecovery") == "YES",
+        "IR": elements.frame_value(dataset, groups, "InversionRecovery") == "YES",
         "GR": echo in {"GRADIENT", "BOTH"},
         "SE": echo in {"SPIN", "BOTH"},
     }
@@ -286,10 +285,8 @@ def _frame(
 ) -> tuple[dict[str, Any], Vector | None]:
     """Columns of a frame, and its normal."""
     numbers = {keyword: elements.frame_number(dataset, groups, keyword) for keyword in sequence.PHYSICS_NUMBERS}
-    own = {
-        keyword: elements.as_text(elements.frame_value(dataset, groups, keyword))
-        for keyword in ("ImageType", "ComplexImageComponent")
-    }
+    own = {keyword: elements.as_text(elements.frame_value(dataset, groups, keyword)) for keyword in _FRAME_TEXTS}
+    own["ScanningSequence"] = _scanning_sequence(dataset, groups)
     decision = sequence.canonical_sequence({**texts, **numbers, **own, "EchoNumbers": max(echo, 0)})
     spacing = elements.as_numbers(elements.frame_value(dataset, groups, "PixelSpacing"), 2)
     slope, intercept = opening.rescale(dataset, groups)

@@ -18,6 +18,7 @@ PHYSICS_NUMBERS = ("RepetitionTime", "EchoTime", "InversionTime", "FlipAngle", "
 TEXTS = (
     *("SeriesDescription", "ProtocolName", "ImageType", "ContrastBolusAgent", "SequenceName", "ScanningSequence"),
     *("SequenceVariant", "MRAcquisitionType", "ComplexImageComponent", "DerivationDescription", "SOPClassUID"),
+    "AcquisitionContrast",
 )
 """What it is told in words; several values are joined by a backslash or stand in a list."""
 
@@ -111,10 +112,8 @@ def _decided(texts: tuple[tuple[str, str], ...], numbers: tuple[tuple[str, float
 def _physics(fields: Mapping[str, Any]) -> Physics:
     name = fields["SequenceName"].upper().lstrip("*")
     kinds, variants = (_values(fields[keyword]) for keyword in ("ScanningSequence", "SequenceVariant"))
-    in_3d = fields["MRAcquisitionType"].upper() == "3D" or "3D" in name
-    return Physics(
-        frozenset(kinds) - {""}, frozenset(variants), name, in_3d, *(fields[name] for name in PHYSICS_NUMBERS)
-    )
+    numbers = (fields[keyword] for keyword in PHYSICS_NUMBERS)
+    return Physics(frozenset(kinds) - {""}, frozenset(variants), name, fields["MRAcquisitionType"].upper(), *numbers)
 
 
 def _values(text: str) -> list[str]:
@@ -163,7 +162,7 @@ def _said(fields: Mapping[str, Any], physics: Physics) -> _Said:
     """What the texts say together; the image type first where it says that this is no weighted image."""
     description, protocol = (contrast.upper(fields[keyword]) for keyword in ("SeriesDescription", "ProtocolName"))
     told = _by_words(description, physics, fields)
-    refused = _no_image(fields, told, f"{description} {protocol}" if not told else description, physics)
+    refused = _no_image(fields, told, description, physics)
     if refused:
         return _Said(refused, "ImageType" if refused == "ADC" else "SeriesDescription", "")
     first = contrast.by_words(description)
@@ -173,29 +172,33 @@ def _said(fields: Mapping[str, Any], physics: Physics) -> _Said:
     when = first or (contrast.by_words(protocol) if of_series else "")
     if told:
         return _Said(told, "SeriesDescription", when)
-    if first and second not in _WEIGHTED:
-        return _Said("", "SeriesDescription", first)
-    if second not in {"", "other"}:
+    if second in _WEIGHTED or (second not in {"", "other"} and not first):
         return _Said(second, "ProtocolName", when)
-    kind = _by_image_type(fields)
-    return _Said(kind, "ImageType" if kind else "ProtocolName" if when else "", when)
+    kind, source = _by_image_type(fields)
+    return _Said(kind, source or ("SeriesDescription" if first else "ProtocolName" if when else ""), when)
 
 
-def _no_image(fields: Mapping[str, Any], said: str, spoken: str, physics: Physics) -> str:
-    """`other` or `dT1` for what is no weighted image whatever the description says; "" for all else."""
-    kinds = set(_values(fields["ImageType"])[2:])
+def _no_image(fields: Mapping[str, Any], said: str, description: str, physics: Physics) -> str:
+    """`other`, `ADC` or `dT1` for what is no weighted image whatever the description says; "" for all else."""
+    kinds = {kind.replace("_", " ") for kind in _values(fields["ImageType"])[2:]}
     if _captured(fields["SOPClassUID"]) and said != "mask":
         return "other"
-    if said == "ADC" and not kinds & {"EXP_ADC", "EADC", "EXPONENTIAL_ADC", "MOSAIC"}:
+    if said in {"mask", "localizer", "nRCBV", "sRCBV", "nCBF"}:
         return ""
-    if kinds & words.NO_IMAGE_TYPES or fields["ComplexImageComponent"].upper() in {"PHASE", "REAL", "IMAGINARY"}:
-        return "other" if said not in {"mask", "localizer", "nRCBV", "sRCBV", "nCBF"} else ""
+    if _is_adc(kinds, said, description):
+        return "" if said == "ADC" else "ADC"
+    component = fields["ComplexImageComponent"].upper()
     derived = words.DERIVED.search(contrast.upper(fields["DerivationDescription"]))
-    if derived and derived[0] != "SUBTRACT":
+    projected = derived and derived[0] != "SUBTRACT"
+    if projected or component in {"PHASE", "REAL", "IMAGINARY"} or any(map(words.NO_IMAGE_TYPE.fullmatch, kinds)):
         return "other"
-    if derived or kinds & {"SUB", "SUBTRACT", "SUBTRACTION"}:
-        return _subtracted(spoken, physics)
-    return ""
+    return _subtracted(description, physics, fields) if derived or kinds & words.SUBTRACTION_TYPES else ""
+
+
+def _is_adc(kinds: set[str], said: str, description: str) -> bool:
+    """By the image type, where the description names only the diffusion series; an exponential ADC is none."""
+    exponential = any(words.EXPONENTIAL_ADC.search(text) for text in (*kinds, description))
+    return not exponential and (bool(kinds & words.ADC_TYPES) or (said == "ADC" and "MOSAIC" not in kinds))
 
 
 def _captured(sop_class: str) -> bool:
@@ -206,12 +209,10 @@ def _by_words(spoken: str, physics: Physics, fields: Mapping[str, Any]) -> str:
     """What a description says: a sequence, "T1" with contrast left open, or "" if it says nothing certain."""
     if words.BARE_MASK.search(spoken) and not words.MASK.search(spoken):
         return _bare_mask(spoken, fields)
-    kind = next((name for name, patterns in words.KINDS if any(pattern.search(spoken) for pattern in patterns)), "")
-    if kind:
-        return kind
-    if words.DELTA.search(spoken):
-        return "dT1"
-    return _subtracted(spoken, physics) if words.SUBTRACTION.search(spoken) else _weighting_of(spoken, physics, fields)
+    kind = next((name for name, pattern in words.KINDS if pattern.search(spoken)), "")
+    if not kind and words.SUBTRACTION.search(spoken):
+        return _subtracted(spoken, physics, fields)
+    return kind or _weighting_of(spoken, physics, fields)
 
 
 def _bare_mask(spoken: str, fields: Mapping[str, Any]) -> str:
@@ -221,11 +222,16 @@ def _bare_mask(spoken: str, fields: Mapping[str, Any]) -> str:
     return "other" if acquired or words.ANGIOGRAM.search(f"{spoken} {context}") else "mask"
 
 
-def _subtracted(spoken: str, physics: Physics) -> str:
-    if words.T2.search(spoken) or words.FLAIR.search(spoken) or words.ANGIOGRAM.search(spoken):
-        return "dT1" if words.T1.search(spoken) and not words.ANGIOGRAM.search(spoken) else "other"
-    known = words.T1.search(spoken) or contrast.by_words(spoken) or weighting.weighting(physics) == "T1"
-    return "dT1" if known else "other"
+def _subtracted(spoken: str, physics: Physics, fields: Mapping[str, Any]) -> str:
+    """`dT1` where T1s were subtracted; of what is told by the protocol where the description does not tell it."""
+    if not any(pattern.search(spoken) for pattern in (words.T1, words.T2, words.FLAIR, words.ANGIOGRAM)):
+        spoken = f"{spoken} {contrast.upper(fields['ProtocolName'])}"
+    if words.ANGIOGRAM.search(spoken):
+        return "other"
+    if words.T1.search(spoken):
+        return "dT1"
+    other = words.T2.search(spoken) or words.FLAIR.search(spoken)
+    return "dT1" if not other and (contrast.by_words(spoken) or weighting.weighting(physics) == "T1") else "other"
 
 
 def _weighting_of(spoken: str, physics: Physics, fields: Mapping[str, Any]) -> str:
@@ -236,13 +242,17 @@ def _weighting_of(spoken: str, physics: Physics, fields: Mapping[str, Any]) -> s
         return "FLAIR"
     if words.PROTON.search(spoken):
         # a dual-echo series is two stacks: its early echo shows proton density, its late one T2
-        return "T2" if t2 and not weighting.early_echo(physics, fields["EchoNumbers"]) else "other"
+        if weighting.early_echo(physics, fields["EchoNumbers"]):
+            return "other"
+        return "T2" if t2 else "other" if math.isnan(physics.echo) else ""
     return "T2" if t2 else ""
 
 
-def _by_image_type(fields: Mapping[str, Any]) -> str:
-    kinds = set(_values(fields["ImageType"]))
-    for name in ("LOCALIZER", "ADC"):
-        if name in kinds:
-            return "localizer" if name == "LOCALIZER" else name
-    return "other" if kinds & words.OTHER_IMAGE_TYPES else ""
+def _by_image_type(fields: Mapping[str, Any]) -> tuple[str, str]:
+    """What the codes of image type and acquisition contrast say, and which of them; "" and "" if neither does."""
+    for keyword in ("ImageType", "AcquisitionContrast"):
+        kinds = {kind.replace("_", " ") for kind in _values(fields[keyword])}
+        for name, codes in words.IMAGE_TYPES:
+            if kinds & codes:
+                return name, keyword
+    return "", ""

@@ -37,7 +37,7 @@ class Physics(NamedTuple):
         kinds: the values of ScanningSequence, in capitals: SE, IR, GR, EP, RM.
         variants: the values of SequenceVariant.
         name: SequenceName in capitals, without the asterisk.
-        in_3d: whether the acquisition is of a volume.
+        dimensions: MRAcquisitionType: 2D or 3D.
         repetition: RepetitionTime in ms; NaN if unknown, as the others.
         echo: EchoTime in ms.
         inversion: InversionTime in ms.
@@ -48,7 +48,7 @@ class Physics(NamedTuple):
     kinds: frozenset[str]
     variants: frozenset[str]
     name: str
-    in_3d: bool
+    dimensions: str
     repetition: float
     echo: float
     inversion: float
@@ -57,8 +57,19 @@ class Physics(NamedTuple):
 
     @property
     def inverted(self) -> bool:
-        """Whether an inversion stands before the excitation."""
-        return "IR" in self.kinds or self.inversion > 0 or self.name.startswith(("TIR", "IR", "SPCIR"))
+        """Whether an inversion stands before the excitation that does more than suppress fat."""
+        stated = "IR" in self.kinds or self.name.startswith(("TIR", "IR", "SPCIR"))
+        return stated or self.inversion >= 300 or (self.inversion > 0 and not self.kinds)
+
+    @property
+    def in_3d(self) -> bool:
+        """Whether the acquisition is of a volume."""
+        return self.dimensions == "3D" or "3D" in self.name
+
+    @property
+    def in_2d(self) -> bool:
+        """Whether it is of single slices."""
+        return self.dimensions == "2D" or "2D" in self.name
 
     @property
     def by_gradients(self) -> bool:
@@ -108,12 +119,12 @@ def _by_gradient_echo(physics: Physics) -> str:
         return _OTHER  # a late gradient echo is weighted by T2*
     if not physics.echo <= 15:
         return ""
-    if physics.name.startswith(("CI3D", "TFI", "FI3D", "FI2D")):
-        return _OTHER  # a steady state that is not spoiled shows T2/T1
+    if physics.name.startswith(("CI3D", "TFI", "FI3D", "FI2D", "FL3D1R", "FL2D1R")):
+        return _OTHER  # a steady state that is not spoiled shows T2/T1; one with rephased flow shows vessels
     if physics.in_3d:
         return _T1 if physics.repetition <= 3000 else ""
     if physics.repetition < _LOCALIZER_REPETITION_MS:
-        return "localizer"
+        return "localizer" if physics.in_2d else ""
     return _T1 if physics.repetition <= _SHORT_REPETITION_MS and physics.flip >= 40 else ""
 
 
@@ -159,7 +170,7 @@ def _inversion_against(physics: Physics) -> str:
         return _FLAIR
     if 400 <= physics.inversion < 1300 and physics.echo <= _SHORT_ECHO_MS and physics.repetition < 4000:
         return _T1
-    # fat is nulled; a short delay before a T1 of the kind "fat saturation" is told by no IR
+    # fat is nulled
     return _OTHER if 80 <= physics.inversion < 300 and physics.repetition >= 1500 else ""
 
 
