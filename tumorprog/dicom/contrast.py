@@ -70,7 +70,7 @@ _AFTER = re.compile(
     rf"|T1 ?W?[ -]?(?:(?<!-)C(?![0-9])|CE|GD|GAD|KM|CONTR?|POST?){_END}|T1W?\+(?! ?T2)|\(\+\)"
     rf"|\+ ?(?:{_MEDIUM}|$)|{_START}C\+"
     rf"|{_START}(?:W|WITH|MIT|AVEC|CON|MET|COM|IV|C/)[ /-]*{_MEDIUM}|{_START}(?:IV|EV|CONTR?|CM|MC){_END}(?= ?$)"
-    rf"|ENHANCED|{_START}M ?KM{_END}|{_START}POS{_END} ?{_MEDIUM}"
+    rf"|ENHANCED|{_START}M ?KM{_END}|{_START}(?:WITH|MIT|AVEC)(?= ?$)|{_START}POS{_END} ?{_MEDIUM}"
 )
 
 
