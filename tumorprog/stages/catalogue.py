@@ -356,7 +356,8 @@ def check(folder: Path, settings: Settings) -> pd.DataFrame:
     checked = inventory.check(series, patients, min_gap_days=settings.cohort.min_gap_days)
     noted = {"renamed": instances.OWN_UID, "undated": header.NO_STUDY_DATE, "torn": header.DATES_APART}
     who = queries.ask(_WHO, noted, catalogue=_slices_of(folder / "catalogue"))
-    odd = pd.DataFrame(identity.findings(who), columns=list(inventory.FINDINGS))
+    graded_twice = clinical.findings(patients) if patients is not None else ()
+    odd = pd.DataFrame([*identity.findings(who), *graded_twice], columns=list(inventory.FINDINGS))
     return pd.concat([odd, checked], ignore_index=True)
 
 
