@@ -53,14 +53,9 @@ _INSTITUTION = ("institution", "institution name", "site", "hospital", "center",
 UNCLEAR = "unclear grade"
 """Status of a patient whose grade is written, but in a way of which nobody can tell which one is meant."""
 
-_NO_GRADE = {
-    *("", "na", "n/a", "n.a", "nan", "none", "null", "nr", "nd", "n/d", "unknown", "missing", "no data", "gx", "k.a"),
-    *(f"not {what}" for what in ("available", "reported", "applicable", "evaluated", "assessed", "known", "graded")),
-    *("keine angabe", "unbekannt", "inconnu", "desconocido", "onbekend"),
-}
+_NO_GRADE = {"gx", "not graded", "not assessed"}
 _BEHIND = re.compile("[_º°ª级級]")
 """What some languages write behind a number of a grade."""
-_AROUND = "-–— .'\"[](){}<>#…"
 _CODE = re.compile(r"[-−]\d+([.,]0+)?")
 """A negative number, which is a code for a missing value."""
 _ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4}
@@ -73,7 +68,8 @@ _DOUBT = re.compile(
     r"LIKELY|SUSPECTED|EXCLUDED|"
     r"JAN|FEB|MAR|MRZ|APR|MAI|MAY|JUN|JUL|AUG|SEP|OCT|OKT|NOV|DEC|DEZ)\b"
 )
-"""Words beside which a number is not surely the grade, and grades that are none (`IIIa`); the names of months, because spreadsheets make dates of 2-3."""
+"""What is not surely a grade (`IIIa`), and words beside which a number is not: the names of months are there because
+spreadsheets make dates of 2-3."""
 _SIDES = {"LOW": {1, 2}, "LGG": {1, 2}, "HIGH": {3, 4}, "HGG": {3, 4}}
 """Words that go with some grades, and beside any other leave open which one is meant."""
 _GLIOBLASTOMA = {"gbm", "glioblastoma", "glioblastoma multiforme"}
@@ -133,7 +129,7 @@ def parse_grade(text: str) -> int | None:
         ValueError: if it is no grade and no way to say that there is none, or leaves open which grade: `II-III`, `LGG`.
     """
     told = " ".join(unicodedata.normalize("NFKC", _BEHIND.sub(" ", text)).split())
-    if told.strip(_AROUND).lower() in _NO_GRADE or _CODE.fullmatch(told):
+    if sheets.is_nothing(told) or told.lower() in _NO_GRADE or _CODE.fullmatch(told):
         return None
     plain = _OTHER_NUMBERS.sub(" ", told.upper())
     marked = _MARK.search(plain) is not None

@@ -65,6 +65,11 @@ _UNIT = re.compile(
     r"[(\[{<].*[)\]}>]|-+|years?|days?|months?|weeks?|text|string|int(eger)?|float|number", re.IGNORECASE
 )
 _NOBODY = {"#N/A", "N/A", "NA", "<NA>", "NAN", "NONE", "NULL"}
+_NOTHING = {
+    *("", "na", "n/a", "n.a", "nan", "nat", "none", "null", "nr", "nd", "n/d", "unknown", "missing", "no data", "k.a"),
+    *(f"not {what}" for what in ("available", "reported", "applicable", "evaluated", "known")),
+    *("keine angabe", "unbekannt", "inconnu", "desconocido", "onbekend"),
+}
 _MARKED = re.compile(r"""="([^"]*)"|'([^']*)'?""")
 """How spreadsheets mark what is text and no number, and other programs what is text."""
 _FORMATS = "give xlsx, csv or tab-separated text"
@@ -301,6 +306,11 @@ def alike(names: Sequence[str]) -> list[str]:
 def normalise_id(text: str) -> str:
     """A patient's id without what differs between tables and headers: case, and `_`, `-`, spaces between its parts."""
     return "-".join(re.split(r"[\s_\-]+", text.strip().upper())).strip("-")
+
+
+def is_nothing(text: str) -> bool:
+    """Whether a cell says that there is no value: blank, `--`, `NA`, `[Not Available]`, `unknown` and the like."""
+    return text.strip("-–— .'\"[](){}<>#…").lower() in _NOTHING
 
 
 def patients(table: pd.DataFrame, column: str) -> pd.Series:
