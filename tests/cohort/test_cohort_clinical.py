@@ -39,6 +39,24 @@ REMBRANDT = [
         *(("Oligodendroglioma, 1p/19q codeleted, grade II", 2), ("GBM IV", 4), ("glioblastoma (IV)", 4), ("WHO°4", 4)),
         *(("WHO-Grad III", 3), ("grade IV, Ki-67 30%", 4), ("GIII", 3), ("grado III OMS", 3), ("WHO4", 4)),
         *(("#N/A", None), ("N.A.", None), ("-1", None), ("–", None), ("not available", None)),
+        *(
+            ("IVº", 4),
+            ("2ª", 2),
+            ("WHO Ⅳ级", 4),
+            ("Ⅱ級", 2),
+            ("LGG (II)", 2),
+            ("High grade, WHO IV", 4),
+            ("G4 (high)", 4),
+        ),
+        *(
+            ("Not Reported", None),
+            ("[Not Available]", None),
+            ("'--", None),
+            ("GX", None),
+            ("k.A.", None),
+            ("<NA>", None),
+        ),
+        *(("-1.0", None), ("-99", None), ("−9", None), (".", None), ("(null)", None)),
         *(("--", None), ("", None), ("-", None), ("NA", None), ("unknown", None), (" Unknown ", None), ("nan", None)),
     ],
 )
@@ -60,6 +78,7 @@ def test_a_grade_is_understood_as_people_write_it(text, grade):
             "2.5",
             "no grade 4",
             "5 (IV)",
+            *("Ⅱ-Ⅲ级", "II-IIIa", "grade 2, 3a", "IIIA", "low grade (IV)", "HGG, grade 2", "high or low, 3"),
         ),
     ],
 )
@@ -188,3 +207,18 @@ def test_order_of_rows_changes_nothing(tmp_path):
     forward = clinical.read_grades(workbook(tmp_path / "a.xlsx", REMBRANDT), Cohort())
     turned = clinical.read_grades(workbook(tmp_path / "b.xlsx", [REMBRANDT[0], *REMBRANDT[:0:-1]]), Cohort())
     pd.testing.assert_frame_equal(forward, turned)
+
+
+def test_another_grade_in_another_column_is_told_with_its_patient_and_counted(tmp_path):
+    path = tmp_path / "grades.csv"
+    path.write_text("ID,Grade,WHO CNS Grade\nA,2,4\nB,3,III\nC,2,\nD,--,2\nE,3,4\n")
+    matched = clinical.match(list("ABCD"), clinical.read_grades(path, Cohort()))
+    assert matched["grade"].tolist() == [4, 3, pd.NA, 2, 4]
+    assert "2 with another grade in another column: A (2 in 'Grade'), C (2 in 'Grade')" in clinical.describe(matched)
+    assert [(found[1], found[4].split(";")[1]) for found in clinical.findings(matched)] == [
+        ("A", " 4 is used"),
+        ("C", " none is used"),
+    ]
+    matched = clinical.match(list("ABCD"), clinical.read_grades(path, Cohort(grade_column="Grade")))
+    assert matched["grade"].tolist() == [2, 3, 2, pd.NA, 3]
+    assert list(clinical.findings(matched)) == []

@@ -16,6 +16,8 @@ def written(path, text):
     [
         "PatientID,date,event\nA-1,1992-04-02,1\nB 2,1993-01-05,0\n",
         "event;Follow_up;subject_id\n yes ; 1992-04-02 ; a_1\nNo;1993-01-05;b 2\n",
+        "ID,date,event\nA-1,2-Apr-92,1:PROGRESSION\nb-2,1993.01.05,0:CENSORED\nC,,\nD,NA,0\n#N/A,1992-04-02,1\n",
+        "record_id,date,event\nRecord ID,Date,Event\nA-1,19920402.0,T\nB-2,33974.5,F\n",
         "PatientID\tdate\tprogressed\nA-1\t1992-04-02 00:00:00\tTrue\nB-2\t19930105\tfalse\nA-1\t1992-04-02\t1\n",
     ],
 )
@@ -33,6 +35,12 @@ def test_a_table_is_read_however_it_is_spelled(tmp_path, text):
         (
             "PatientID,date,event\nA,1992-04-02,1\nB,04/02/1992,1\n",
             r"row 3: '04/02/1992' is no date; expected one like",
+        ),
+        ("PatientID,date,event\nA,9999-12-31,0\n", r"row 2: '9999-12-31' is no date"),
+        ("PatientID,date,event\nA,1992-04-02,\n", r"row 2: event is ''"),
+        (
+            "PatientID,Date,DATE,event\nA,1992-04-02,1992-05-02,1\n",
+            r"'Date' and 'DATE' differ; name the right one date",
         ),
         ("PatientID,date,event\nA,1992-04-02,2\n", r"row 2: event is '2'; expected 1 \(progressed\) or 0"),
         ("PatientID,date,event\nA,1992-04-02,1\na,1992-05-02,1\n", r"patient A has several outcomes; keep one row"),
@@ -80,3 +88,13 @@ def test_a_table_may_spell_the_patients_in_another_way():
     twice = pd.DataFrame([("B-2", *rows[0][1:]), ("B2", *rows[1][1:])], columns=["PatientID", "date", "event"])
     with pytest.raises(InputError, match="B2 has several outcomes"):
         outcomes.follow(first, twice)
+
+
+def test_of_several_columns_of_ids_the_one_of_the_images_is_taken(tmp_path):
+    path = written(tmp_path / "o.csv", "Sample,Subject,date,event\nhf 652,X1,1992-04-02,1\nHF702,X2,1993-01-05,0\n")
+    known = outcomes.read_outcomes(path, ["HF-0652", "HF-0702"])
+    found = outcomes.follow(pd.DataFrame({"PatientID": ["HF-0652", "HF-0702"], "date": "1991-01-01"}), known)
+    assert found["status"].tolist() == ["followed", "followed"]
+    assert outcomes.read_outcomes(path)["PatientID"].tolist() == ["X1", "X2"]
+    path = written(tmp_path / "o.csv", "ID,date,Date,event\nA,1992-04-02,1992-05-02,1\n")
+    assert outcomes.read_outcomes(path)["date"].tolist() == ["1992-04-02"]  # named exactly

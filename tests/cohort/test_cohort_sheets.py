@@ -80,6 +80,13 @@ def test_ends_of_lines_do_not_matter(tmp_path, end):
         "Unnamed,ID,Grade\n0,A,II\n1,B,IV\n",
         "ID,Grade,,\nA,II,,\nB,IV,,\n",
         "ID,Grade\nA,II,x,y\nB,IV\n",
+        "#Patient ID\tTumor Grade\n#who\tGrade\n#STRING\tSTRING\n#1\t1\nPATIENT_ID\tGRADE\nA\tG2\nB\tG4\n",
+        "record_id,who_grade\nRecord ID,WHO Grade\nA,Grade II\nB,Grade IV\n",
+        'ID,Grade\n="A",="2"\n"=""B""",4\n',
+        "ID,Grade\n'A,'2\n'B','IV'\n",
+        '"ID,Grade"\n"A,2"\n"B,4"\n',
+        '"note;ID;Grade"\n";A;2"\n";B;4"\n',
+        "ID,Grade\nA,2\n#N/A,3\nNA,2\nB,4\nnan,3\n",
         "Page 1 of patients\nPatient\tGrade\nA\tII\nB\tIV\n",
     ],
 )
@@ -100,6 +107,7 @@ def test_the_header_is_found_among_what_people_put_around_it(tmp_path, text):
             "GRADE ",
         ),
         *("Grade (WHO 2021)", "WHO-Grade", "WHO Grad", "WHO grade [2016]", "WHO 2021 grade", "Ｇｒａｄｅ"),
+        *("WHO_grade_2021", "Neoplasm Histologic Grade", "diagnoses.tumor_grade", "Grade WHO", "Glioma WHO grade"),
     ],
 )
 def test_the_column_of_grades_is_found_by_its_usual_names(tmp_path, name):
@@ -119,6 +127,14 @@ def test_the_column_of_grades_is_found_by_its_usual_names(tmp_path, name):
             "Patienten-ID",
             "#ID",
             "Patient No.",
+            *(
+                "Patient Identifier",
+                "case_submitter_id",
+                "cases.submitter_id",
+                "bcr_patient_barcode",
+                "Pt ID",
+                "Pat.-Nr.",
+            ),
         ),
     ],
 )
@@ -255,6 +271,9 @@ def test_ids_that_do_not_match_are_told_from_both_sides(tmp_path):
         (["2 Apr 1992", "13-Apr-1992"], ["1992-04-02", "1992-04-13"]),
         (["April 2, 1992", "1992/04/13"], ["1992-04-02", "1992-04-13"]),
         (["33696", "33707.0"], ["1992-04-02", "1992-04-13"]),
+        (["4/2/1992 0:00", "4/13/1992 12:00:00 AM"], ["1992-04-02", "1992-04-13"]),
+        (["02-04-1992", "13-04-1992"], ["1992-04-02", "1992-04-13"]),
+        (["1992年4月2日", "1992.04.13"], ["1992-04-02", "1992-04-13"]),
     ],
 )
 def test_dates_of_outcomes_are_read_where_they_are_sure(tmp_path, dates, iso):
@@ -267,3 +286,24 @@ def test_dates_that_could_be_either_are_refused(tmp_path):
     path = written(tmp_path / "o.csv", "ID,date,event\nA,04/02/1992,1\nB,05/02/1992,0\n")
     with pytest.raises(InputError, match=r"row 2: '04/02/1992' is no date"):
         outcomes.read_outcomes(path)
+
+
+@pytest.mark.parametrize("text", ['A,"left,2\nB,,4\n', 'A,"left,2\nB,"x",3\nC,,4\n'])
+def test_rows_that_an_open_quote_would_swallow_are_no_table(tmp_path, text):
+    with pytest.raises(InputError, match=r"grades\.csv.*row 2: a quote is not closed"):
+        clinical.read_grades(written(tmp_path / "grades.csv", f"ID,note,Grade\n{text}"), Cohort())
+
+
+def test_a_workbook_whose_rows_are_a_cell_each_is_read(tmp_path):
+    path = workbook(tmp_path / "c.xlsx", {"one": [["ID;WHO-Grad"], ["A;2"], ["B;IV"]]})
+    assert grades_of(path) == {"A": 2, "B": 4}
+
+
+def test_a_number_of_the_rows_is_not_taken_for_the_patients_who_are_spelled_in_another_way(tmp_path):
+    path = written(tmp_path / "grades.csv", "ID,Sample,Grade\n1,hf 652,2\n2,hf 702,3\n")
+    assert grades_of(path, ids=["HF0652", "HF0702"]) == {"HF-652": 2, "HF-702": 3}
+
+
+def test_of_ids_of_one_archive_those_of_the_patients_come_before_its_own(tmp_path):
+    path = written(tmp_path / "clinical.tsv", "case_id\tcase_submitter_id\ttumor_grade\n0b1c-4\tTCGA-02-0001\tG4\n")
+    assert grades_of(path) == {"TCGA-02-0001": 4}

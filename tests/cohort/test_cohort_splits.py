@@ -223,3 +223,37 @@ def test_a_users_split_may_spell_the_patients_in_another_way(tmp_path):
     path.write_text("patient,side\npgbm_001,train\nPGBM 001,test\n")
     with pytest.raises(InputError, match="PGBM-001 is more than once"):
         splits.read_split(path, ["PGBM-001"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# of ours\npatient,side,Ort\n007,train,Köln\n012,test,x\nelse,,\n",
+        "Ort;PatientID;Split\nKöln;7.0;Training\n;12.0;TEST\n;12;test\n",
+        "patient , side\n'007 , train\n012, test\n",
+    ],
+)
+def test_a_users_split_is_read_as_the_other_tables_are(tmp_path, text, encoding):
+    path = tmp_path / "split.csv"
+    path.write_bytes(text.encode(encoding))
+    assert splits.read_split(path, ["007", "012"]).to_dict() == {"007": "train", "012": "test"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("patient,grade\nA,2\n", "no column of patients or of sides; found patient, grade"),
+        ("", "no column of patients or of sides"),
+        ("patient,side\nX,train\nY,test\n", r"A, B are missing.*only the table has X, Y; only the images have A, B"),
+        ("fold,patient,side\n1,A,train\n1,B,test\n2,A,test\n2,B,train\n", "A, B are more than once"),
+        ("patient,side\nA,\nB,test\n", "side ''"),
+    ],
+)
+def test_a_split_that_cannot_be_used_says_why(tmp_path, text, told):
+    path = tmp_path / "split.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=rf"split\.csv: .*{told}"):
+        splits.read_split(path, ["A", "B"])
+    with pytest.raises(InputError, match=r"--grader\.split FILE"):
+        splits.read_split(tmp_path / "none.csv", ["A"])

@@ -101,3 +101,30 @@ def test_every_patient_is_listed_with_its_dates_and_what_they_make():
 def test_the_real_intervals_survive_the_default_gap():
     shortest = studies(("PGBM-017", "1990-01-01"), ("PGBM-017", "1990-01-28"))
     assert timeline.pairs(shortest, min_gap_days=14)["days"].tolist() == [27]
+
+
+def one_date(*days):
+    """What becomes of the dates of a study; those in brackets are not the study's own."""
+    columns = ["cohort", "PatientID", "StudyInstanceUID", "StudyDate", "undated"]
+    rows = [("progression", "P", "1.2", day.strip("()"), day.startswith("(")) for day in days]
+    found = timeline.days_of_studies(pd.DataFrame(rows, columns=columns))
+    used = dict(zip(found["StudyDate"], found["day"], strict=True))
+    return [used.get(day.strip("()"), day.strip("()")) for day in days]
+
+
+@pytest.mark.parametrize(
+    ("days", "used"),
+    [
+        (["(2005-01-31)", "(2005-02-01)"], ["2005-01-31"] * 2),  # midnight
+        (["2005-01-02", "(2005-01-03)"], ["2005-01-02"] * 2),
+        (["(2005-01-01)", "2005-01-02", "(2005-01-03)", "()"], ["2005-01-02"] * 4),
+        (["2005-01-02", "2005-01-03"], ["2005-01-02", "2005-01-03"]),  # as the headers have it
+        (["2005-01-02", "(2005-06-02)"], ["2005-01-02", "2005-06-02"]),  # a constant UID
+        (["(2005-01-02)", "(2005-06-02)", "()"], ["2005-01-02", "2005-06-02", ""]),
+        (["2005-01-02", "()"], ["2005-01-02"] * 2),
+        (["()"], [""]),
+    ],
+)
+def test_files_without_a_date_of_their_study_have_one_with_it(days, used):
+    assert one_date(*days) == used
+    assert one_date(*days[::-1]) == used[::-1]

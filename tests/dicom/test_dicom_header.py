@@ -332,6 +332,8 @@ def test_a_folder_named_by_another_date_than_the_headers_is_noted(save, mr_datas
             "Acquisition",
         ),
         ({"StudyDate": "00010101", "ContentDate": "20050622"}, "2005-06-22", "ContentDate"),
+        ({"StudyDate": "19000101", "ContentDate": "20050622"}, "2005-06-22", "ContentDate"),
+        ({"StudyDate": "19000101", "SeriesDate": "19000101"}, "", ""),
         ({"AcquisitionDateTime": "2005"}, "", ""),
         ({"SeriesDate": "19000230"}, "", ""),
         ({}, "", ""),

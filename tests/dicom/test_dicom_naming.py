@@ -55,7 +55,18 @@ def test_slices_that_differ_in_the_last_digits_agree_on_the_direction():
 
 @pytest.mark.parametrize(
     "text",
-    ["19920618", "1992.06.18", "1992-06-18", "06-18-1992", " 19920618 ", "1992/06/18", "6-18-1992", "19920618\0"],
+    [
+        "19920618",
+        "1992.06.18",
+        "1992-06-18",
+        "06-18-1992",
+        " 19920618 ",
+        "1992/06/18",
+        "6-18-1992",
+        "19920618\0",
+        "19920618235900.5",
+        "199206182359",
+    ],
 )
 def test_a_date_is_read_in_every_spelling(text):
     assert naming.parse_date(text) == "1992-06-18"

@@ -226,6 +226,23 @@ def test_a_file_without_a_patient_is_gathered_too(tmp_path):
     assert tables.read_shards(headers[0].parent, catalogue.HEADERS)["path"].to_pylist() == ["/data/a", "/data/b"]
 
 
+def test_a_study_over_midnight_has_one_date_and_one_stack(tmp_path):
+    note = {"warnings": f"{NO_STUDY_DATE}, AcquisitionDate used", "StudyInstanceUID": "1"}
+    days = ["2005-01-31", "2005-01-31", "2005-02-01", "2005-02-01"]
+    rows = [header(f"{n}", position_mm=5.0 * n, StudyDate=day, **note) for n, day in enumerate(days)]
+    rows += [header("4", position_mm=20.0, StudyInstanceUID="1"), header("5", StudyInstanceUID="2")]
+    headers, found = gathered(tmp_path, *rows)
+    assert found.groupby("StudyInstanceUID")["StudyDate"].unique().map(list).to_dict() == {
+        "1": ["2005-01-31"],
+        "2": [""],
+    }
+    assert found["order"].tolist() == [0, 0, 1, 2, 3, 4]
+    assert found["slice_spacing_mm"].dropna().unique().tolist() == [5.0]
+    assert found.set_index("SOPInstanceUID")["warnings"]["4"] == f"{NO_STUDY_DATE}, its study's used"
+    kept = tables.read_shards(headers[0].parent, catalogue.HEADERS).to_pandas()  # for the next catalogue: as they were
+    assert sorted(kept["StudyDate"]) == ["", "", *days]
+
+
 def test_a_patient_under_another_name_changes_the_fingerprint(tmp_path):
     rows = pa.Table.from_pylist([header("a", PatientID_stated="P")], catalogue.HEADERS)
     one = pa.concat_tables(catalogue.in_order(rows, NOBODY))

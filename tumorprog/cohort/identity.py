@@ -25,16 +25,17 @@ _DASHES = re.compile(r"[‐‑‒–—−_]")
 _NAMED = 4
 
 _CONSTANT = re.compile(
-    r"(?:ANON(?:YM(?:OUS|IZED|ISED|ISIERT|E|O|)?)?|DEIDENTIFIED|DEID|REMOVED|HIDDEN|PATIENT(?:ID)?|PAT(?:IENT)?NAME|"
-    r"SUBJECT|UNKNOWN|NONE|NULL|NOID|ID|NA|TEST|X+|0+)[\W_0]*"
+    r"(?:ANON(?:YM(?:OUS|IZED|ISED|ISIERT|E|O|)?)?(?:PATIENT|SUBJECT)?|DEIDENTIFIED|DEID|REMOVED|HIDDEN|REDACTED|DUMMY|"
+    r"PATIENT(?:ID)?|PAT(?:IENT)?NAME|SUBJECT|UNKNOWN|NONE|NULL|NOID|NOTAVAILABLE|ID|NA|TEST|X+|0+|123456(?:7(?:89?)?)?)0*"
 )
-"""What anonymisers write for everyone."""
+"""What anonymisers write for everyone, without what is no letter or digit."""
 
 _NO_PATIENT = re.compile(
     r"(?:19|20)[0-9]{6}.*|[0-9]{4}[-._][0-9]{1,2}[-._][0-9]{1,2}.*|[0-9]{1,2}[-._][0-9]{1,2}[-._](?:19|20)[0-9]{2}.*|"
     r"[0-9]+(?:\.[0-9]+){3,}|"
-    r"(?:VISIT|V|STUDY|STU|ST|EXAM|EX|E|SESSION|SES|SCAN|SERIES|SER|SE|S|TIMEPOINT|TIME|TP|T|DAY|D|WEEK|WK|W|MONTH|MO|M|"
-    r"YEAR|YR|Y|DATE|BASELINE|BL|FOLLOWUP|FOLLOW|FU|PRE|POST|PREOP|POSTOP|BATCH|PART|DISC|DISK|CD|DVD|VOL|VOLUME|DICOM|"
+    r"(?:[0-9]+[\W_]*)?(?:JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC)[A-Z]*[\W_]*(?:19|20)[0-9]{2}|"
+    r"(?:VISIT|V|STUDY|STU|ST|EXAM|EX|E|SESSION|SES|SCAN|SERIES|SER|SE|S|TIMEPOINT|ZEITPUNKT|TIME|TP|T|DAY|D|WEEK|WK|W|MONTH|MO|M|"
+    r"YEAR|YR|Y|DATE|UNTERSUCHUNG|KONTROLLE|CONTROL|BASELINE|BL|FOLLOWUP|FOLLOW|FU|PRE|POST|PREOP|POSTOP|BATCH|PART|DISC|DISK|CD|DVD|VOL|VOLUME|DICOM|"
     r"DICOMDIR|DCM|DIR|IMAGES?|IMG|IM|I|FOLDER|RUN|ECHO|ACQ|DATA|SET|SITE|CENTER|CENTRE|HOSPITAL|SCANNER|GROUP|COHORT|"
     r"MR|MRI|BRAIN|HEAD|AX|AXIAL|COR|CORONAL|SAG|SAGITTAL|FLAIR|DWI|ADC|DTI|PERF|PERFUSION|SWI|PD|MASK|LOC|LOCALIZER|"
     r"TRAIN|TRAINING|TEST|VALIDATION|EXPORT|DOWNLOAD|ARCHIVE|MANIFEST|[0-9]+(?=-))(?:[\W_0-9]|$).*"
@@ -213,7 +214,7 @@ def folders_of_patients(patient: str, who: pd.DataFrame) -> list[str]:
         return []
     makes = {re.sub(r"[0-9]+", "0", form(name)) for name in names}
     numbered = len(makes) == 1 and re.search("[^0-9-]", next(iter(makes))) and "0" in next(iter(makes))
-    return sorted(names) if numbered or _CONSTANT.fullmatch(patient.strip().upper()) else []
+    return sorted(names) if numbered or _CONSTANT.fullmatch(re.sub(r"[\W_]", "", patient.upper())) else []
 
 
 def _bears(folder: str, owner: str) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from tumorprog.cohort import identity
 from tumorprog.errors import InputError
 
 PATIENT = (
@@ -20,23 +21,38 @@ PATIENT = (
     "subject id",
     "subject",
     "participant id",
+    "patient identifier",
+    "case submitter id",
+    "cases submitter id",
+    "submitter id",
+    "bcr patient barcode",
     "case id",
     "case",
     "id",
     "patient no",
     "patient number",
+    "patient code",
+    "pt id",
+    "case no",
+    "case number",
     "patient name",
     "id patient",
     "pat id",
     "patienten id",
     "patientennummer",
+    "patienten nr",
+    "pat nr",
     "participant",
+    "subject no",
     "subject number",
+    "subject code",
     "record id",
     "mrn",
     "brats subject id",
     "sample id",
     "sample",
+    "tcia id",
+    "study id",
 )
 """Usual names of the column of patients, the likeliest first; case and what is no letter or digit do not matter."""
 
@@ -48,6 +64,14 @@ _NAMED = 3
 _UNIT = re.compile(
     r"[(\[{<].*[)\]}>]|-+|years?|days?|months?|weeks?|text|string|int(eger)?|float|number", re.IGNORECASE
 )
+_NOBODY = {"#N/A", "N/A", "NA", "<NA>", "NAN", "NONE", "NULL"}
+_NOTHING = {
+    *("", "na", "n/a", "n.a", "nan", "nat", "none", "null", "nr", "nd", "n/d", "unknown", "missing", "no data", "k.a"),
+    *(f"not {what}" for what in ("available", "reported", "applicable", "evaluated", "known")),
+    *("keine angabe", "unbekannt", "inconnu", "desconocido", "onbekend"),
+}
+_MARKED = re.compile(r"""="([^"]*)"|'([^']*)'?""")
+"""How spreadsheets mark what is text and no number, and other programs what is text."""
 _FORMATS = "give xlsx, csv or tab-separated text"
 _Rows = list[tuple[int, list[str]]]  # the row's number in the file, from 1, and its cells
 
@@ -56,7 +80,8 @@ def tables_of(path: Path, wanted: Sequence[Names] = (PATIENT,)) -> list[pd.DataF
     """The tables of a file, the likeliest first; all text, without spaces around names and values.
 
     What stands above the header (titles, comments, blank rows) is left out, as are blank rows, units below the header,
-    and the header where it is repeated. Two rows of header become one where that gives more of the wanted columns.
+    and the header where it is repeated, in whatever words. Two rows of header become one where that gives more of the
+    wanted columns. Where all of a row stands in one cell, the cell is read as text.
 
     Args:
         path: xlsx (the sheet `report` comes first), or text with commas, tabs, semicolons or bars, in UTF-8, UTF-16
@@ -73,11 +98,9 @@ def tables_of(path: Path, wanted: Sequence[Names] = (PATIENT,)) -> list[pd.DataF
         with path.open("rb") as file:
             held = file.read()
         if held.startswith(b"PK"):
-            found = [_table(rows, wanted) for rows in _sheets(held)]
+            found = [_of_rows(rows, wanted) for rows in _sheets(held)]
         else:
-            text = _text(path, held)
-            ways = [_table(list(_rows(text, separator)), wanted) for separator in _SEPARATORS]
-            found = [max(ways, key=lambda table: (_score(list(table.columns), wanted), len(table.columns)))]
+            found = [_of_text(_text(path, held), wanted)]
     except (ValueError, OSError, KeyError, zipfile.BadZipFile, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a table ({error}); {_FORMATS}") from error
     return found
@@ -113,6 +136,48 @@ def _text(path: Path, held: bytes) -> str:
         return "".join(bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in held)
 
 
+def _of_text(text: str, wanted: Sequence[Names]) -> pd.DataFrame:
+    """The table of a text, by the separator that gives most of the wanted columns.
+
+    Raises:
+        csv.Error: if a quote is not closed, so that rows would be lost.
+    """
+    ways = {separator: list(_rows(text, separator)) for separator in _SEPARATORS}
+    found = {separator: _table(rows, wanted) for separator, rows in ways.items()}
+    best = max(found, key=lambda way: (_score(list(found[way].columns), wanted), len(found[way].columns)))
+    _refuse_open_quotes(text, best)
+    inner = _inner(ways[best], wanted)
+    return _of_text(inner, wanted) if inner and inner != "\n".join(text.splitlines()) else found[best]
+
+
+def _of_rows(rows: _Rows, wanted: Sequence[Names]) -> pd.DataFrame:
+    inner = _inner(rows, wanted)
+    return _of_text(inner, wanted) if inner else _table(rows, wanted)
+
+
+def _inner(rows: _Rows, wanted: Sequence[Names]) -> str:
+    """The text that the cells are, where each row is one cell which holds the names or values of several; else ""."""
+    lines = [cells[0] if cells else "" for _, cells in rows]
+    if any(any(cells[1:]) for _, cells in rows) or any(_score([line], wanted) for line in lines[:_HEADER_WITHIN]):
+        return ""
+    return "\n".join(lines) if any(separator in line for line in lines for separator in _SEPARATORS) else ""
+
+
+def _refuse_open_quotes(text: str, separator: str) -> None:
+    """Only rows of several lines are looked into: others may have quotes in odd places, and lose nothing by it."""
+    lines = io.StringIO(text, newline="").readlines()
+    before, reader = 0, csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    for _ in reader:
+        if reader.line_num > before + 1:
+            try:
+                list(
+                    csv.reader(lines[before : reader.line_num], delimiter=separator, skipinitialspace=True, strict=True)
+                )
+            except csv.Error as error:
+                raise csv.Error(f"row {before + 1}: a quote is not closed") from error
+        before = reader.line_num
+
+
 def _rows(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
     before = 0
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
@@ -122,8 +187,10 @@ def _rows(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _plain(cell: str) -> str:
-    """Without byte order marks and spaces of no width, and with one usual space for any others."""
-    return " ".join(re.sub("[\ufeff\u200b\u200c\u200d\u2060\u00ad]", "", cell).split())
+    """Without byte order marks, spaces of no width and marks of text, and with one usual space for any others."""
+    told = " ".join(re.sub("[\ufeff\u200b\u200c\u200d\u2060\u00ad]", "", cell).split())
+    marked = _MARKED.fullmatch(told)
+    return (marked[1] or marked[2] or "") if marked else told
 
 
 def _table(rows: _Rows, wanted: Sequence[Names]) -> pd.DataFrame:
@@ -134,7 +201,8 @@ def _table(rows: _Rows, wanted: Sequence[Names]) -> pd.DataFrame:
     told = [(number, cells + [""] * (width - len(cells))) for number, cells in told]
     first, header = _header([cells for _, cells in told], wanted)
     last = max(place for place, name in enumerate(header) if name) + 1 if any(header) else width
-    body = [(number, cells) for number, cells in told[first:] if not _is_no_row(cells, header)]
+    named = [place for place, name in enumerate(header) if _score([name], wanted)]
+    body = [(number, cells) for number, cells in told[first:] if not _is_no_row(cells, header, named, wanted)]
     if body and all(_UNIT.fullmatch(cell) for cell in body[0][1] if cell):
         body = body[1:]
     last = max([last, *(place + 1 for _, cells in body for place, cell in enumerate(cells) if cell)])
@@ -178,10 +246,12 @@ def _score(names: Sequence[str], wanted: Sequence[Names]) -> int:
     return sum(any(_key(alias) in keys for alias in aliases) for aliases in wanted)
 
 
-def _is_no_row(cells: list[str], header: list[str]) -> bool:
-    """Whether it is a comment or the header once more."""
-    comment = cells[0].startswith("#") and (_num_cells(cells) == 1 or cells[0].startswith("# "))
-    return comment or [cell.lower() for cell in cells] == [name.lower() for name in header]
+def _is_no_row(cells: list[str], header: list[str], named: list[int], wanted: Sequence[Names]) -> bool:
+    """Whether it is a comment or the header once more; `named` are the places of the wanted columns."""
+    marked = cells[0].startswith("#")
+    comment = marked and (header[0].startswith("#") or _num_cells(cells) == 1 or cells[0].startswith("# "))
+    again = len(named) > 1 and all(_score([cells[place]], wanted) for place in named)
+    return comment or again or [cell.lower() for cell in cells] == [name.lower() for name in header]
 
 
 def _unique(names: list[str]) -> list[str]:
@@ -201,7 +271,7 @@ def _key(name: str) -> str:
 
 def _keys(name: str) -> set[str]:
     """The keys under which a column is found: as it is, and without brackets and years."""
-    return {_key(name), _key(re.sub(r"[(\[].*?[)\]]|\b(19|20)\d\d\b", "", name))} - {""}
+    return {_key(name), _key(re.sub(r"[(\[].*?[)\]]|(?<![^\W_])(19|20)\d\d(?![^\W_])", "", name))} - {""}
 
 
 def columns(table: pd.DataFrame, named: str, aliases: Names) -> list[str]:
@@ -236,6 +306,44 @@ def alike(names: Sequence[str]) -> list[str]:
 def normalise_id(text: str) -> str:
     """A patient's id without what differs between tables and headers: case, and `_`, `-`, spaces between its parts."""
     return "-".join(re.split(r"[\s_\-]+", text.strip().upper())).strip("-")
+
+
+def is_nothing(text: str) -> bool:
+    """Whether a cell says that there is no value: blank, `--`, `NA`, `[Not Available]`, `unknown` and the like."""
+    return text.strip("-–— .'\"[](){}<>#…").lower() in _NOTHING
+
+
+def patients(table: pd.DataFrame, column: str) -> pd.Series:
+    """The patient of each row, of `normalise_id`; "" where the row is nobody's."""
+    ids = table[column].map(normalise_id).astype(object)
+    return ids.where(~ids.isin(_NOBODY), "")
+
+
+def patient_columns(table: pd.DataFrame, named: str, images: Sequence[str]) -> list[str]:
+    """The column of patients, and those that may as well be it because they differ from it in case alone.
+
+    Args:
+        table: of `tables_of`.
+        named: by the user, or "".
+        images: the patients of the images; of several columns the one that has most of them is taken.
+    """
+    names = columns(table, named, PATIENT)
+    ids = {name: patients(table, name) for name in names}
+    shared = {name: renamed(ids[name].drop_duplicates(), images).isin(list(images)).sum() for name in names}
+    best = max(names, key=lambda name: shared[name], default="")
+    same = [name for name in alike([best, *names]) if name != best and any(ids[name])]
+    return [best, *(name for name in same if shared[name] == shared[best] and set(ids[name]) != set(ids[best]))]
+
+
+def renamed(ids: pd.Series, images: Sequence[str]) -> pd.Series:
+    """The ids of a table as the images have them; who is not among the images keeps his own.
+
+    Args:
+        ids: of `patients`.
+        images: their patients, each once.
+    """
+    there = restored(list(ids), [normalise_id(one) for one in images])
+    return identity.renamed(pd.Series(there, ids.index, dtype=object), images)
 
 
 def restored(ids: Sequence[str], known: Sequence[str]) -> list[str]:

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
-from tumorprog import tables
-from tumorprog.cohort import identity
+from tumorprog.cohort import sheets
 from tumorprog.errors import InputError, LeakError
 
 SIDES = ("train", "validation", "test")
 
+_SIDE = ("side", "split", "set", "subset", "partition", "train test split")
+_WORDS = {"training": "train", "val": "validation", "valid": "validation", "testing": "test"}
 _NAMED = 4
 _SHARE = 0.1
 """Of the validation and of the test side."""
@@ -149,18 +150,21 @@ def read_split(path: Path, patients: list[str]) -> pd.Series:
     """A user's own split.
 
     Args:
-        path: CSV with the columns patient and side; a patient may be spelled in another way than in the images.
+        path: of a table as `sheets.tables_of` reads it, with the columns patient and side by their usual names; a
+            patient may be spelled in another way than in the images.
         patients: who must be in it; others in it are left out.
 
     Returns:
         Values are sides, index PatientID, in the order of `patients`.
 
     Raises:
-        InputError: if a patient is missing or there twice, or a side is none of train, validation, test.
+        InputError: if the file or a column is missing, a patient is missing or on two sides, or a side is none of
+            train, validation, test.
     """
-    told = tables.read_csv(path, ("patient", "side"))
-    told["patient"] = identity.renamed(told["patient"], patients)
-    wrong = sorted(set(map(str, told["side"])) - set(SIDES))
+    told = _read(path, patients)
+    others = sorted(set(told["patient"]) - set(patients))
+    told = told[told["patient"].isin(patients)]
+    wrong = sorted(set(told["side"]) - set(SIDES))
     twice = sorted(told.loc[told["patient"].duplicated(), "patient"].unique())
     missing = sorted(set(patients) - set(told["patient"]))
     if wrong:
@@ -168,9 +172,31 @@ def read_split(path: Path, patients: list[str]) -> pd.Series:
     if twice:
         raise InputError(f"{path}: {_named(twice)} more than once; give each patient one side")
     if missing:
-        raise InputError(f"{path}: {_named(missing)} missing; give every graded patient a side")
+        apart = f" ({found})" if (found := sheets.apart(others, missing)) else ""
+        raise InputError(f"{path}: {_named(missing)} missing; give every graded patient a side{apart}")
     sides = told.set_index("patient")["side"].loc[patients]
     return sides.rename_axis("PatientID").astype(object)
+
+
+def _read(path: Path, patients: list[str]) -> pd.DataFrame:
+    """The columns patient, as the images have it, and side of a split."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such split; name it with --grader.split FILE")
+    found: list[str] = []
+    for table in sheets.tables_of(path, (sheets.PATIENT, _SIDE)):
+        who, *same = sheets.patient_columns(table, "", patients)
+        side = sheets.column(table, "", _SIDE)
+        if same:
+            raise InputError(f"{path}: the columns {who!r} and {same[0]!r} may both be the patients'; keep one")
+        if who and side:
+            words = table[side].str.lower().replace(_WORDS)
+            told = pd.DataFrame({"patient": sheets.patients(table, who), "side": words}).query("patient != ''")
+            return told.assign(patient=sheets.renamed(told["patient"], patients)).drop_duplicates()
+        found += list(table.columns)
+    raise InputError(
+        f"{path}: no column of patients or of sides; found {', '.join(filter(None, found))}. "
+        "Name the columns patient and side"
+    )
 
 
 def _named(patients: list[str]) -> str:

@@ -25,6 +25,35 @@ def completed_months(first: datetime.date, second: datetime.date) -> int:
     return months - (second.day < first.day)
 
 
+def days_of_studies(days: pd.DataFrame) -> pd.DataFrame:
+    """One date for the files of a study that have none of their own, so that midnight does not tear it.
+
+    Dates at most a day apart, one after the other, are one: the study's own where it is among them, or else the first.
+    What has no date at all takes the study's, if there is just one.
+
+    Args:
+        days: cohort, PatientID, StudyInstanceUID, StudyDate (ISO 8601, "" if unknown), each once, and whether they are
+            `undated`: no file that bears this date has it as its study's.
+
+    Returns:
+        For those whose date is another: cohort, PatientID, StudyInstanceUID, StudyDate, and the `day` to use.
+    """
+    rows = []
+    for study, group in days.sort_values("StudyDate").groupby(["cohort", "PatientID", "StudyInstanceUID"]):
+        own = set(group.loc[~group["undated"].astype(bool), "StudyDate"])
+        runs: list[list[str]] = []
+        for date in filter(None, group["StudyDate"]):
+            if runs and (_date(date) - _date(runs[-1][-1])).days <= 1:
+                runs[-1].append(date)
+            else:
+                runs.append([date])
+        used = {date: date if date in own else min(own.intersection(run) or run) for run in runs for date in run}
+        if len(only := set(used.values())) == 1:
+            used[""] = only.pop()
+        rows += [(*study, date, used[date]) for date in group["StudyDate"] if used.get(date, date) != date]
+    return pd.DataFrame(rows, columns=["cohort", "PatientID", "StudyInstanceUID", "StudyDate", "day"])
+
+
 def pairs(studies: pd.DataFrame, *, min_gap_days: int) -> pd.DataFrame:
     """The consecutive time points of each patient.
 
@@ -41,7 +70,7 @@ def pairs(studies: pd.DataFrame, *, min_gap_days: int) -> pd.DataFrame:
     rows = []
     known = studies[studies["date"] != ""]
     for patient, dates in known.groupby("PatientID", sort=True)["date"]:
-        points = _time_points([datetime.date.fromisoformat(date) for date in sorted(set(dates))], min_gap_days)
+        points = _time_points([_date(date) for date in sorted(set(dates))], min_gap_days)
         rows += [
             (patient, first.isoformat(), second.isoformat(), (second - first).days, completed_months(first, second))
             for first, second in itertools.pairwise(points)
@@ -63,7 +92,7 @@ def patients(studies: pd.DataFrame, *, min_gap_days: int) -> pd.DataFrame:
     rows = []
     for patient, group in studies.groupby("PatientID", sort=True):
         dates = sorted(set(group["date"]) - {""})
-        num_points = len(_time_points([datetime.date.fromisoformat(date) for date in dates], min_gap_days))
+        num_points = len(_time_points([_date(date) for date in dates], min_gap_days))
         status = ("no date", "one date", "two dates or more")[min(num_points, 2)]
         rows.append((patient, group["StudyInstanceUID"].nunique(), " ".join(dates), num_points, status))
     return pd.DataFrame(rows, columns=list(TIMELINE))
@@ -75,3 +104,7 @@ def _time_points(dates: list[datetime.date], min_gap_days: int) -> list[datetime
         if not points or (date - points[-1]).days >= min_gap_days:
             points.append(date)
     return points
+
+
+def _date(text: str) -> datetime.date:
+    return datetime.date.fromisoformat(text)

@@ -36,6 +36,9 @@ DATES_APART = "more than a day from"
 _OTHER_DATES = ("SeriesDate", "AcquisitionDate", "ContentDate")
 """What tells the day of a study whose StudyDate is lost, besides the moments of acquisition."""
 
+_NO_DAY = "1900-01-01"
+"""What programs write who must write a date."""
+
 Vector = tuple[float, float, float]
 
 _FRAME_TEXTS = ("ImageType", "ComplexImageComponent", "AcquisitionContrast")
@@ -214,7 +217,7 @@ def _day(dataset: Elements, acquired: str) -> str:
         "FrameAcquisitionDateTime": elements.as_text(moment)[:8],
         "ContentDate": content,
     }
-    days = {keyword: day for keyword, text in texts.items() if (day := naming.parse_date(text))}
+    days = {key: day for key, text in texts.items() if (day := naming.parse_date(text)) not in {"", _NO_DAY}}
     used = next(iter(days), "")
     if not used:
         return ""

@@ -57,7 +57,7 @@ def _cross(pair: Sequence[float]) -> tuple[float, float, float]:
 
 
 _DATES = (
-    re.compile(r"(?P<year>[0-9]{4})(?P<month>[0-9]{2})(?P<day>[0-9]{2})"),
+    re.compile(r"(?P<year>[0-9]{4})(?P<month>[0-9]{2})(?P<day>[0-9]{2})(?:[0-9]{4,6}(?:[.][0-9]*)?)?"),
     re.compile(r"(?P<year>[0-9]{4})([-./])(?P<month>[0-9]{1,2})\2(?P<day>[0-9]{1,2})"),
     re.compile(r"(?P<month>[0-9]{1,2})([-/])(?P<day>[0-9]{1,2})\2(?P<year>[0-9]{4})"),
 )
@@ -67,8 +67,8 @@ def parse_date(text: str) -> str:
     """A date as "YYYY-MM-DD", or "" if it is none.
 
     Args:
-        text: YYYYMMDD (DICOM), YYYY.MM.DD (ACR-NEMA), YYYY-MM-DD, or MM-DD-YYYY (TCIA's folders); spaces around it
-            do not matter. Years before 1900 and after 2200 are mistakes, not dates of images.
+        text: YYYYMMDD (DICOM; a time may follow), YYYY.MM.DD (ACR-NEMA), YYYY-MM-DD, or MM-DD-YYYY (TCIA's folders);
+            spaces around it do not matter. Years before 1900 and after 2200 are mistakes, not dates of images.
     """
     for pattern in _DATES:
         found = pattern.fullmatch(text.strip(" \0\t"))

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tumorprog import __version__, storage, tables
-from tumorprog.cohort import clinical, identity, inventory
+from tumorprog.cohort import clinical, identity, inventory, timeline
 from tumorprog.dicom import header
 from tumorprog.errors import DicomError, InputError
 from tumorprog.settings import Archive, Settings
@@ -47,11 +47,30 @@ _KNOWN = {"stated": pa.string(), "spelling": pa.string()}
 
 _SHARD_ROWS = 50_000
 
-_KEPT = """
-SELECT * FROM headers
+_DAYS = """
+WITH days AS (
+    SELECT cohort, PatientID, StudyInstanceUID, StudyDate,
+        bool_and(StudyDate = '' OR contains(warnings, $undated)) AS undated
+    FROM headers WHERE reason = '' GROUP BY ALL
+)
+SELECT * FROM days SEMI JOIN (
+    SELECT cohort, PatientID, StudyInstanceUID FROM days GROUP BY ALL HAVING count(*) > 1 AND bool_or(undated)
+) USING (cohort, PatientID, StudyInstanceUID)
+"""
+"""The dates of studies that lack their own in some files, and have several."""
+_STUDY = ("cohort", "PatientID", "StudyInstanceUID", "StudyDate", "day")
+
+_KEPT = f"""
+SELECT headers.* REPLACE (
+    coalesce(day, StudyDate) AS StudyDate,
+    CASE WHEN day IS NULL OR StudyDate <> '' THEN warnings
+        ELSE concat_ws('; ', nullif(warnings, ''), '{header.NO_STUDY_DATE}, its study''s used') END AS warnings
+)
+FROM headers LEFT JOIN days USING (cohort, PatientID, StudyInstanceUID, StudyDate)
 WHERE cohort = $cohort AND PatientID BETWEEN $first AND $last AND reason = ''
     AND path NOT IN (SELECT path FROM again WHERE cohort = $cohort)
-"""
+"""  # noqa: S608 - words of ours
+"""The files to use; one that has no date of its study has it from `timeline.days_of_studies`."""
 
 _SERIES_KEYS = "PatientID, StudyInstanceUID, StudyDate, SeriesInstanceUID"
 _NEAREST = (
@@ -306,6 +325,8 @@ def in_order(headers: Any, again: Any) -> Iterator[pa.Table]:
         Rows of `tables.CATALOGUE` by cohort, patient, date, series and order; each table some whole patients.
     """
     counts = queries.ask(_PATIENTS, headers=headers)
+    torn = queries.ask(_DAYS, {"undated": header.NO_STUDY_DATE}, headers=headers)
+    days = pa.Table.from_pandas(timeline.days_of_studies(torn), pa.schema(dict.fromkeys(_STUDY, pa.string())))
     spans = [(path, queries.bounds(path, "PatientID")) for path in headers] if isinstance(headers, list) else []
     for cohort, patients in counts.groupby("cohort", sort=True):
         # some patients at a time: windows over a whole archive would want all of it in memory
@@ -313,7 +334,7 @@ def in_order(headers: Any, again: Any) -> Iterator[pa.Table]:
             these = {"cohort": cohort, "first": some["PatientID"].iloc[0], "last": some["PatientID"].iloc[-1]}
             # the files are sorted by patient, so that few hold any one; opening all each time would take for ever
             theirs = [path for path, (low, high) in spans if low <= these["last"] and high >= these["first"]]
-            sources = {"headers": theirs or headers, "again": again}
+            sources = {"headers": theirs or headers, "again": again, "days": days}
             mixed = stacking.stacks_of(queries.ask(_MIXED, these, **sources))
             stacks = pa.Table.from_pandas(mixed, _STACKS, preserve_index=False)
             parts = list(queries.stream(_IN_ORDER, tables.CATALOGUE, these, stacks=stacks, **sources))
@@ -356,7 +377,8 @@ def check(folder: Path, settings: Settings) -> pd.DataFrame:
     checked = inventory.check(series, patients, min_gap_days=settings.cohort.min_gap_days)
     noted = {"renamed": instances.OWN_UID, "undated": header.NO_STUDY_DATE, "torn": header.DATES_APART}
     who = queries.ask(_WHO, noted, catalogue=_slices_of(folder / "catalogue"))
-    odd = pd.DataFrame(identity.findings(who), columns=list(inventory.FINDINGS))
+    graded_twice = clinical.findings(patients) if patients is not None else ()
+    odd = pd.DataFrame([*identity.findings(who), *graded_twice], columns=list(inventory.FINDINGS))
     return pd.concat([odd, checked], ignore_index=True)
 
 

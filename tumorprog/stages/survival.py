@@ -43,7 +43,9 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
             "progression.target is survival, which is judged by torchsurv: pip install 'tumorprog[survival]'"
         )
     series = folds.read_series(folder / "features")
-    who = outcomes.follow(first_dates(series), outcomes.read_outcomes(storage.place(settings.archive.outcomes)))
+    first = first_dates(series)
+    known = outcomes.read_outcomes(storage.place(settings.archive.outcomes), list(first["PatientID"]))
+    who = outcomes.follow(first, known)
     followed = followed_series(series, who)
     _refuse_few(settings.archive.outcomes, who)
     folds.audit(folder, followed, settings)
