@@ -163,6 +163,11 @@ class Elements:
         others = {tag: raw for tag, raw in self._raw.items() if tag not in left_out}
         return Elements(others, implicit=bool(self._encoding[0]), little_endian=bool(self._encoding[1]))
 
+    def only(self, keywords: Iterable[str]) -> "Elements":
+        """Those alone."""
+        there = {tag: raw for tag in map(int_of, keywords) if (raw := self._raw.get(tag)) is not None}
+        return Elements(there, implicit=bool(self._encoding[0]), little_endian=bool(self._encoding[1]))
+
     @property
     def small(self) -> bool:
         """Whether only a few bytes stand in each, so that they can be compared and remembered."""
@@ -203,6 +208,7 @@ _UID = re.compile(rb"(?=.{1,64}$)(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*")
 _DECIMAL = re.compile(rb" *[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)? *")
 
 _MOMENT = re.compile(rb"[0-9]{4,14}(?:\.[0-9]{1,6})?(?:[+-][0-9]{4})? *")
+_TIME = re.compile(rb"(?:[0-9]{2}){1,3}(?:(?<=[0-9]{6})\.[0-9]{1,6})? *")
 
 
 def _plain_uid(value: bytes) -> str | None:
@@ -222,7 +228,16 @@ def _plain_moment(value: bytes) -> str | None:
     return value.decode("ascii").strip() if _MOMENT.fullmatch(value) else None
 
 
-_PLAIN: dict[str | None, Callable[[bytes], Any]] = {"UI": _plain_uid, "DS": _plain_decimals, "DT": _plain_moment}
+def _plain_time(value: bytes) -> str | None:
+    return value.decode("ascii").strip() if _TIME.fullmatch(value) else None
+
+
+_PLAIN: dict[str | None, Callable[[bytes], Any]] = {
+    "UI": _plain_uid,
+    "DS": _plain_decimals,
+    "DT": _plain_moment,
+    "TM": _plain_time,
+}
 """Values as the standard has them (PS3.5 6.2), without pydicom: it would take ten times as long to say the same."""
 
 

@@ -326,6 +326,20 @@ def _position(dataset: Elements, groups: Sequence[Dataset], normal: Vector | Non
 
 def _moment(dataset: Elements, groups: Sequence[Dataset]) -> dict[str, Any]:
     """When a frame was taken, by whatever numbers or times it; -1 and NaN where nothing does."""
+    if groups:
+        return _moment_of(dataset, groups)
+    found, said = _moment_alone(dataset.only(_MOMENT))
+    elements.hear(said)
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def _moment_alone(dataset: Elements) -> tuple[dict[str, Any], set[str]]:
+    with elements.quiet_pydicom() as said:
+        return _moment_of(dataset, ()), said
+
+
+def _moment_of(dataset: Elements, groups: Sequence[Dataset]) -> dict[str, Any]:
     acquired = elements.frame_value(dataset, groups, "FrameAcquisitionDateTime") if groups else None
     return {
         "temporal_position": elements.frame_number(dataset, groups, "TemporalPositionIdentifier"),
