@@ -211,3 +211,10 @@ def test_an_input_among_the_results_that_replace_it_is_refused(name, place, tmp_
         run.check_places(tmp_path / "run", settings)
     run.check_places(tmp_path / "other", settings)
     run.check_places(tmp_path / "run", with_values(Settings(), {name: str(tmp_path / "run" / "mine")}))
+
+
+def test_a_link_that_leads_to_itself_is_refused(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    settings = with_values(Settings(), {"archive.progression": str(tmp_path / "archive")})
+    with pytest.raises(InputError, match="is no folder"):
+        run.check_places(tmp_path / "loop" / "run", settings)

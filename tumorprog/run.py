@@ -213,7 +213,8 @@ def _lies_in(folder: Path, root: Path) -> bool:
     remote = storage.is_remote(str(folder))
     if remote != storage.is_remote(str(root)):
         return False
-    inner, outer = (folder, root) if remote else (folder.resolve(), root.resolve())
+    # os.path.realpath, because a link that leads to itself is no error of it
+    inner, outer = (folder, root) if remote else (Path(os.path.realpath(folder)), Path(os.path.realpath(root)))
     return inner == outer or outer in inner.parents
 
 

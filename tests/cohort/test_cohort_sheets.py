@@ -1,3 +1,5 @@
+import zipfile
+
 import openpyxl
 import pytest
 
@@ -307,3 +309,34 @@ def test_a_number_of_the_rows_is_not_taken_for_the_patients_who_are_spelled_in_a
 def test_of_ids_of_one_archive_those_of_the_patients_come_before_its_own(tmp_path):
     path = written(tmp_path / "clinical.tsv", "case_id\tcase_submitter_id\ttumor_grade\n0b1c-4\tTCGA-02-0001\tG4\n")
     assert grades_of(path) == {"TCGA-02-0001": 4}
+
+
+@pytest.mark.parametrize("header", ["#,PatientID,Grade", "#PatientID,Subject,Grade"])
+def test_a_number_sign_in_the_header_makes_no_comments_of_the_rows(tmp_path, header):
+    path = written(tmp_path / "t.csv", f"{header}\n#1,P1,II\n2,P2,III\n")
+    assert grades_of(path, ids=["P1", "P2"]) == {"P1": 2, "P2": 3}
+
+
+def test_a_quote_that_only_another_separator_would_open_is_no_fault(tmp_path):
+    rows = [
+        ["patient", "note", "grade"],
+        *([f"P{n}", 'left frontal, "5 cm' if n == 3 else "-", "II"] for n in range(9000)),
+    ]
+    assert len(grades_of(written(tmp_path / "t.tsv", text_of(rows, "\t")))) == 9000
+
+
+@pytest.mark.parametrize("part", ["xl/worksheets/sheet1.xml", "xl/workbook.xml"])
+def test_half_a_workbook_is_told_as_such(tmp_path, part):
+    whole, torn = workbook(tmp_path / "t.xlsx", {"report": PLAIN}), tmp_path / "torn.xlsx"
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(torn, "w") as target:
+        for name in source.namelist():
+            held = source.read(name)
+            target.writestr(name, held[: len(held) // 2] if name == part else held)
+    with pytest.raises(InputError, match="cannot be read as a table"):
+        grades_of(torn)
+
+
+def test_a_table_with_as_many_columns_as_there_are_genes_is_read(tmp_path):
+    names = [f"gene {n}" for n in range(5000)]
+    path = written(tmp_path / "t.csv", text_of([["patient", *names, "grade"], ["P1", *("1" for _ in names), "II"]]))
+    assert grades_of(path) == {"P1": 2}

@@ -4,6 +4,7 @@ import math
 import os
 import tracemalloc
 import zlib
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -687,6 +688,14 @@ def test_the_part_of_the_complex_signal_is_a_column(stated, component, mr_datase
     assert row_of(save(mr_dataset(STORED, **stated)))["component"] == component
 
 
+def test_midnight_comes_between_two_slices(mr_dataset, save):
+    before, after = (
+        row_of(save(mr_dataset(STORED, AcquisitionDate=day, AcquisitionTime=time)))["acquired_s"]
+        for day, time in (("20050102", "235950"), ("20050103", "000020"))
+    )
+    assert after - before == 30
+
+
 def test_what_numbers_and_times_a_volume_is_read_of_each_slice(mr_dataset, save):
     stated = {"TemporalPositionIdentifier": 3, "AcquisitionNumber": 7, "TriggerTime": "125.5"}
     row = row_of(
@@ -696,7 +705,8 @@ def test_what_numbers_and_times_a_volume_is_read_of_each_slice(mr_dataset, save)
     assert row["acquired_s"] == 10 * 3600 + 15 * 60 + 30.25
     assert (row["EchoTime"], row["SeriesNumber"]) == (30.000001, 12)
     row = row_of(save(mr_dataset(STORED, AcquisitionDateTime="20050102101530.25+0100")))
-    assert row["acquired_s"] == 10 * 3600 + 15 * 60 + 30.25
+    midnight = 24 * 3600 * date(2005, 1, 2).toordinal()
+    assert row["acquired_s"] == midnight + 10 * 3600 + 15 * 60 + 30.25
     row = row_of(save(mr_dataset(STORED)))
     assert row["AcquisitionNumber"] == -1
     assert all(math.isnan(row[name]) for name in ("temporal_position", "trigger_ms", "acquired_s", "EchoTime"))

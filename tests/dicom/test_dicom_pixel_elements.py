@@ -75,6 +75,18 @@ def test_padding_with_the_unsigned_vr_is_found_in_signed_pixels(mr_dataset, save
     assert np.isnan(both_ways(save(dataset))).sum() == 6
 
 
+@pytest.mark.parametrize(("value", "limit", "dtype"), [(-2000, 0, np.uint16), (63536, None, np.uint8)])
+def test_padding_that_no_pixel_can_have_is_ignored_and_noted(value, limit, dtype, mr_dataset, save):
+    """Not taken for a range from 63536 down to 0, which would be the whole image."""
+    dataset = mr_dataset(np.arange(30, dtype=dtype).reshape(5, 6))
+    dataset.add_new("PixelPaddingValue", "SS" if value < 0 else "US", value)
+    if limit is not None:
+        dataset.add_new("PixelPaddingRangeLimit", "SS", limit)
+    path = save(dataset)
+    np.testing.assert_array_equal(both_ways(path), np.arange(30).reshape(5, 6))
+    assert "padding that does not fit" in header.read_rows(path)[0]["warnings"]
+
+
 @pytest.mark.parametrize("method", ["robust", "minmax"])
 def test_padding_is_black_and_does_not_count_for_the_percentiles(method):
     image = np.random.default_rng(0).uniform(100, 200, (64, 64)).astype(np.float32)

@@ -35,9 +35,21 @@ def test_a_patient_is_combined_within_each_protocol_and_cohort():
 def test_weights_are_the_inverse_of_the_validation_error_of_the_sequence():
     errors = combination.errors_by_sequence(np.array(["T2", "T2", "ADC"]), np.array([-1.0, 3.0, 0.5]))
     assert errors == {"T2": 2.0, "ADC": 0.5, "": 1.5}
-    assert combination.weights(np.array(["ADC", "T2", "FLAIR"]), errors).tolist() == pytest.approx([2, 1 / 2, 2 / 3])
+    assert combination.weights(stacks("ADC", "T2", "FLAIR"), errors).tolist() == pytest.approx([2, 1 / 2, 2 / 3])
+
+
+def stacks(*sequences, series=None):
+    """A stack of each sequence, each of a series of its own."""
+    known = {"PatientID": "P", "date": "d", "SeriesInstanceUID": series or [f"1.{n}" for n in range(len(sequences))]}
+    return pd.DataFrame({**known, "sequence": sequences})
+
+
+def test_the_stacks_of_a_series_share_its_weight():
+    errors = {"T1post": 1.0, "T2": 1.0, "": 1.0}
+    found = combination.weights(stacks("T2", *["T1post"] * 4, series=["1.1", *["1.2"] * 4]), errors)
+    assert found.tolist() == pytest.approx([1, *[1 / 4] * 4])
 
 
 def test_a_sequence_that_was_right_by_luck_does_not_drown_the_others():
     errors = combination.errors_by_sequence(np.array(["T2", "ADC"]), np.array([0.0, 1.0]))
-    assert combination.weights(np.array(["T2", "ADC"]), errors).tolist() == pytest.approx([10.0, 1.0])
+    assert combination.weights(stacks("T2", "ADC"), errors).tolist() == pytest.approx([10.0, 1.0])

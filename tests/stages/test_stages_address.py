@@ -74,6 +74,12 @@ def test_nobody_is_found_in_seconds(told):
         address.knock(told)
 
 
+@pytest.mark.parametrize("host", ["host..local", "x" * 64])
+def test_a_name_that_no_host_can_have_is_told(host):
+    with pytest.raises(ConnectionError, match="no host can be called"):
+        address.knock(f"{host}:6379")
+
+
 @pytest.mark.parametrize("told", ["", "here", "host:port", "host:99999", "http://"])
 def test_what_is_no_address_is_told(told):
     with pytest.raises(ConnectionError, match="HOST:PORT"):

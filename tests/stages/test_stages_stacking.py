@@ -177,6 +177,12 @@ def test_slices_without_a_position_are_one_stack_unless_an_echo_tells_them_apart
     assert parts(stacks(volume(EchoTime=17.0), volume(EchoTime=95.0), position_mm=math.nan)) == [0, 1]
 
 
+@pytest.mark.parametrize("column", ["acquired_s", "AcquisitionNumber", "trigger_ms", "temporal_position"])
+def test_slices_without_a_position_that_have_a_time_each_are_one_stack(column):
+    assert stacks(volume(6), position_mm=math.nan, **{column: range(6)})["stack"].eq(0).all()
+    assert stacks(volume(6), position_mm=math.nan, **{column: [1, 2] * 3})["stack"].eq(0).all()
+
+
 def test_rotated_reformats_are_stacks_and_no_crash():
     turns = [f"{math.cos(a):.6f},{math.sin(a):.6f},0,0,0,-1" for a in np.linspace(0, 3, 10)]
     found = stacks(volume(10, spacing=0.0), orientation=turns)

@@ -1,14 +1,17 @@
 """Tables that people keep of patients: xlsx or text -> tables of text, whose columns are found by usual names."""
 
 import csv
+import functools
 import io
 import re
 import unicodedata
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from xml.etree.ElementTree import ParseError
 
 import pandas as pd
 
@@ -57,6 +60,18 @@ PATIENT = (
 """Usual names of the column of patients, the likeliest first; case and what is no letter or digit do not matter."""
 
 Names = Sequence[str]
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    OSError,
+    EOFError,
+    KeyError,
+    zipfile.BadZipFile,
+    zlib.error,
+    ParseError,
+    csv.Error,
+)
+"""What a file that is no table, or half of one, makes of the libraries that read it."""
 _SHEET = "report"
 _HEADER_WITHIN = 20  # rows that are not blank
 _SEPARATORS = ",\t;|"
@@ -101,7 +116,7 @@ def tables_of(path: Path, wanted: Sequence[Names] = (PATIENT,)) -> list[pd.DataF
             found = [_of_rows(rows, wanted) for rows in _sheets(held)]
         else:
             found = [_of_text(_text(path, held), wanted)]
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile, csv.Error) as error:
+    except _UNREADABLE as error:
         raise InputError(f"{path}: cannot be read as a table ({error}); {_FORMATS}") from error
     return found
 
@@ -142,7 +157,14 @@ def _of_text(text: str, wanted: Sequence[Names]) -> pd.DataFrame:
     Raises:
         csv.Error: if a quote is not closed, so that rows would be lost.
     """
-    ways = {separator: list(_rows(text, separator)) for separator in _SEPARATORS}
+    ways, failed = {}, csv.Error()
+    for separator in _SEPARATORS:
+        try:
+            ways[separator] = list(_rows(text, separator))
+        except csv.Error as error:  # a wrong separator can make half of the file one cell
+            failed = error
+    if not ways:
+        raise failed
     found = {separator: _table(rows, wanted) for separator, rows in ways.items()}
     best = max(found, key=lambda way: (_score(list(found[way].columns), wanted), len(found[way].columns)))
     _refuse_open_quotes(text, best)
@@ -219,7 +241,8 @@ def _header(rows: list[list[str]], wanted: Sequence[Names]) -> tuple[int, list[s
     top = rows[:_HEADER_WITHIN]
     ways = [(place + 1, cells) for place, cells in enumerate(top)]
     ways += [(place + 2, _joined(*pair, wanted)) for place, pair in enumerate(pairwise(top))]
-    first, header = max(ways, key=lambda way: _score(way[1], wanted))  # the first of several, single rows before pairs
+    # the first of several, single rows before pairs, comments last
+    first, header = max(ways, key=lambda way: (_score(way[1], wanted), not way[1][0].startswith("#")))
     if _score(header, wanted):
         return first, header
     usual = Counter(_num_cells(cells) for cells in rows).most_common(1)[0][0]
@@ -248,8 +271,7 @@ def _score(names: Sequence[str], wanted: Sequence[Names]) -> int:
 
 def _is_no_row(cells: list[str], header: list[str], named: list[int], wanted: Sequence[Names]) -> bool:
     """Whether it is a comment or the header once more; `named` are the places of the wanted columns."""
-    marked = cells[0].startswith("#")
-    comment = marked and (header[0].startswith("#") or _num_cells(cells) == 1 or cells[0].startswith("# "))
+    comment = cells[0].startswith("#") and (_num_cells(cells) == 1 or cells[0].startswith("# "))
     again = len(named) > 1 and all(_score([cells[place]], wanted) for place in named)
     return comment or again or [cell.lower() for cell in cells] == [name.lower() for name in header]
 
@@ -263,6 +285,7 @@ def _unique(names: list[str]) -> list[str]:
     return unique
 
 
+@functools.lru_cache(maxsize=65536)  # a table may have as many columns as there are genes, each looked at many times
 def _key(name: str) -> str:
     """A name without what differs between the spellings of one: case, spaces, punctuation, and what `_unique` added."""
     told = unicodedata.normalize("NFKC", re.sub(r"\.\d+$", "", name.strip()))

@@ -36,6 +36,7 @@ DATES_APART = "more than a day from"
 _OTHER_DATES = ("SeriesDate", "AcquisitionDate", "ContentDate")
 """What tells the day of a study whose StudyDate is lost, besides the moments of acquisition."""
 
+_DAY_S = 24 * 60 * 60
 _NO_DAY = "1900-01-01"
 """What programs write who must write a date."""
 
@@ -328,7 +329,7 @@ def _moment(dataset: Elements, groups: Sequence[Dataset]) -> dict[str, Any]:
     """When a frame was taken, by whatever numbers or times it; -1 and NaN where nothing does."""
     if groups:
         return _moment_of(dataset, groups)
-    found, said = _moment_alone(dataset.only(_MOMENT))
+    found, said = _moment_alone(dataset.only((*_MOMENT, "AcquisitionDate")))
     elements.hear(said)
     return found
 
@@ -340,16 +341,16 @@ def _moment_alone(dataset: Elements) -> tuple[dict[str, Any], set[str]]:
 
 
 def _moment_of(dataset: Elements, groups: Sequence[Dataset]) -> dict[str, Any]:
-    acquired = elements.frame_value(dataset, groups, "FrameAcquisitionDateTime") if groups else None
+    of_frame = elements.as_text(elements.frame_value(dataset, groups, "FrameAcquisitionDateTime") if groups else None)
+    acquired = of_frame or elements.text(dataset, "AcquisitionDateTime")
+    seconds = naming.parse_time(of_frame[8:] or elements.text(dataset, "AcquisitionTime") or acquired[8:])
+    day = naming.parse_date(acquired[:8]) or naming.parse_date(elements.text(dataset, "AcquisitionDate"))
+    midnights = _DAY_S * date.fromisoformat(day).toordinal() if day else 0
     return {
         "temporal_position": elements.frame_number(dataset, groups, "TemporalPositionIdentifier"),
         "AcquisitionNumber": elements.as_whole(elements.frame_value(dataset, groups, "AcquisitionNumber")),
         "trigger_ms": elements.frame_number(dataset, groups, "TriggerTime"),
-        "acquired_s": naming.parse_time(
-            elements.as_text(acquired)[8:]
-            or elements.text(dataset, "AcquisitionTime")
-            or elements.text(dataset, "AcquisitionDateTime")[8:]
-        ),
+        "acquired_s": seconds if math.isnan(seconds) else midnights + seconds,
     }
 
 

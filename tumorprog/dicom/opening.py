@@ -242,20 +242,31 @@ def _padding(dataset: Elements, pixel_keyword: str, bits: int, *, signed: bool) 
     words = [elements.value(dataset, f"{kind}Padding{name}") for name in ("Value", "RangeLimit")]
     if words[0] is None:
         return math.nan, math.nan
-    ends = [
-        _padding_value(word, bits, signed=signed) if kind == "Pixel" else elements.as_number(word) for word in words
-    ]
+    numbers = [_padding_number(word) for word in words]
+    ends = [_as_a_pixel(number, bits, signed=signed) if kind == "Pixel" else number for number in numbers]
     low, high = ends[0], ends[0] if math.isnan(ends[1]) else ends[1]
+    # unsigned, a range from -2000 to 0 would be from 63536 down: all but what was meant
+    if math.isnan(low) or (not signed and (numbers[0] < numbers[1]) != (low < high) and low != high):
+        elements.hear({"a padding that does not fit the pixels, ignored"})
+        return math.nan, math.nan
     return min(low, high), max(low, high)
 
 
-def _padding_value(word: Any, bits: int, *, signed: bool) -> float:
-    """A value whose VR is US or SS, which many writers choose wrongly: as a pixel of the same bits would be read."""
-    if isinstance(word, bytes):  # without a VR nobody told pydicom which of the two it is
+def _padding_number(word: Any) -> float:
+    if isinstance(word, bytes):  # without a VR nobody told pydicom whether it has a sign
         word = int.from_bytes(word[:2], "little")
-    number = elements.as_number(word)
+    return elements.as_number(word)
+
+
+def _as_a_pixel(number: float, bits: int, *, signed: bool) -> float:
+    """A value whose VR is US or SS, which many writers choose wrongly: as a pixel of the same bits would be read.
+
+    NaN if no pixel can have it.
+    """
     if math.isnan(number) or bits > 16:
         return number
+    if not -(2 ** (bits - 1)) <= number < 2**bits:
+        return math.nan
     unsigned = int(number) % 2**bits
     return float(unsigned - 2**bits if signed and unsigned >= 2 ** (bits - 1) else unsigned)
 

@@ -22,13 +22,14 @@ def errors_by_sequence(sequences: np.ndarray, errors: np.ndarray) -> dict[str, f
     return {**each, "": float(absolute.mean())}
 
 
-def weights(sequences: np.ndarray, errors: dict[str, float]) -> np.ndarray:
-    """What the prediction of a series counts beside those of the same patient's others.
+def weights(stacks: pd.DataFrame, errors: dict[str, float]) -> np.ndarray:
+    """What the prediction of a stack counts beside those of the same patient's others.
 
     The better a sequence told the months of the validation patients, the more its series count: inversely to its error.
+    The stacks of a series share its weight, or a dynamic one would drown the others.
 
     Args:
-        sequences: (N,) of the series.
+        stacks: (N,) PatientID, date, SeriesInstanceUID and sequence.
         errors: of `errors_by_sequence`; a sequence that is not among them has the mean error.
 
     Returns:
@@ -36,7 +37,9 @@ def weights(sequences: np.ndarray, errors: dict[str, float]) -> np.ndarray:
 
     Source: weights inverse to a forecast's error, Bates & Granger 1969, Operational Research Quarterly 20:451-468.
     """
-    return 1 / np.array([max(errors.get(name, errors[""]), LEAST_ERROR_MONTHS) for name in sequences], np.float64)
+    error = [max(errors.get(name, errors[""]), LEAST_ERROR_MONTHS) for name in stacks["sequence"]]
+    shared = stacks.groupby(["PatientID", "date", "SeriesInstanceUID", "sequence"])["sequence"].transform("size")
+    return 1 / (np.array(error, np.float64) * shared.to_numpy(np.float64))
 
 
 def patients(predictions: pd.DataFrame) -> pd.DataFrame:

@@ -42,7 +42,10 @@ def knock(address: str) -> None:
         raise ConnectionError("no HOST:PORT, and neither auto nor local")
     if os.environ.get("RAY_USE_TLS", "0") != "0":  # its certificates are Ray's to show
         return
-    socket.create_connection((host, port), timeout=_ANSWER_S).close()  # a refusal comes at once
+    try:
+        socket.create_connection((host, port), timeout=_ANSWER_S).close()  # a refusal comes at once
+    except UnicodeError as error:  # of a name that can be no host's
+        raise ConnectionError(f"no host can be called {host}") from error
     with grpc.insecure_channel(parts.netloc, _AS_RAY_DOES) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout=_ANSWER_S)
@@ -65,7 +68,7 @@ def _runs(program: str) -> bool:
     """Whether a process of that name runs on this machine."""
     for place in Path("/proc").glob("[0-9]*"):
         try:
-            if (place / "comm").read_text().strip() == program:
+            if (place / "comm").read_bytes().strip() == program.encode():
                 return True
         except OSError:  # it has ended meanwhile
             continue

@@ -20,7 +20,7 @@ from ray.train.torch import TorchTrainer, get_device, prepare_model
 
 from tumorprog import storage, tables
 from tumorprog.cohort import splits
-from tumorprog.errors import TumorprogError
+from tumorprog.errors import InputError, TumorprogError
 from tumorprog.models import grader, weights
 from tumorprog.settings import Grader
 from tumorprog.stages import streaming
@@ -151,7 +151,10 @@ def _follow(plans: Sequence[Plan], over: threading.Event) -> None:
     while not last:
         last = over.wait(_POLL_SECONDS)  # looks once more after the end
         for number, plan in enumerate(plans):
-            new = _history(plan).iloc[told[number] :]
+            try:
+                new = _history(plan).iloc[told[number] :]
+            except (OSError, InputError):  # a store that does not answer for a moment
+                continue
             told[number] += len(new)
             for row in new.to_dict("records"):
                 log.info(

@@ -133,6 +133,7 @@ def _uid(text: str) -> str:
 
 
 def _digested(work: pa.Table) -> tuple[pa.Table, streaming.Rejected]:
+    _digest.cache_clear()  # of another catalogue that this process has read: the file may have changed
     digests = [_digest(path) for path in work["path"].to_pylist()]
     same = [digest == _digest(first) for digest, first in zip(digests, work["first"].to_pylist(), strict=True)]
     told = work.append_column("same", pa.array(same, pa.bool_()))
@@ -149,6 +150,9 @@ def _digest(path: str) -> str:
             hashed.update(repr(values.shape).encode())
             hashed.update(np.ascontiguousarray(values, np.float64).tobytes())
     except DicomError:
-        with storage.open_binary(path) as file:
-            return f"undecodable {hashlib.sha256(file.read()).hexdigest()}"
+        try:
+            with storage.open_binary(path) as file:
+                return f"undecodable {hashlib.sha256(file.read()).hexdigest()}"
+        except OSError:  # gone meanwhile
+            return f"unreadable {path}"
     return hashed.hexdigest()

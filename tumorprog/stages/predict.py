@@ -36,7 +36,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         grades.drop_duplicates(keys)[[*keys, "PredictedGrade"]], on=keys, how="left"
     )
     months = _months(model, list(series["vectors"]), description)
-    weight = combination.weights(known["sequence"].to_numpy(), description["validation_errors_months"])
+    weight = combination.weights(known, description["validation_errors_months"])
     known = known.assign(Predicted_Progression_Timeline=months, Weight=weight)
     patients = combination.weighted_means(known, keys[:2], ["Predicted_Progression_Timeline"]).reset_index()
     told = _with_interval(known, description["interval_half_width_months"])

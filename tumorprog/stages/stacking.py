@@ -218,8 +218,8 @@ def _labels(column: pd.Series, name: str) -> np.ndarray:
 
 
 def _volumes(group: _Group, keys: Sequence[str]) -> np.ndarray:
-    """The volume of each slice, from 0 in the order of their time."""
-    if group.most == 1:
+    """The volume of each slice, from 0 in the order of their time; all are of one where no position is known."""
+    if group.most == 1 or group.places.min() < 0:
         return np.zeros(len(group.places), np.int64)
     for place, name in enumerate(keys):
         labels = group.labels[name]

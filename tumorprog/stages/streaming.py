@@ -199,8 +199,8 @@ def gpus() -> int:
 
 
 def alone() -> bool:
-    """Whether this machine is all there is."""
-    return sum(node["Alive"] for node in ray.nodes()) == 1
+    """Whether this machine is all there is; one that is only a client of a cluster is none of its nodes."""
+    return not ray.util.client.ray.is_connected() and sum(node["Alive"] for node in ray.nodes()) == 1
 
 
 def num_copies(most: int, *, gpu: bool) -> int:

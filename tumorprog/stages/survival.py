@@ -118,7 +118,7 @@ def train_fold(series: pd.DataFrame, trial: folds.Trial, progression: Progressio
     label = {"Fold": fold.name, "Protocol": trial.protocol, "Cohort": trial.cohort}
     told = test.drop(columns="vectors").assign(**label, event=test["event"].astype(int))
     errors = validation_errors(model, cohort.iloc[fold.validation], edges)
-    weight = combination.weights(test["sequence"].to_numpy(), errors)
+    weight = combination.weights(test, errors)
     predictions = with_curves(told, predict_log_odds(model, list(test["vectors"])), edges).assign(Weight=weight)
     seen = _patients(cohort.iloc[np.concatenate([fold.train, fold.validation])])
     common = hazard.common_log_odds(hazard.targets(seen["months"].to_numpy(), seen["event"].to_numpy(), edges))

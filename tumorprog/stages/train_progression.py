@@ -151,7 +151,7 @@ def train_fold(series: pd.DataFrame, trial: Trial, progression: Progression, see
     told = test.drop(columns="vectors").assign(**label, Lower=np.nan, Upper=np.nan, Weight=1.0)
     months = np.maximum(predict_months(model, list(test["vectors"])), 0.0)
     errors = validation_errors(model, cohort, fold.validation)
-    weight = combination.weights(test["sequence"].to_numpy(), errors)
+    weight = combination.weights(test, errors)
     seen = cohort.iloc[np.concatenate([fold.train, fold.validation])]
     beside = [
         told.assign(Baseline=name, Predicted_Progression_Timeline=predicted)
