@@ -4,6 +4,16 @@ The message says what is wrong, where, what was expected and what to do. Only `c
 a defect of ours and keeps its traceback.
 """
 
+from collections.abc import Iterable
+
+_NAMED = 4
+
+
+def some(names: Iterable[str]) -> str:
+    """The first few names, for a message, and how many more there are."""
+    every = list(names)
+    return ", ".join(every[:_NAMED]) + (f" and {len(every) - _NAMED} more" if len(every) > _NAMED else "")
+
 
 class TumorprogError(Exception):
     """A user's mistake or a missing thing, with a message that says how to mend it."""

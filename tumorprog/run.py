@@ -205,7 +205,7 @@ def check_places(folder: Path, settings: Settings) -> None:
     there = storage.nearest(folder)
     if not there.is_dir():
         raise InputError(f"--out {folder}: {there} is no folder; choose another place for the run directory")
-    if not os.access(there, os.W_OK | os.X_OK):
+    if not storage.may_write(there):
         raise InputError(f"--out {folder}: {there} cannot be written; choose another place for the run directory")
 
 

@@ -260,7 +260,7 @@ def test_numbers_of_a_workbook_are_matched_with_the_images(tmp_path):
 def test_ids_that_do_not_match_are_told_from_both_sides(tmp_path):
     path = written(tmp_path / "grades.csv", "ID,Grade\n" + "".join(f"GLI-{n},2\n" for n in range(5)))
     told = clinical.unmatched(clinical.match(["HF0652", "HF0702"], clinical.read_grades(path, Cohort())))
-    assert told == "only the table has GLI-0, GLI-1, GLI-2 and 2 more; only the images have HF0652, HF0702"
+    assert told == "only the table has GLI-0, GLI-1, GLI-2, GLI-3 and 1 more; only the images have HF0652, HF0702"
 
 
 @pytest.mark.parametrize(

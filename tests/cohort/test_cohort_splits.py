@@ -209,7 +209,7 @@ def test_a_patient_on_two_sides_is_never_allowed():
 
 def test_a_study_of_two_patients_leaks_where_each_is_left_out_once():
     studies = pd.DataFrame({"PatientID": ["A", "A", "B", "B"], "StudyInstanceUID": ["1", "2", "2", "3"]})
-    with pytest.raises(LeakError, match=r"1 studies.*is 2 \(patients A B\).*--cohort\.allow_shared \[study\]"):
+    with pytest.raises(LeakError, match=r"1 studies.*is 2 \(patients A, B\).*--cohort\.allow_shared \[study\]"):
         splits.audit_patients(studies)
     splits.audit_patients(studies, allowed=("study",))
     splits.audit_patients(studies.assign(StudyInstanceUID=["1", "2", "3", "4"]))

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from tumorprog.cohort import sheets
-from tumorprog.errors import InputError
+from tumorprog.errors import InputError, some
 from tumorprog.settings import Cohort
 from tumorprog.tables import COHORT, GRADES
 
@@ -73,7 +73,6 @@ spreadsheets make dates of 2-3."""
 _SIDES = {"LOW": {1, 2}, "LGG": {1, 2}, "HIGH": {3, 4}, "HGG": {3, 4}}
 """Words that go with some grades, and beside any other leave open which one is meant."""
 _GLIOBLASTOMA = {"gbm", "glioblastoma", "glioblastoma multiforme"}
-_NAMED = 3
 _CHOOSE = "--cohort.grade_column NAME says which column counts"
 
 MATCHED = (*COHORT, "other_grade")
@@ -178,10 +177,10 @@ def describe(matched: pd.DataFrame) -> str:
     if (matched["status"] == "no grade (glioblastoma)").any():
         told += "; glioblastomas count as grade 4 with --cohort.gbm_is_grade_4 true"
     unclear = matched.loc[matched["status"] == UNCLEAR, "PatientID"]
-    told += f"; {UNCLEAR}: {sheets.some(list(unclear))}" if len(unclear) else ""
+    told += f"; {UNCLEAR}: {some(list(unclear))}" if len(unclear) else ""
     twice = [f"{row['PatientID']} ({row['other_grade']})" for row in _twice_graded(matched)]
     if twice:
-        told += f"; {len(twice)} with another grade in another column: {sheets.some(twice)}; {_CHOOSE}"
+        told += f"; {len(twice)} with another grade in another column: {some(twice)}; {_CHOOSE}"
     return told + (f"; {apart}" if (apart := unmatched(matched)) else "")
 
 
@@ -225,7 +224,7 @@ def _read(path: Path, settings: Cohort, images: Sequence[str]) -> tuple[pd.DataF
         found += [name for name in table.columns if name not in found]
         missing = "patient" if not columns["patient"] else "grade"
     raise InputError(
-        f"{path}: no column of {missing}s (looked for {sheets.some(patient if missing == 'patient' else grade)}; "
+        f"{path}: no column of {missing}s (looked for {some(patient if missing == 'patient' else grade)}; "
         f"found {', '.join(filter(None, found))}). Name it: --cohort.{missing}_column NAME"
     )
 
@@ -279,7 +278,7 @@ def _refuse_unclear(path: Path, texts: pd.Series, grades: dict[Hashable, int | N
     if len(unclear) * 2 > len(grades):
         raise InputError(
             f"{path}: {len(unclear)} of {len(grades)} grades in the column {texts.name!r} cannot be told: "
-            f"{', '.join(unclear[:_NAMED])}; expected II, 2, Grade II, WHO II, G2 or a blank, --, NA for none. "
+            f"{some(unclear)}; expected II, 2, Grade II, WHO II, G2 or a blank, --, NA for none. "
             "Mend them, or name another column: --cohort.grade_column NAME"
         )
 

@@ -12,6 +12,8 @@ from pathlib import PurePath
 
 import pandas as pd
 
+from tumorprog.errors import some
+
 WHO = (
     *("cohort", "PatientID", "PatientID_stated", "StudyDate", "StudyInstanceUID", "folder"),
     *("files", "renamed", "undated", "torn"),
@@ -22,7 +24,6 @@ folder of its files, how many `files` these are, how many of them were given a S
 
 _PARTS = re.compile(r"[0-9]+|[^\W\d_]+|[^\w\s\-]|[^\W]")
 _DASHES = re.compile(r"[‐‑‒–—−_]")
-_NAMED = 4
 
 _CONSTANT = re.compile(
     r"(?:ANON(?:YM(?:OUS|IZED|ISED|ISIERT|E|O|)?)?(?:PATIENT|SUBJECT)?|DEIDENTIFIED|DEID|REMOVED|HIDDEN|REDACTED|DUMMY|"
@@ -148,14 +149,14 @@ def findings(who: pd.DataFrame) -> Iterator[Finding]:
     """
     for patient, stated in who.groupby("PatientID")["PatientID_stated"].unique().items():
         if len(stated) > 1:
-            yield ("patient with several spellings: read as one", str(patient), "", "", _some(stated))
+            yield ("patient with several spellings: read as one", str(patient), "", "", some(sorted(map(str, stated))))
     for names in unclear(sorted(who["PatientID"].unique())):
-        yield ("ids that differ in zeros alone: read as several patients", names[0], "", "", _some(names))
+        yield ("ids that differ in zeros alone: read as several patients", names[0], "", "", some(sorted(names)))
     yield from _studies(who)
     for (_, patient), group in who.groupby(["cohort", "PatientID"]):
         names = folders_of_patients(str(patient), group)
         if names:
-            yield ("one PatientID over folders of several patients", str(patient), "", "", _some(names))
+            yield ("one PatientID over folders of several patients", str(patient), "", "", some(sorted(names)))
     for patient, renamed in who.groupby("PatientID")["renamed"].sum().items():
         if renamed:
             told = f"{renamed} files were given a UID of their own"
@@ -177,13 +178,8 @@ def _dates(who: pd.DataFrame) -> Iterator[Finding]:
 def _studies(who: pd.DataFrame) -> Iterator[Finding]:
     for study, patients in who.groupby("StudyInstanceUID")["PatientID"].unique().items():
         if len(patients) > 1:
-            told = f"study {study} of {_some(patients)}"
+            told = f"study {study} of {some(sorted(patients))}"
             yield ("one study under several patients: a leak", min(patients), "", "", told)
-
-
-def _some(names: Iterable[str]) -> str:
-    every = sorted(map(str, names))
-    return ", ".join(every[:_NAMED]) + (f" and {len(every) - _NAMED} more" if len(every) > _NAMED else "")
 
 
 def folders_of_patients(patient: str, who: pd.DataFrame) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from tumorprog.cohort import sheets
-from tumorprog.errors import InputError
+from tumorprog.errors import InputError, some
 from tumorprog.tables import DAYS_PER_MONTH, OUTCOMES
 
 _DATE = (
@@ -127,7 +127,7 @@ def _read(path: Path, images: Sequence[str]) -> tuple[pd.DataFrame, tuple[str, s
             there = ", ".join(filter(None, table.columns))
             raise InputError(
                 f"{path}: no column of {'patient' if what == 'PatientID' else what}s (looked for "
-                f"{sheets.some(aliases)}; found {there}). Name the columns PatientID, date and event"
+                f"{some(aliases)}; found {there}). Name the columns PatientID, date and event"
             )
         if len(names) > 1 and names[0] != what:
             raise InputError(f"{path}: the columns {' and '.join(map(repr, names))} differ; name the right one {what}")

@@ -16,7 +16,7 @@ from xml.etree.ElementTree import ParseError
 import pandas as pd
 
 from tumorprog.cohort import identity
-from tumorprog.errors import InputError
+from tumorprog.errors import InputError, some
 
 PATIENT = (
     "patient id",
@@ -75,7 +75,6 @@ _UNREADABLE = (
 _SHEET = "report"
 _HEADER_WITHIN = 20  # rows that are not blank
 _SEPARATORS = ",\t;|"
-_NAMED = 3
 _UNIT = re.compile(
     r"[(\[{<].*[)\]}>]|-+|years?|days?|months?|weeks?|text|string|int(eger)?|float|number", re.IGNORECASE
 )
@@ -399,11 +398,6 @@ def apart(table: Sequence[str], images: Sequence[str]) -> str:
     if not len(table) or not len(images):
         return ""
     return f"only the table has {some(table)}; only the images have {some(images)}"
-
-
-def some(ids: Sequence[str]) -> str:
-    """The first few of the ids, and how many more there are."""
-    return ", ".join(list(ids)[:_NAMED]) + (f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else "")
 
 
 def _number(one: str) -> str:

@@ -9,13 +9,12 @@ import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
 from tumorprog.cohort import sheets
-from tumorprog.errors import InputError, LeakError
+from tumorprog.errors import InputError, LeakError, some
 
 SIDES = ("train", "validation", "test")
 
 _SIDE = ("side", "split", "set", "subset", "partition", "train test split")
 _WORDS = {"training": "train", "val": "validation", "valid": "validation", "testing": "test"}
-_NAMED = 4
 _SHARE = 0.1
 """Of the validation and of the test side."""
 
@@ -200,8 +199,7 @@ def _read(path: Path, patients: list[str]) -> pd.DataFrame:
 
 
 def _named(patients: list[str]) -> str:
-    shown = ", ".join(patients[:3]) + (f" and {len(patients) - 3} more" if len(patients) > 3 else "")
-    return f"{shown} {'is' if len(patients) == 1 else 'are'}"
+    return f"{some(patients)} {'is' if len(patients) == 1 else 'are'}"
 
 
 def shuffled_between_patients(patients: pd.Series, targets: pd.Series, *, seed: int) -> np.ndarray:
@@ -262,7 +260,7 @@ def audit(slices: pd.DataFrame, *, protocol: str, allowed: Sequence[str] = ()) -
         first = refused.iloc[0]
         raise LeakError(
             f"the split leaks: {len(refused)} identities stand on two sides, the first is {first['what']} "
-            f"{first['value']} ({first['sides']}; patients {_few(first['patients'].split(' '))}). If they are one "
+            f"{first['value']} ({first['sides']}; patients {some(first['patients'].split(' '))}). If they are one "
             "person, give them one side with --grader.split FILE or remove the double from the archive"
             + _way_out(refused["what"], allowed)
         )
@@ -274,10 +272,6 @@ def _way_out(what: Iterable[str], allowed: Sequence[str]) -> str:
     words = [*allowed, *sorted({_ALLOWED[one] for one in what if one in _ALLOWED})]
     told = "if it identifies nobody (a UID that an anonymiser gave to all, a page that many have), allow it:"
     return f"; {told} --cohort.allow_shared [{','.join(words)}]" if len(words) > len(allowed) else ""
-
-
-def _few(names: Sequence[str]) -> str:
-    return " ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 def audit_patients(studies: pd.DataFrame, *, allowed: Sequence[str] = ()) -> None:
@@ -295,7 +289,7 @@ def audit_patients(studies: pd.DataFrame, *, allowed: Sequence[str] = ()) -> Non
     if len(shared) and "study" not in allowed:
         raise LeakError(
             f"leaving a patient out leaks: {len(shared)} studies are of several patients, the first is "
-            f"{shared.index[0]} (patients {_few(sorted(shared.iloc[0]))}). If they are one person, give them one "
+            f"{shared.index[0]} (patients {some(sorted(shared.iloc[0]))}). If they are one person, give them one "
             "PatientID or remove the double from the archive" + _way_out(["study"], allowed)
         )
 

@@ -24,7 +24,6 @@ _MR_CLASSES = frozenset(
         uid.LegacyConvertedEnhancedMRImageStorage,
     )
 )
-_SECONDARY_CAPTURE = uid.SecondaryCaptureImageStorage  # its multi-frame children go on where it ends
 _MOST_WARNINGS = 300  # characters
 OTHER_DATE = "folder named by another date than StudyDate"
 """Stands among a row's warnings where header and path tell different dates; the header's is used."""
@@ -184,9 +183,8 @@ def _frames(dataset: Elements, shape: opening.Shape, shared: Mapping[str, Any]) 
 
 def _refuse_kind(dataset: Elements, form: opening.Form, description: str) -> None:
     kind, modality = form.sop_class, elements.text(dataset, "Modality")
-    capture = kind == _SECONDARY_CAPTURE or kind.startswith(f"{_SECONDARY_CAPTURE}.")
     # BTP's masks: Secondary Capture, with Modality MR in the archive and whatever a converter left elsewhere
-    if modality == "MR" or kind in _MR_CLASSES or (capture and description == "MaskTumor"):
+    if modality == "MR" or kind in _MR_CLASSES or (sequence.is_capture(kind) and description == "MaskTumor"):
         return
     raise DicomError("not_mr", f"modality {modality[:16] or 'not stated'}, {uid.UID(kind).name or 'no SOP class'}")
 

@@ -181,7 +181,7 @@ def _said(fields: Mapping[str, Any], physics: Physics) -> _Said:
 def _no_image(fields: Mapping[str, Any], said: str, description: str, physics: Physics) -> str:
     """`other`, `ADC` or `dT1` for what is no weighted image whatever the description says; "" for all else."""
     kinds = {kind.replace("_", " ") for kind in _values(fields["ImageType"])[2:]}
-    if _captured(fields["SOPClassUID"]) and said != "mask":
+    if is_capture(fields["SOPClassUID"]) and said != "mask":
         return "other"
     if said in {"mask", "localizer", "nRCBV", "sRCBV", "nCBF"}:
         return ""
@@ -201,7 +201,8 @@ def _is_adc(kinds: set[str], said: str, description: str) -> bool:
     return not exponential and (bool(kinds & words.ADC_TYPES) or (said == "ADC" and "MOSAIC" not in kinds))
 
 
-def _captured(sop_class: str) -> bool:
+def is_capture(sop_class: str) -> bool:
+    """Whether a SOP class is Secondary Capture or one of its multi-frame children."""
     return sop_class == _SECONDARY_CAPTURE or sop_class.startswith(f"{_SECONDARY_CAPTURE}.")
 
 
