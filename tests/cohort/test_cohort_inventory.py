@@ -7,7 +7,7 @@ from tumorprog.tables import COHORT
 
 def series(*rows):
     usual = {"cohort": "progression", "PatientID": "P1", "StudyDate": "1991-01-01", "Type": "T1post"}
-    usual |= {"sequence": "T1post", "plane": "axial", "slices": 20, "files": 20}
+    usual |= {"sequence": "T1post", "plane": "axial", "stacks": 1, "slices": 20, "files": 20}
     usual |= {"witnesses": "texts,physics", "contradiction": ""}
     usual |= {"missing": 0, "repeated": 0, "warned": 0, "redated": 0, "joined": 0}
     numbered = ({**usual, "SeriesInstanceUID": f"1.{number}", **row} for number, row in enumerate(rows))
@@ -24,11 +24,14 @@ def found(*rows, patients=None):
 
 
 def test_the_numbers_add_up():
-    table = series({}, {"sequence": "FLAIR", "plane": "coronal", "files": 1}, {"plane": "coronal", "warned": 3})
+    table = series(
+        {"stacks": 3}, {"sequence": "FLAIR", "plane": "coronal", "files": 1}, {"plane": "coronal", "warned": 3}
+    )
     quarantine = pd.DataFrame({"reason": ["empty", "not_mr", "empty"]})
     summary = inventory.count(table, quarantine, num_found=44)
     assert summary["found"] == summary["used"] + summary["quarantined"] == 44
     assert (summary["slices"], summary["patients"], summary["dates"], summary["series"]) == (60, 1, 1, 3)
+    assert summary["stacks"] == 5
     assert summary["sequences"] == {"FLAIR": {"coronal": 1}, "T1post": {"axial": 1, "coronal": 1}}
     assert summary["reasons"] == {"empty": 2, "not_mr": 1}
     assert summary["cohorts"] == {"progression": 60}

@@ -10,10 +10,10 @@ from tumorprog.cohort import clinical, timeline
 SERIES = (
     *("cohort", "PatientID", "StudyDate", "SeriesInstanceUID", "Type", "sequence", "plane"),
     *("witnesses", "contradiction"),
-    *("slices", "files", "missing", "repeated", "warned", "redated", "joined"),
+    *("stacks", "slices", "files", "missing", "repeated", "warned", "redated", "joined"),
 )
 """Columns of a table of series, a row for each sequence and plane in one: besides the known ones the `witnesses`
-that agree with its sequence, the `contradiction` between them, its `slices`, the `files` that they begin in,
+that agree with its sequence, the `contradiction` between them, its `stacks` and `slices`, the `files` that they begin in,
 how many slices seem to be `missing` between them, how many are `repeated` at a position, how many come from files that
 pydicom `warned` of, how many lie in a folder named by another date (`redated`), and of how
 many series it was put together (`joined`, 0: of none)."""
@@ -36,8 +36,8 @@ def count(series: pd.DataFrame, quarantine: pd.DataFrame, *, num_found: int) -> 
         num_found: files.
 
     Returns:
-        found, used, quarantined (found = used + quarantined), slices, patients, dates (of a patient), series; slices by
-        cohort; series by sequence and plane, and by the witnesses that agree; quarantined files by reason;
+        found, used, quarantined (found = used + quarantined), slices, patients, dates (of a patient), series, stacks;
+        slices by cohort; series by sequence and plane, and by the witnesses that agree; quarantined files by reason;
         slices `missing`, `repeated` and `warned`.
     """
     kinds = series.groupby(["sequence", "plane"])["SeriesInstanceUID"].nunique()
@@ -49,6 +49,7 @@ def count(series: pd.DataFrame, quarantine: pd.DataFrame, *, num_found: int) -> 
         "patients": series["PatientID"].nunique(),
         "dates": len(series[["PatientID", "StudyDate"]].drop_duplicates()),
         "series": series["SeriesInstanceUID"].nunique(),
+        "stacks": int(series["stacks"].sum()),
         "cohorts": _whole(series.groupby("cohort")["slices"].sum()),
         "sequences": {name: _whole(group.droplevel(0)) for name, group in kinds.groupby(level=0)},
         "witnesses": _whole(series.groupby("witnesses")["SeriesInstanceUID"].nunique()),
@@ -65,7 +66,7 @@ def describe(summary: dict[str, Any]) -> str:
     """The numbers of `count` as lines for a terminal."""
     sequences = {name: sum(planes.values()) for name, planes in summary["sequences"].items()}
     shown = [
-        *_block("", {name: summary[name] for name in ("patients", "dates", "series", "slices")}),
+        *_block("", {name: summary[name] for name in ("patients", "dates", "series", "stacks", "slices")}),
         *_block("series by sequence and plane", sequences, {k: _told(v) for k, v in summary["sequences"].items()}),
         *_block("series by witnesses that agree", {who or "none": n for who, n in summary["witnesses"].items()}),
         *_block("quarantined files by reason", summary["reasons"]),

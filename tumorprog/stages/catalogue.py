@@ -173,6 +173,7 @@ FROM catalogue WHERE frame = 0 GROUP BY ALL ORDER BY ALL
 _SERIES = """
 SELECT cohort, PatientID, StudyDate, SeriesInstanceUID, min(Type) AS Type, sequence, plane,
     min(sequence_witnesses) AS witnesses, max(sequence_contradiction) AS contradiction,
+    count(DISTINCT stack) AS stacks,
     count(*) AS slices,
     count(*) FILTER (frame = 0) AS files,
     sum(missing_before)::BIGINT AS missing,
