@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,6 +77,19 @@ def test_only_a_training_with_workers_has_a_dashboard_and_ray_is_started_again_f
     for workers in (0, 0, 1, 1, 0):
         ray_told(Cluster(), train_workers=workers)
     assert runs == [False, "ended", True]
+
+
+@pytest.mark.parametrize("before", [None, "http://head:8265"])
+def test_what_is_started_with_a_dashboard_knows_where_it_is(ray_told, monkeypatch, before):
+    """Another Ray on the machine, or a cluster that jobs are submitted to, must not be asked in its stead."""
+    told, name = [], "RAY_API_SERVER_ADDRESS"
+    monkeypatch.setenv(name, before) if before else monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(streaming.ray, "init", lambda **words: told.append((os.environ[name], words)))
+    ray_told(Cluster(), train_workers=1)
+    ((address, words),) = told
+    assert address == f"http://{words['dashboard_host']}:{words['dashboard_port']}"
+    assert words["dashboard_host"] == "127.0.0.1"
+    assert os.environ.get(name) == before
 
 
 def test_a_job_joins_the_cluster_that_it_was_submitted_to(ray_told, monkeypatch):

@@ -13,10 +13,10 @@ SERIES = (
     *("stacks", "slices", "files", "missing", "repeated", "warned", "redated", "joined"),
 )
 """Columns of a table of series, a row for each sequence and plane in one: besides the known ones the `witnesses`
-that agree with its sequence, the `contradiction` between them, its `stacks` and `slices`, the `files` that they begin in,
-how many slices seem to be `missing` between them, how many are `repeated` at a position, how many come from files that
-pydicom `warned` of, how many lie in a folder named by another date (`redated`), and of how
-many series it was put together (`joined`, 0: of none)."""
+that agree with its sequence, the `contradiction` between them, its `stacks` and `slices`, the `files` that they begin
+in, how many slices seem to be `missing` between them, how many are `repeated` at a position, how many come from files
+that pydicom `warned` of, how many lie in a folder named by another date (`redated`), and of how many series it was put
+together (`joined`, 0: of none)."""
 
 FINDINGS = ("finding", "PatientID", "date", "series", "detail")
 _NEEDED = ("T1post", "FLAIR")

@@ -75,6 +75,12 @@ def _runs(program: str) -> bool:
     return False
 
 
+def free_port(host: str) -> int:
+    """A port at which nobody listens now."""
+    with socket.create_server((host, 0)) as server:
+        return int(server.getsockname()[1])
+
+
 def session_folder(environment: Mapping[str, str], *, user: int, temporary: Path = Path("/tmp")) -> Path | None:  # noqa: S108
     """Where Ray is to keep its sockets and logs.
 

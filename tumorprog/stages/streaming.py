@@ -8,6 +8,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -99,18 +100,33 @@ def _join_or_start(cluster: Cluster, *, state_api: bool) -> None:
     folder = address.session_folder(os.environ, user=os.getuid())
     if folder:
         log.info("  Ray's sockets do not fit into TMPDIR, or it is not writable; they go to %s", folder)
-    ray.init(
-        address="local",
-        _temp_dir=str(folder) if folder else None,
-        object_spilling_directory=tempfile.gettempdir() if folder else None,  # there is more room
-        num_cpus=cluster.cores or None,
-        include_dashboard=state_api,
-        dashboard_host="127.0.0.1",
-        dashboard_port=0,
-        logging_level=logging.ERROR,
-        _system_config={"idle_worker_killing_time_threshold_ms": _IDLE_MS},
-    )
+    with _dashboard() if state_api else nullcontext({"include_dashboard": False}) as dashboard:
+        ray.init(
+            address="local",
+            _temp_dir=str(folder) if folder else None,
+            object_spilling_directory=tempfile.gettempdir() if folder else None,  # there is more room
+            num_cpus=cluster.cores or None,
+            logging_level=logging.ERROR,
+            _system_config={"idle_worker_killing_time_threshold_ms": _IDLE_MS},
+            **dashboard,
+        )
     _Started.without_state_api = not state_api
+
+
+@contextmanager
+def _dashboard() -> Iterator[dict[str, Any]]:
+    """Options of `ray.init` for a dashboard on the loopback, and its address for the processes that are started.
+
+    They would look for it among all that runs on the machine, and give up where there are two.
+    """
+    name, host = "RAY_API_SERVER_ADDRESS", "127.0.0.1"
+    before, port = os.environ.get(name), address.free_port(host)
+    os.environ[name] = f"http://{host}:{port}"
+    try:
+        yield {"include_dashboard": True, "dashboard_host": host, "dashboard_port": port}
+    finally:
+        del os.environ[name]
+        os.environ.update({name: before} if before is not None else {})
 
 
 def settle() -> None:
