@@ -1,5 +1,5 @@
 # make demo: a synthetic cohort through the whole pipeline. make test: the tests. make check: style, types, import rules.
-# make test-long: processes killed in the middle, null controls, sweeps; six minutes more.
+# make test-long: processes killed in the middle, null controls, sweeps; ten minutes more.
 # make test-cluster: the tests that start several nodes of Ray on this machine; ten minutes more.
 PYTHON ?= python3
 BIN := .venv/bin

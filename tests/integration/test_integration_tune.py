@@ -24,7 +24,7 @@ from tumorprog.settings import Synthetic
 from tumorprog.synthetic import archive, plan
 from tumorprog.synthetic.archive import write_cohort
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 CONFIGS = Path(tumorprog.__file__).parents[1] / "tune_configs"
 SMALL = shlex.split(
@@ -113,7 +113,6 @@ def test_both_smoke_sweeps_end_on_two_cores_and_come_into_the_report(run, local_
     assert {name: description["progression"][name] for name in best["progression"]} == best["progression"]
 
 
-@pytest.mark.long
 def test_a_killed_sweep_goes_on_and_keeps_the_trials_that_had_ended(run, tmp_path):
     sweep = tmp_path / "sweep.yaml"
     sweep.write_text(RANDOM)
@@ -146,7 +145,6 @@ def results(run):
     return list(run.glob(".partial/tune-*/.ray/trials/*/result.json"))
 
 
-@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*noload.*")  # mlflow's own use of sqlalchemy (3.17)
 def test_optuna_searches_and_mlflow_gets_every_trial(run, local_ray, tmp_path):
     pytest.importorskip("optuna")

@@ -210,7 +210,7 @@ def test_a_study_of_two_patients_stops_the_training_until_it_is_allowed(tmp_path
     (tmp_path / "catalogue").mkdir()
     table = pa.Table.from_pylist(rows, tables.CATALOGUE)
     tables.write_shard(tmp_path / "catalogue" / "part-00000.parquet", table, tables.CATALOGUE)
-    with pytest.raises(LeakError, match=r"1\.2 \(patients P0 P1\).*--cohort\.allow_shared \[study\]"):
+    with pytest.raises(LeakError, match=r"1\.2 \(patients P0, P1\).*--cohort\.allow_shared \[study\]"):
         folds.audit(tmp_path, learnable(3), Settings())
     folds.audit(tmp_path, learnable(3), with_values(Settings(), {"cohort.allow_shared": ("study",)}))
     folds.audit(tmp_path, learnable(1), Settings())  # P1 is not learned from
