@@ -1,4 +1,5 @@
 import os
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -29,6 +30,7 @@ def ray_told(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     told = []
     monkeypatch.setattr(streaming.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(streaming.ray, "get_runtime_context", lambda: SimpleNamespace(gcs_address="here"))
     monkeypatch.setattr(streaming.ray, "init", lambda **words: told.append(words["address"]))
     monkeypatch.setattr(streaming.ray, "shutdown", lambda: told.append("shutdown"))
 
@@ -77,6 +79,13 @@ def test_only_a_training_with_workers_has_a_dashboard_and_ray_is_started_again_f
     for workers in (0, 0, 1, 1, 0):
         ray_told(Cluster(), train_workers=workers)
     assert runs == [False, "ended", True]
+
+
+def test_a_ray_that_was_started_elsewhere_is_left_alone(ray_told, monkeypatch):
+    ray_told(Cluster())
+    monkeypatch.setattr(streaming.ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(streaming.ray, "get_runtime_context", lambda: SimpleNamespace(gcs_address="the user's own"))
+    assert ray_told(Cluster(), train_workers=1) == ["local"]
 
 
 @pytest.mark.parametrize("before", [None, "http://head:8265"])

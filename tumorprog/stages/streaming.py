@@ -59,8 +59,8 @@ _ROW_GROUP, _IMAGE_ROW_GROUP = 1024, 64
 class _Started:
     """The Ray that this process has started, if it has."""
 
-    without_state_api = False
-    """Whether it cannot be asked for the state of its actors."""
+    without_state_api = ""
+    """Its address, if it cannot be asked for the state of its actors."""
 
 
 def connect(cluster: Cluster, *, gpu: bool = False, train_workers: int = 0) -> None:
@@ -80,7 +80,7 @@ def connect(cluster: Cluster, *, gpu: bool = False, train_workers: int = 0) -> N
             and none can come.
     """
     settle()
-    if ray.is_initialized() and _Started.without_state_api and train_workers:
+    if train_workers and ray.is_initialized() and _Started.without_state_api == _address():
         ray.shutdown()
     if not ray.is_initialized():
         _join_or_start(cluster, state_api=train_workers > 0)
@@ -91,7 +91,7 @@ def connect(cluster: Cluster, *, gpu: bool = False, train_workers: int = 0) -> N
 
 
 def _join_or_start(cluster: Cluster, *, state_api: bool) -> None:
-    _Started.without_state_api = False
+    _Started.without_state_api = ""
     if joins(cluster):
         _join(cluster)
         return
@@ -110,7 +110,7 @@ def _join_or_start(cluster: Cluster, *, state_api: bool) -> None:
             _system_config={"idle_worker_killing_time_threshold_ms": _IDLE_MS},
             **dashboard,
         )
-    _Started.without_state_api = not state_api
+    _Started.without_state_api = "" if state_api else _address()
 
 
 @contextmanager
@@ -127,6 +127,10 @@ def _dashboard() -> Iterator[dict[str, Any]]:
     finally:
         del os.environ[name]
         os.environ.update({name: before} if before is not None else {})
+
+
+def _address() -> str:
+    return ray.get_runtime_context().gcs_address
 
 
 def settle() -> None:
