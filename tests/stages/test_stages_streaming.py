@@ -114,8 +114,10 @@ def test_an_empty_address_is_none(ray_told):
 
 
 def test_a_cluster_that_is_not_there_is_told_at_once(ray_told):
-    with pytest.raises(InputError, match=r"cluster.address 127.0.0.1:9: cannot be joined \(.*refused\)"):
+    with pytest.raises(InputError, match=r"cluster.address 127.0.0.1:9: .*\(.*refused\).* --cluster.address local$"):
         ray_told(Cluster(address="127.0.0.1:9"))
+    with pytest.raises(InputError, match=r"RAY_ADDRESS 127.0.0.1:9: .*\(.*refused\).* unset RAY_ADDRESS$"):
+        ray_told(Cluster(), RAY_ADDRESS="127.0.0.1:9")
 
 
 def test_an_address_of_ray_that_answers_nobody_is_told_at_once_by_its_name(ray_told):

@@ -51,7 +51,7 @@ def test_what_answers_and_is_no_ray_is_told_as_such(answering, status):
 
 
 def test_nobody_there_is_told_as_such(answering):
-    with pytest.raises(InputError, match=r"http://127.0.0.1:9: no Ray cluster answers there"):
+    with pytest.raises(InputError, match=r"http://127.0.0.1:9: no Ray cluster answers there \(Connection refused\)"):
         submit.connect("http://127.0.0.1:9")
 
 

@@ -189,9 +189,10 @@ def _join(cluster: Cluster) -> None:
         ray.init(address=None if _surrounded() else cluster.address, logging_level=logging.ERROR)
     except (OSError, ray.exceptions.AuthenticationError) as error:
         told = (str(error) or type(error).__name__).splitlines()[0]
+        alone = "unset RAY_ADDRESS" if os.environ.get("RAY_ADDRESS") else "--cluster.address local"
         raise InputError(
             f"{_named(cluster)}: cannot be joined ({told}); start a cluster there, export its RAY_AUTH_MODE=token and "
-            "RAY_AUTH_TOKEN, or work on this machine alone: unset RAY_ADDRESS, --cluster.address local"
+            f"RAY_AUTH_TOKEN, or work on this machine alone: {alone}"
         ) from error
     hosts = sorted({node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]})
     beyond = not all(host.startswith("127.") or host == "::1" for host in hosts)

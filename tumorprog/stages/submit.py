@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import shlex
 import shutil
 import tempfile
@@ -88,9 +89,16 @@ def connect(address: str) -> JobSubmissionClient:
         ) from error
     except (ConnectionError, RuntimeError, ValueError, requests.RequestException) as error:
         raise InputError(
-            f"{address}: no Ray cluster answers there ({' '.join(str(error).split())}); start one, or forward its "
+            f"{address}: no Ray cluster answers there ({_reason(error)}); start one, or forward its "
             "port 8265 to this machine (cluster/README.md)"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What the operating system said, if it is that; else all that the error says."""
+    told = " ".join(str(error).split())
+    of_system = re.search(r"\[Errno -?\d+\] ([\w ,-]+)", told)
+    return of_system[1] if of_system else told
 
 
 def pack(words: Sequence[str], folder: Path) -> list[str]:
