@@ -117,6 +117,7 @@ def test_bfloat16_and_compiled_kernels_learn_the_same(run, sliced, tmp_path, mon
     assert {tensor.dtype for name, tensor in kept.items() if name.endswith("weight")} == {torch.float32}
 
 
+@pytest.mark.long
 def test_folds_and_null_controls_run_beside_the_protocols_and_into_the_report(run):
     words = shlex.split("--protocol both --folds 3 --grader.null_control true --grader.epochs 1")
     train(run, *words)
