@@ -24,6 +24,8 @@ from pydicom.uid import (
 )
 from pydicom.uid import JPEG2000 as JPEG2000Lossy  # noqa: N811
 
+from tumorprog.dicom import header
+
 
 def _items(**elements):
     """A sequence of one item."""
@@ -168,3 +170,14 @@ def save_compressed(save):
         return save(_compress(_mr_dataset(stored, **elements), codestreams, syntax))
 
     return write
+
+
+def _row_of(path):
+    (row,) = header.read_rows(str(path))
+    return row
+
+
+@pytest.fixture
+def row_of():
+    """The row of a file of one frame."""
+    return _row_of
