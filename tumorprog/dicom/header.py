@@ -156,6 +156,7 @@ class _Common(NamedTuple):
 
 
 _MOMENT = ("AcquisitionDateTime", "AcquisitionTime", "AcquisitionNumber", "TemporalPositionIdentifier", "TriggerTime")
+_DATED = (*_MOMENT, "AcquisitionDate")
 _OWN = ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient", "SliceLocation", *_MOMENT)
 
 
@@ -327,7 +328,7 @@ def _moment(dataset: Elements, groups: Sequence[Dataset]) -> dict[str, Any]:
     """When a frame was taken, by whatever numbers or times it; -1 and NaN where nothing does."""
     if groups:
         return _moment_of(dataset, groups)
-    found, said = _moment_alone(dataset.only((*_MOMENT, "AcquisitionDate")))
+    found, said = _moment_alone(dataset.only(_DATED))
     elements.hear(said)
     return found
 

@@ -24,7 +24,7 @@ TEXTS = (
 
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # its multi-frame children go on where it ends
 
-_BTP = {
+BTP = {
     "T1post": "T1post",
     "dT1": "dT1",
     "T1prereg": "T1pre",
@@ -36,7 +36,7 @@ _BTP = {
     "T2reg": "T2",
     "MaskTumor": "mask",
 }
-"""Brain-Tumor-Progression's SeriesDescriptions; whole and exact, because "T1" is in three of them."""
+"""Brain-Tumor-Progression's ten SeriesDescriptions and what they are; whole and exact, because "T1" is in three."""
 
 _WEIGHTED = {"T1", "T2", "FLAIR"}
 
@@ -96,8 +96,8 @@ def _number(fields: Mapping[str, Any], keyword: str) -> float:
 def _decided(texts: tuple[tuple[str, str], ...], numbers: tuple[tuple[str, float], ...]) -> Decision:
     fields: dict[str, Any] = dict(texts + numbers)
     description = fields["SeriesDescription"]
-    if description in _BTP:
-        return Decision(_BTP[description], "SeriesDescription", "texts", "")
+    if description in BTP:
+        return Decision(BTP[description], "SeriesDescription", "texts", "")
     physics = _physics(fields)
     said = _said(fields, physics)
     measured = weighting.weighting(physics)

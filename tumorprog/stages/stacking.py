@@ -143,19 +143,13 @@ def _stated(numbers: np.ndarray) -> np.ndarray:
     return np.full_like(numbers, known[0]) if len(known) == 1 else numbers
 
 
-def _cosines(orientations: pd.Series) -> np.ndarray:
-    """(N, 6) float64; zeros where there is no orientation."""
-    known = {text: [float(part) for part in text.split(",")] if text else [0.0] * 6 for text in orientations.unique()}
-    return np.array([known[text] for text in orientations]).reshape(-1, 6)
-
-
 def _directions(orientations: pd.Series) -> np.ndarray:
     """A number for each orientation: those that differ by less than the tolerance from the first of them share one."""
     first: list[np.ndarray] = []
     numbers: dict[str, int] = {}
-    rounded = {one: [round(float(part), 2) for part in one.split(",") if part] for one in orientations.unique()}
-    for text in sorted(rounded, key=lambda one: (rounded[one], one)):
-        cosines = _cosines(pd.Series([text]))[0]
+    parts = {text: [float(part) for part in text.split(",") if part] for text in orientations.unique()}
+    for text in sorted(parts, key=lambda one: ([round(part, 2) for part in parts[one]], one)):
+        cosines = np.array(parts[text] or [0.0] * 6)
         near = (n for n, other in enumerate(first) if np.abs(cosines - other).max() < COSINE_TOLERANCE)
         numbers[text] = next(near, len(first))
         if numbers[text] == len(first):

@@ -184,14 +184,16 @@ def _surrounded() -> bool:
 
 
 def _join(cluster: Cluster) -> None:
+    stated = os.environ.get("RAY_ADDRESS")
     try:
-        address.knock(os.environ.get("RAY_ADDRESS") or cluster.address)
+        address.knock(stated or cluster.address)
         ray.init(address=None if _surrounded() else cluster.address, logging_level=logging.ERROR)
     except (OSError, ray.exceptions.AuthenticationError) as error:
         told = (str(error) or type(error).__name__).splitlines()[0]
-        alone = "unset RAY_ADDRESS" if os.environ.get("RAY_ADDRESS") else "--cluster.address local"
+        named = f"RAY_ADDRESS {stated}" if stated else f"cluster.address {cluster.address}"
+        alone = "unset RAY_ADDRESS" if stated else "--cluster.address local"
         raise InputError(
-            f"{_named(cluster)}: cannot be joined ({told}); start a cluster there, export its RAY_AUTH_MODE=token and "
+            f"{named}: cannot be joined ({told}); start a cluster there, export its RAY_AUTH_MODE=token and "
             f"RAY_AUTH_TOKEN, or work on this machine alone: {alone}"
         ) from error
     hosts = sorted({node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]})
@@ -199,14 +201,6 @@ def _join(cluster: Cluster) -> None:
     if beyond and os.environ.get("RAY_AUTH_MODE", "").lower() != "token":  # Ray sets it where a token is at hand
         ray.shutdown()
         raise InputError(f"the Ray cluster on {', '.join(hosts)} runs {_OPEN}")
-
-
-def _named(cluster: Cluster) -> str:
-    return (
-        f"RAY_ADDRESS {os.environ['RAY_ADDRESS']}"
-        if os.environ.get("RAY_ADDRESS")
-        else f"cluster.address {cluster.address}"
-    )
 
 
 def cores() -> int:

@@ -13,6 +13,7 @@ import numpy as np
 
 from tumorprog import settings
 from tumorprog.cohort.timeline import PUBLISHED_DAYS
+from tumorprog.dicom.sequence import BTP
 from tumorprog.synthetic import phantom
 
 GRADING, PROGRESSION = "REMBRANDT", "Brain-Tumor-Progression"
@@ -21,18 +22,7 @@ HENRY_FORD, JEFFERSON = "Henry Ford Hospital", "Thomas Jefferson University"
 Kind = Literal["graded", "ungraded", "progression"]
 _KINDS: tuple[Kind, ...] = ("graded", "ungraded", "progression")
 
-PROGRESSION_SERIES = {
-    "T1post": "T1post",
-    "dT1": "dT1",
-    "T1prereg": "T1pre",
-    "FLAIRreg": "FLAIR",
-    "ADCreg": "ADC",
-    "sRCBVreg": "sRCBV",
-    "nRCBVreg": "nRCBV",
-    "nCBFreg": "nCBF",
-    "T2reg": "T2",
-    "MaskTumor": "mask",
-}
+PROGRESSION_SERIES = BTP
 """The ten series of a date: SeriesDescription and canonical sequence."""
 
 _REAL_DATES = {
