@@ -10,19 +10,19 @@ from tumorprog.settings import Settings, with_values
 
 @pytest.fixture
 def parsed(monkeypatch):
-    """What a command would get, without doing it."""
-    got = []
+    """The arguments and settings that each command receives, instead of running it."""
+    received = []
 
-    def keep(words, settings):
-        got.append((words, settings))
+    def record(arguments, settings):
+        received.append((arguments, settings))
         return ""
 
     for name, command in list(cli.COMMANDS.items()):
-        monkeypatch.setitem(cli.COMMANDS, name, replace(command, act=keep))
-    return got
+        monkeypatch.setitem(cli.COMMANDS, name, replace(command, run=record))
+    return received
 
 
-def test_help_is_there_for_every_command_with_examples(capsys):
+def test_every_command_has_help_with_examples(capsys):
     for name in cli.COMMANDS:
         with pytest.raises(SystemExit) as ended:
             cli.main([name, "--help"])
@@ -30,16 +30,16 @@ def test_help_is_there_for_every_command_with_examples(capsys):
         assert f"examples:\n  tumorprog {name}" in capsys.readouterr().out
 
 
-def test_help_does_not_import_what_is_slow():
-    told = "import sys; from tumorprog.cli import main; main(['--help']); print([m for m in sys.modules if m in %r])"
+def test_help_imports_nothing_slow():
+    code = "import sys; from tumorprog.cli import main; main(['--help']); print([m for m in sys.modules if m in %r])"
     slow = ["ray", "torch", "torchvision", "matplotlib", "pandas", "pyarrow"]
-    done = subprocess.run([sys.executable, "-c", told % slow], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code % slow], capture_output=True, text=True, check=True)
     assert done.stdout.rstrip().endswith("[]")
 
 
-def test_the_three_inputs_need_no_group_and_mean_the_same_from_any_folder(parsed, tmp_path, monkeypatch):
+def test_inputs_have_short_forms_and_become_absolute_paths(parsed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = [
+    arguments = [
         "run",
         "--grading",
         "G",
@@ -51,14 +51,14 @@ def test_the_three_inputs_need_no_group_and_mean_the_same_from_any_folder(parsed
         "--out",
         "O",
     ]
-    assert cli.main(words) == 0
+    assert cli.main(arguments) == 0
     settings = parsed[0][1]
     given = (settings.archive.grading, settings.archive.grades, settings.archive.progression)
     assert given == tuple(str(tmp_path / name) for name in ("G", "T.xlsx", "P"))
     assert settings.progression.hidden == 8
 
 
-def test_a_file_overrides_defaults_and_options_override_the_file(parsed, tmp_path):
+def test_a_config_file_overrides_defaults_and_options_override_the_file(parsed, tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("seed: 3\ngrader: {epochs: 4, batch_size: 8}\n")
     cli.main(["run", "--out", "O", "--config", str(file), "--grader.epochs", "5"])
@@ -68,7 +68,7 @@ def test_a_file_overrides_defaults_and_options_override_the_file(parsed, tmp_pat
 
 def test_a_run_directory_remembers_its_settings(parsed, tmp_path):
     made_with = with_values(Settings(), {"grader.epochs": 4, "slices.sequences": ("T2", "ADC")})
-    cli.save_config(tmp_path, made_with)
+    options.save_config(tmp_path, made_with)
     cli.main(["report", "--out", str(tmp_path)])
     cli.main(["report", "--out", str(tmp_path), "--grader.epochs", "6"])
     assert parsed[0][1] == made_with
@@ -76,68 +76,79 @@ def test_a_run_directory_remembers_its_settings(parsed, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "expected"),
     [
         (["run", "--out", "O", "--grader.epoch", "2"], "did you mean grader.epochs?"),
         (["run", "--out", "O", "--grader.epochs", "two"], "grader.epochs"),
         (["run", "--out", "O", "--grader.epochs", "0"], "grader.epochs is 0; it must be 1 or more"),
         (["run", "--out", "O", "--protocol", "none"], "protocol"),
         (["run"], "out"),
-        (["train"], "no command 'train'"),
+        (["train"], "unknown command 'train'"),
         (["run", "--out", "O", "--config", "/no/such.yaml"], "/no/such.yaml"),
         (["catalogue", "--out", "O"], "--grading DIR"),
         (["tune", "graders", "x.yaml", "--out", "O"], "model"),
         (["submit", "run", "--out", "O", "--grader.epoch", "2"], "did you mean grader.epochs?"),
-        (["submit", "train", "--out", "O"], "no command 'train' to submit"),
-        (["submit", "submit", "run"], "no command 'submit' to submit"),
+        (["submit", "train", "--out", "O"], "unknown command 'train' to submit"),
+        (["submit", "submit", "run"], "unknown command 'submit' to submit"),
         (["submit", "--out"], "command"),
     ],
 )
-def test_a_mistake_gets_one_line_and_exit_code_2(words, told, capsys, monkeypatch, tmp_path):
+def test_a_mistake_gets_one_line_and_exit_code_2(arguments, expected, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(words) == 2
-    complaint = capsys.readouterr().err
-    assert complaint.startswith("tumorprog: error: ")
-    assert told in complaint
-    assert complaint.count("\n") == 1
+    assert cli.main(arguments) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("tumorprog: error: ")
+    assert expected in message
+    assert message.count("\n") == 1
 
 
-def test_a_wrong_name_in_a_file_gets_the_nearest_right_one(capsys, tmp_path):
+def test_an_unknown_name_in_a_config_file_gets_the_nearest_suggestion(capsys, tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("progression: {hiden: 4}\n")
     assert cli.main(["run", "--out", "O", "--config", str(file)]) == 2
     assert "did you mean progression.hidden?" in capsys.readouterr().err
 
 
-def test_ctrl_c_says_how_to_go_on(parsed, monkeypatch, capsys):
-    def interrupted(words, settings):
+def test_ctrl_c_explains_how_to_resume(parsed, monkeypatch, capsys):
+    def interrupted(arguments, settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(cli.COMMANDS, "run", replace(cli.COMMANDS["run"], act=interrupted))
+    monkeypatch.setitem(cli.COMMANDS, "run", replace(cli.COMMANDS["run"], run=interrupted))
     assert cli.main(["run", "--out", "O"]) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command resumes" in capsys.readouterr().err
 
 
-def test_a_submitted_command_gets_its_words_with_places_made_absolute(tmp_path, monkeypatch):
+def test_a_submitted_command_gets_absolute_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = ["--grading", "G", "--grades=T.xlsx", "--out", "O", "--show", "P", "--grader.epochs", "2", "--run=s3://b/r"]
-    assert options.from_here(words, ("--out", "--run")) == [
+    arguments = [
+        "--grading",
+        "G",
+        "--grades=T.xlsx",
+        "--out",
+        "O",
+        "--show",
+        "P",
+        "--grader.epochs",
+        "2",
+        "--run=s3://b/r",
+    ]
+    assert options.with_absolute_paths(arguments, ("--out", "--run")) == [
         *("--grading", f"{tmp_path}/G", f"--grades={tmp_path}/T.xlsx", "--out", f"{tmp_path}/O"),
         *("--show", "P", "--grader.epochs", "2", "--run=s3://b/r"),
     ]
 
 
-def test_a_job_that_failed_gives_its_exit_code(monkeypatch, capsys):
+def test_submit_returns_the_exit_code_of_a_failed_job(monkeypatch, capsys):
     from tumorprog.stages import submit
 
-    got = []
+    calls = []
 
-    def fails(words, *, address, python, show):
-        got.append((words, address, python))
+    def fails(arguments, *, address, python, show):
+        calls.append((arguments, address, python))
         return 7
 
     monkeypatch.setattr(submit, "run", fails)
     with pytest.raises(SystemExit) as ended:
         cli.main(["submit", "report", "--out", "/data/run", "--address", "http://head:8265", "--python", "/env/python"])
     assert ended.value.code == 7
-    assert got == [(["report", "--out", "/data/run"], "http://head:8265", "/env/python")]
+    assert calls == [(["report", "--out", "/data/run"], "http://head:8265", "/env/python")]

@@ -12,25 +12,25 @@ from tumorprog import run, storage
 from tumorprog.errors import InputError
 from tumorprog.settings import Settings, with_values
 
-FIRST = run.Stage(name="first", settings=("seed",), files=("archive.grades",), leaves=("one",))
-SECOND = run.Stage(name="second", reads=("one",), settings=("features",), leaves=("two.txt",))
+FIRST = run.Stage(name="first", settings=("seed",), files=("archive.grades",), writes=("one",))
+SECOND = run.Stage(name="second", reads=("one",), settings=("features",), writes=("two.txt",))
 
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Two stages in place of the real ones; what they did."""
+    """Two stages instead of the real ones; the list of their calls."""
     done = []
 
     def first(folder, out, settings):
         done.append("first")
         (out / "one").mkdir()
         (out / "one" / "part").write_text(str(settings.seed))
-        return "did it"
+        return "done"
 
     def second(folder, out, settings):
         done.append("second")
         (out / "two.txt").write_text((folder / "one" / "part").read_text() + settings.features.wavelet)
-        return "did it"
+        return "done"
 
     for name, function in (("first", first), ("second", second)):
         module = types.ModuleType(f"tumorprog.stages.{name}")
@@ -44,13 +44,13 @@ def work(folder, **values):
     return run.run_stages(folder, with_values(Settings(), values), (FIRST, SECOND))
 
 
-def test_a_second_run_with_nothing_changed_does_nothing(tmp_path, calls):
+def test_a_second_run_without_changes_does_nothing(tmp_path, calls):
     assert work(tmp_path) == 2
     assert work(tmp_path) == 0
     assert calls == ["first", "second"]
 
 
-def test_a_changed_setting_redoes_what_depends_on_it_and_no_more(tmp_path, calls):
+def test_a_changed_setting_reruns_only_the_stages_that_depend_on_it(tmp_path, calls):
     work(tmp_path)
     work(tmp_path, **{"features.wavelet": "db2"})
     assert calls == ["first", "second", "second"]
@@ -60,12 +60,12 @@ def test_a_changed_setting_redoes_what_depends_on_it_and_no_more(tmp_path, calls
     assert (tmp_path / "two.txt").read_text() == "5db2"
 
 
-def test_a_setting_that_no_stage_names_redoes_nothing(tmp_path, calls):
+def test_a_setting_that_no_stage_depends_on_reruns_nothing(tmp_path, calls):
     work(tmp_path)
     assert work(tmp_path, **{"cluster.cores": 3}) == 0
 
 
-def test_a_changed_file_from_outside_redoes_its_reader(tmp_path, calls):
+def test_a_changed_external_file_reruns_the_stage_that_reads_it(tmp_path, calls):
     table = tmp_path / "grades.csv"
     table.write_text("a")
     work(tmp_path / "run", **{"archive.grades": str(table)})
@@ -73,7 +73,7 @@ def test_a_changed_file_from_outside_redoes_its_reader(tmp_path, calls):
     assert work(tmp_path / "run", **{"archive.grades": str(table)}) == 2
 
 
-def test_a_deleted_or_cut_result_is_made_again(tmp_path, calls):
+def test_a_deleted_or_truncated_output_is_written_again(tmp_path, calls):
     work(tmp_path)
     (tmp_path / "one" / "part").unlink()
     assert work(tmp_path) == 2
@@ -81,7 +81,7 @@ def test_a_deleted_or_cut_result_is_made_again(tmp_path, calls):
     assert work(tmp_path) == 1
 
 
-def test_what_is_in_place_stays_whole_when_its_next_version_fails(tmp_path, calls, monkeypatch):
+def test_outputs_stay_complete_when_their_replacement_fails(tmp_path, calls, monkeypatch):
     work(tmp_path)
 
     def dies(folder, out, settings):
@@ -95,19 +95,19 @@ def test_what_is_in_place_stays_whole_when_its_next_version_fails(tmp_path, call
     assert "second" in run.read_record(tmp_path)["stages"]
 
 
-def test_an_interrupted_stage_finds_its_finished_work_again_if_the_settings_are_the_same(tmp_path, calls, monkeypatch):
+def test_an_interrupted_stage_resumes_if_its_settings_are_the_same(tmp_path, calls, monkeypatch):
     work(tmp_path)
     found = []
 
-    def goes_on(folder, out, settings):
+    def resumes(folder, out, settings):
         found.append(sorted(path.name for path in out.iterdir()))
         (out / "shard").write_text("")
         if len(found) < 3:
             raise KeyboardInterrupt
         (out / "two.txt").write_text("")
-        return "did it"
+        return "done"
 
-    monkeypatch.setattr(sys.modules["tumorprog.stages.second"], "run", goes_on)
+    monkeypatch.setattr(sys.modules["tumorprog.stages.second"], "run", resumes)
     for wavelet in ("db2", "db3"):
         with pytest.raises(KeyboardInterrupt):
             work(tmp_path, **{"features.wavelet": wavelet})
@@ -116,7 +116,7 @@ def test_an_interrupted_stage_finds_its_finished_work_again_if_the_settings_are_
     assert not list((tmp_path / ".partial").glob("second-*"))
 
 
-def test_a_stage_without_what_it_reads_says_which_command_makes_it(tmp_path, calls):
+def test_a_missing_input_names_the_command_that_writes_it(tmp_path, calls):
     with pytest.raises(InputError, match="run `tumorprog first` first"):
         run.run_stages(tmp_path, Settings(), [SECOND])
 
@@ -126,45 +126,45 @@ def test_two_commands_on_one_run_directory_are_refused(tmp_path, calls):
         work(tmp_path)
 
 
-def test_a_record_that_is_not_ours_is_refused(tmp_path, calls):
+def test_a_foreign_record_is_refused(tmp_path, calls):
     (tmp_path / "run.json").write_text("[]")
     with pytest.raises(InputError, match="not a record of a run"):
         work(tmp_path)
 
 
-def test_stages_without_their_input_are_left_out():
+def test_stages_without_their_input_are_skipped():
     only_images = with_values(Settings(), {"archive.progression": "somewhere"})
-    assert [stage.name for stage in run.with_what_they_need(only_images)] == ["catalogue", "features", "report"]
+    assert [stage.name for stage in run.applicable_stages(only_images)] == ["catalogue", "features", "report"]
 
 
-def test_what_a_stage_reads_is_left_by_an_earlier_one():
+def test_every_input_of_a_stage_is_written_by_an_earlier_one():
     left = set()
     for stage in run.STAGES:
         assert set(stage.reads) <= left, stage.name
-        left |= set(stage.leaves)
+        left |= set(stage.writes)
 
 
-def test_what_rests_on_a_stage_that_was_done_anew_is_out_of_date(tmp_path):
+def test_stages_that_depend_on_a_rerun_stage_are_outdated(tmp_path):
     done = {name: {"left": {}} for name in ("catalogue", "train_grader", "grade", "train_progression", "report")}
     (tmp_path / "run.json").write_text(json.dumps({"stages": done}))
-    behind = run.that_read(tmp_path, [run.stage_named("train-grader")])
+    behind = run.outdated_after(tmp_path, [run.stage_named("train-grader")])
     assert [stage.name for stage in behind] == ["grade", "train_progression", "report"]
-    assert run.that_read(tmp_path, [run.stage_named("report")]) == []
-    everything = run.that_read(tmp_path, run.STAGES)
+    assert run.outdated_after(tmp_path, [run.stage_named("report")]) == []
+    everything = run.outdated_after(tmp_path, run.STAGES)
     assert everything == []
 
 
 def test_every_setting_and_group_that_a_stage_names_exists():
     for stage in (*run.STAGES, *run.PREDICT, *run.TUNE.values()):
-        for name in (*stage.settings, *stage.files, *stage.needs):
+        for name in (*stage.settings, *stage.files, *stage.requires):
             run.lookup(Settings(), name)
 
 
-def test_nothing_that_a_prediction_has_just_done_is_out_of_date(tmp_path, calls):
+def test_the_stages_of_a_prediction_are_not_outdated_by_it(tmp_path, calls):
     stages = [stage for stage in run.PREDICT if stage.name != "predict"]
     record = {"stages": {stage.name: {} for stage in run.PREDICT}}
     (tmp_path / "run.json").write_text(json.dumps(record))
-    assert run.that_read(tmp_path, stages) == []
+    assert run.outdated_after(tmp_path, stages) == []
 
 
 @pytest.mark.parametrize("out", ["archive", "archive/runs/1", "link/runs"])
@@ -173,22 +173,22 @@ def test_a_run_directory_inside_its_archive_is_refused(out, tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "archive")
     settings = with_values(Settings(), {"archive.progression": str(tmp_path / "archive")})
     with pytest.raises(InputError, match="inside the archive"):
-        run.check_places(tmp_path / out, settings)
-    run.check_places(tmp_path / "archive-2", settings)
-    run.check_places(tmp_path, settings)  # as the demonstration has it
+        run.check_paths(tmp_path / out, settings)
+    run.check_paths(tmp_path / "archive-2", settings)
+    run.check_paths(tmp_path, settings)  # as in the demonstration
 
 
 @pytest.mark.parametrize("out", ["file", "file/run", "dangling"])
-def test_a_run_directory_in_the_place_of_a_file_is_refused(out, tmp_path):
+def test_a_run_directory_whose_path_is_a_file_is_refused(out, tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="is no folder"):
-        run.check_places(tmp_path / out, Settings())
-    run.check_places(tmp_path / "new" / "run", Settings())
+    with pytest.raises(InputError, match="is not a folder"):
+        run.check_paths(tmp_path / out, Settings())
+    run.check_paths(tmp_path / "new" / "run", Settings())
 
 
-def test_a_folder_that_may_not_be_looked_into_is_refused_by_name(tmp_path, monkeypatch):
-    """Simulated, because root may look into everything."""
+def test_an_inaccessible_folder_is_refused_by_name(tmp_path, monkeypatch):
+    """Simulated, because root may access everything."""
     exists, closed = Path.exists, tmp_path / "closed"
     closed.mkdir()
 
@@ -200,21 +200,21 @@ def test_a_folder_that_may_not_be_looked_into_is_refused_by_name(tmp_path, monke
     monkeypatch.setattr(Path, "exists", refused)
     monkeypatch.setattr(os, "access", lambda path, how: path != closed)
     with pytest.raises(InputError, match="closed cannot be written"):
-        run.check_places(closed / "folder" / "run", Settings())
+        run.check_paths(closed / "folder" / "run", Settings())
 
 
 @pytest.mark.parametrize("name", ["archive.grading", "archive.grades", "archive.progression", "archive.outcomes"])
-@pytest.mark.parametrize("place", ["slices", "grader/mine", ".partial/x", "tune"])
-def test_an_input_among_the_results_that_replace_it_is_refused(name, place, tmp_path):
-    settings = with_values(Settings(), {name: str(tmp_path / "run" / place)})
+@pytest.mark.parametrize("path", ["slices", "grader/mine", ".partial/x", "tune"])
+def test_an_input_among_the_outputs_is_refused(name, path, tmp_path):
+    settings = with_values(Settings(), {name: str(tmp_path / "run" / path)})
     with pytest.raises(InputError, match="which a run replaces"):
-        run.check_places(tmp_path / "run", settings)
-    run.check_places(tmp_path / "other", settings)
-    run.check_places(tmp_path / "run", with_values(Settings(), {name: str(tmp_path / "run" / "mine")}))
+        run.check_paths(tmp_path / "run", settings)
+    run.check_paths(tmp_path / "other", settings)
+    run.check_paths(tmp_path / "run", with_values(Settings(), {name: str(tmp_path / "run" / "mine")}))
 
 
-def test_a_link_that_leads_to_itself_is_refused(tmp_path):
+def test_a_link_to_itself_is_refused(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     settings = with_values(Settings(), {"archive.progression": str(tmp_path / "archive")})
-    with pytest.raises(InputError, match="is no folder"):
-        run.check_places(tmp_path / "loop" / "run", settings)
+    with pytest.raises(InputError, match="is not a folder"):
+        run.check_paths(tmp_path / "loop" / "run", settings)

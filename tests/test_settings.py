@@ -6,26 +6,26 @@ from tumorprog.errors import SettingsError
 from tumorprog.settings import Settings, check_name, dotted, lookup, with_values
 
 
-def test_a_changed_setting_changes_nothing_else():
+def test_changing_a_setting_changes_no_other():
     changed = with_values(Settings(), {"grader.epochs": 3, "seed": 7})
     before, after = dotted(Settings()), dotted(changed)
     assert {name for name in before if before[name] != after[name]} == {"grader.epochs", "seed"}
     assert lookup(changed, "grader.epochs") == 3
 
 
-def test_a_change_is_checked_like_any_value():
+def test_changed_values_are_validated():
     with pytest.raises(SettingsError, match=r"grader\.epochs is 0"):
         with_values(Settings(), {"grader.epochs": 0})
 
 
-def test_what_cannot_be_shared_out_or_parted_is_refused():
+def test_indivisible_batches_and_single_folds_are_refused():
     with pytest.raises(SettingsError, match=r"grader\.batch_size is 65; .* multiple of grader\.workers \(2\)"):
         with_values(Settings(), {"grader.batch_size": 65, "grader.workers": 2})
     with pytest.raises(SettingsError, match=r"grader\.folds.* 2 or more"):
         with_values(Settings(), {"grader.folds": 1})
 
 
-def test_only_what_identifies_nobody_may_be_shared():
+def test_patients_may_not_be_shared_between_sets():
     assert with_values(Settings(), {"cohort.allow_shared": ("study", "image")}).cohort.allow_shared == (
         "study",
         "image",
@@ -36,12 +36,12 @@ def test_only_what_identifies_nobody_may_be_shared():
         with_values(Settings(), {"cohort.allow_shared": ("patient",)})
 
 
-def test_a_wrong_name_is_refused_with_the_nearest_right_one():
+def test_an_unknown_name_gets_the_nearest_suggestion():
     with pytest.raises(SettingsError, match=r"did you mean progression\.learning_rate"):
         check_name("progression.learningrate")
 
 
-def test_every_setting_says_what_it_is():
+def test_every_setting_has_help():
     """jsonargparse shows the docstring under each field as its help."""
     from jsonargparse import ArgumentParser, set_parsing_settings
 

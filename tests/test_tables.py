@@ -14,7 +14,7 @@ def rows(images):
     return pa.Table.from_pylist(stored, tables.SLICES)
 
 
-def test_images_come_back_as_they_were_stored_also_from_chunks_and_slices(tmp_path):
+def test_images_are_read_back_unchanged_also_from_chunks_and_slices(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (5, 224, 224), np.uint8)
     tables.write_shard(tmp_path / "part.parquet", rows(images), tables.SLICES)
     table = tables.read_shards(tmp_path, tables.SLICES)
@@ -25,18 +25,18 @@ def test_images_come_back_as_they_were_stored_also_from_chunks_and_slices(tmp_pa
     assert tables.images(table.slice(0, 0)).shape == (0, 224, 224)
 
 
-def test_a_shard_of_other_columns_is_refused(tmp_path):
+def test_a_shard_with_other_columns_is_refused(tmp_path):
     tables.write_shard(tmp_path / "part.parquet", rows([]), tables.SLICES)
-    with pytest.raises(InputError, match="not a table of ours"):
+    with pytest.raises(InputError, match="not a table of tumorprog"):
         tables.read_shards(tmp_path, tables.FEATURES)
 
 
-def test_a_folder_without_shards_says_which_command_fills_it(tmp_path):
+def test_an_empty_folder_names_the_command_that_fills_it(tmp_path):
     with pytest.raises(InputError, match="run `tumorprog"):
         tables.shards(tmp_path)
 
 
-def test_ids_in_a_csv_stay_text(tmp_path):
+def test_ids_in_a_csv_are_read_as_text(tmp_path):
     tables.write_csv(tmp_path / "a.csv", pd.DataFrame({"PatientID": ["007", ""], "n": [1, 2]}), ("PatientID", "n"))
     assert tables.read_csv(tmp_path / "a.csv", ("PatientID",))["PatientID"].tolist() == ["007", ""]
 
@@ -57,7 +57,7 @@ def test_every_reason_of_the_quarantine_is_documented():
     assert [reason for reason in tables.REASONS if f"`{reason}`" not in text] == []
 
 
-def test_a_dicom_error_survives_a_process_border():
+def test_a_dicom_error_can_be_pickled():
     import pickle
 
     error = pickle.loads(pickle.dumps(DicomError("empty", "no bytes")))  # noqa: S301  our own bytes

@@ -1,13 +1,13 @@
-"""Words of a command -> its settings: defaults, the run's config.yaml, --config, then the words; and back to a file.
+"""Arguments of a command -> its settings (defaults, config.yaml of the run, --config, arguments), and back to YAML.
 
-What is slow to import is imported when it is needed: pandas alone would make `--help` three times as slow.
+Slow imports happen only where they are needed: pandas alone would make `--help` take three times as long.
 """
 
 import argparse
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,167 +22,174 @@ ALIASES = {
     "--outcomes": "--archive.outcomes",
     "--folds": "--grader.folds",
 }
-"""What a user names most, without its group."""
+"""Short forms of the settings that users give most often."""
 
 PATHS = ("archive.grading", "archive.grades", "archive.progression", "archive.outcomes", "grader.split")
-"""Settings that are made absolute, so that config.yaml means the same from any folder."""
+"""Settings that are made absolute, so that config.yaml means the same from any working directory."""
 
 _UNKNOWN = (
     r"unrecognized arguments: --([\w.]+)",
     r"Option '([\w.]+)' is not accepted",
     r"Group '([\w.]+)' does not accept option '([\w.]+)'",
 )
-"""How the parser says that there is no such setting."""
+"""How the parser reports an unknown setting."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """One command of the table below.
+    """One command of the command line.
 
     Attributes:
-        does: a line for `tumorprog --help`.
-        act: gets the parsed words and the resolved settings; returns the last lines to print.
-        passes_on: whether its other words are those of another command; `act` gets them in place of settings.
-        shows: groups of settings that `--help` lists; all can be given.
+        summary: one line for `tumorprog --help`.
+        run: takes the parsed arguments and the resolved settings; returns the last lines to print.
+        groups: groups of settings that `--help` lists; all settings are accepted.
         examples: for `--help`.
-        words: options of its own, each with its help.
+        arguments: the command's own arguments, each with the keywords of `argparse.add_argument`.
+        defaults: settings whose defaults differ for this command, by dotted name.
+        forwards: whether the remaining arguments belong to another command; `run` gets them instead of settings.
     """
 
-    does: str
-    act: Callable[[argparse.Namespace, Any], str]
-    shows: tuple[str, ...]
+    summary: str
+    run: Callable[[argparse.Namespace, Any], str]
+    groups: tuple[str, ...]
     examples: tuple[str, ...]
-    words: tuple[tuple[str, dict[str, Any]], ...] = ()
-    passes_on: bool = False
+    arguments: tuple[tuple[str, dict[str, Any]], ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    forwards: bool = False
 
 
-def parse(name: str, command: Command, words: list[str]) -> tuple[argparse.Namespace, Settings]:
-    """The words and settings of one command: defaults, then the run's config.yaml, then --config, then the words.
+def parse(name: str, command: Command, arguments: list[str]) -> tuple[argparse.Namespace, Settings]:
+    """Parse the arguments of a command and resolve its settings.
+
+    Later sources override earlier ones: defaults, the run directory's config.yaml, --config, the arguments.
 
     Raises:
-        SettingsError: if a word, a name or a value is wrong.
+        SettingsError: if an argument, the name of a setting or a value is wrong.
     """
     import jsonargparse
 
-    parser = _settings_parser(prog=f"tumorprog {name}", description=command.does, epilog=_told(command.examples))
-    for word, about in command.words:
-        parser.add_argument(word, **about)
+    parser = _settings_parser(
+        prog=f"tumorprog {name}", description=command.summary, epilog=_format_examples(command.examples)
+    )
+    for argument, keywords in command.arguments:
+        parser.add_argument(argument, **keywords)
     parser.add_argument("--config", action="config", help="a YAML file of settings; options override it")
     for action in parser._actions:
         group = action.dest.split(".")[0]
-        if group in Settings.__dataclass_fields__ and group not in command.shows:
+        if group in Settings.__dataclass_fields__ and group not in command.groups:
             action.help = argparse.SUPPRESS
     try:
-        parsed = parser.parse_args([*_remembered(words), *map(_without_alias, words)])
-        made = parser.instantiate(parsed)
+        defaults = [f"--{name}={value}" for name, value in command.defaults.items()]
+        parsed = parser.parse_args([*_run_config(arguments), *defaults, *map(_expand_alias, arguments)])
+        values = parser.instantiate(parsed)
     except (jsonargparse.ArgumentError, ValueError) as error:
-        raise _mendable(str(error)) from error
-    settings = Settings(**{group: getattr(made, group) for group in Settings.__dataclass_fields__})
+        raise _settings_error(str(error)) from error
+    settings = Settings(**{group: getattr(values, group) for group in Settings.__dataclass_fields__})
     given = {name: lookup(settings, name) for name in PATHS if lookup(settings, name)}
     return parsed, with_values(settings, {name: storage.absolute(path) for name, path in given.items()})
 
 
-def split(name: str, command: Command, words: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """The words of a command that passes others on, and those others.
+def split(name: str, command: Command, arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Separate the arguments of a forwarding command from those that it forwards.
 
     Raises:
-        SettingsError: if its own are wrong.
+        SettingsError: if its own arguments are wrong.
     """
 
     class Parser(argparse.ArgumentParser):
-        """Leaves it to the caller to tell a mistake."""
+        """Raises instead of exiting."""
 
         def error(self, message: str) -> NoReturn:
             raise SettingsError(message)
 
     parser = Parser(
         f"tumorprog {name}",
-        description=command.does,
-        epilog=_told(command.examples),
+        description=command.summary,
+        epilog=_format_examples(command.examples),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    for word, how in command.words:
-        parser.add_argument(word, **how)
-    return parser.parse_known_args(words)
+    for argument, keywords in command.arguments:
+        parser.add_argument(argument, **keywords)
+    return parser.parse_known_args(arguments)
 
 
-def from_here(words: Sequence[str], places: Sequence[str]) -> list[str]:
-    """The same words for a command that starts in another folder: places of files are made absolute.
+def with_absolute_paths(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
+    """Make paths absolute, for a command that starts in another working directory.
 
     Args:
-        words: of a command.
-        places: options whose values are places, besides the settings `PATHS`.
+        arguments: of a command.
+        options: options whose values are paths, in addition to the settings `PATHS`.
     """
-    named = {*places, *(f"--{name}" for name in PATHS)}
-    told: list[str] = []
-    for word in words:
-        option, equals, value = word.partition("=")
-        if equals and ALIASES.get(option, option) in named:
-            told.append(f"{option}={storage.absolute(value)}")
-        elif told and ALIASES.get(told[-1], told[-1]) in named:
-            told.append(storage.absolute(word))
+    path_options = {*options, *(f"--{name}" for name in PATHS)}
+    absolute: list[str] = []
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if equals and ALIASES.get(option, option) in path_options:
+            absolute.append(f"{option}={storage.absolute(value)}")
+        elif absolute and ALIASES.get(absolute[-1], absolute[-1]) in path_options:
+            absolute.append(storage.absolute(argument))
         else:
-            told.append(word)
-    return told
+            absolute.append(argument)
+    return absolute
 
 
-def _settings_parser(**about: str) -> Any:
+def _settings_parser(**keywords: str) -> Any:
     import jsonargparse
 
     class Formatter(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
-        """Keeps the examples as they are written."""
+        """Keeps the line breaks of the examples."""
 
     jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True, config_read_mode_fsspec_enabled=True)
-    parser = jsonargparse.ArgumentParser(formatter_class=Formatter, exit_on_error=False, allow_abbrev=False, **about)
+    parser = jsonargparse.ArgumentParser(formatter_class=Formatter, exit_on_error=False, allow_abbrev=False, **keywords)
     parser.add_class_arguments(Settings)
     return parser
 
 
-def _told(examples: Sequence[str]) -> str:
+def _format_examples(examples: Sequence[str]) -> str:
     return "\n".join(["examples:", *(f"  {example}" for example in examples)])
 
 
-def _without_alias(word: str) -> str:
-    option, equals, value = word.partition("=")
+def _expand_alias(argument: str) -> str:
+    option, equals, value = argument.partition("=")
     return ALIASES.get(option, option) + equals + value
 
 
-def _remembered(words: list[str]) -> list[str]:
-    """The settings that the run directory was made with, if it was made."""
+def _run_config(arguments: list[str]) -> list[str]:
+    """Return the arguments that load the settings of the run directory, if it has any."""
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--out", default="")
     finder.add_argument("--run", default="")
-    known, _ = finder.parse_known_args(words)
+    known, _ = finder.parse_known_args(arguments)
     folder = known.run or known.out
     config = storage.place(folder) / "config.yaml"
     return ["--config", str(config)] if folder and config.is_file() else []
 
 
-def _mendable(message: str) -> SettingsError:
-    """The parser's message in one line; where a name is wrong, ours, which offers the nearest."""
-    told = " ".join(message.split())
+def _settings_error(message: str) -> SettingsError:
+    """Return the parser's message as one line; for an unknown name, our own, which suggests the nearest."""
+    line = " ".join(message.split())
     for pattern in _UNKNOWN:
-        found = re.search(pattern, told)
+        found = re.search(pattern, line)
         if found:
             try:
                 check_name(".".join(found.groups()))
             except SettingsError as error:
                 return error
-    return SettingsError(told)
+    return SettingsError(line)
 
 
 def save_config(folder: Path, settings: Settings) -> None:
-    """config.yaml: every setting with its meaning, and above them what else the results rest on."""
+    """Write config.yaml: all settings with their descriptions, below the versions and the fingerprint of the data."""
     from tumorprog import run, tables
 
     parser = _settings_parser()
     summary = folder / "catalogue" / tables.SUMMARY
-    rests_on = run.versions()
+    header = run.versions()
     if summary.is_file():
-        rests_on["data fingerprint"] = json.loads(summary.read_text())["fingerprint"]
-    above = "".join(f"# {name}: {value}\n" for name, value in rests_on.items())
+        header["data fingerprint"] = json.loads(summary.read_text())["fingerprint"]
+    comments = "".join(f"# {name}: {value}\n" for name, value in header.items())
     folder.mkdir(parents=True, exist_ok=True)
     storage.write_text(
-        folder / "config.yaml", above + parser.dump(parser.parse_object(asdict(settings)), with_comments=True)
+        folder / "config.yaml", comments + parser.dump(parser.parse_object(asdict(settings)), with_comments=True)
     )

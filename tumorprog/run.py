@@ -1,10 +1,10 @@
-"""The stages in their order, and which of them are due: skip, resume, fingerprint, whole results.
+"""The stages in their order, and which of them must run: skipping, resuming, fingerprints, atomic results.
 
-Everything follows from the table `STAGES`; the stages themselves know nothing of it. A stage is done when `run.json` in
-the run directory holds a record of it with the same fingerprint (settings it depends on, files it reads, the version)
-and every file that it left is still there. A stage writes to `.partial/<stage>-<fingerprint>/` first, and its results
-are moved into place when it has finished: what is in place is whole, and what an interrupted stage had finished is
-found again by the same command, because the folder's name says what it is a part of.
+Everything follows from the table `STAGES`; the stages themselves do not depend on it. A stage is up to date if
+`run.json` in the run directory records it with the same fingerprint (the settings it depends on, the files it reads,
+the version) and all of its output files still exist. A stage writes to `.partial/<stage>-<fingerprint>/`, and its
+outputs are moved to their final paths when it has finished, so that these are always complete. An interrupted stage
+resumes when the same command runs again, because the fingerprint in the folder's name identifies its finished work.
 """
 
 import hashlib
@@ -28,21 +28,21 @@ from tumorprog.tables import write_json
 log = logging.getLogger(__name__)
 
 PACKAGES = ("ray", "torch", "torchvision", "pydicom", "pywavelets", "scipy", "numpy", "pyarrow", "pandas")
-"""Whose versions are recorded with a run."""
+"""Packages whose versions are recorded with a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A row of the table of contents.
+    """One stage of the pipeline: what it depends on, and what it writes.
 
     Attributes:
         name: module under `tumorprog.stages`; with hyphens, the command.
-        reads: what it needs in the run directory.
-        may_read: what it uses if it is there.
-        settings: dotted names, or groups of them, that its result depends on.
-        files: dotted names of settings that are paths of files it reads from outside.
-        leaves: what it puts into the run directory.
-        needs: dotted names of settings without which it has nothing to do.
+        reads: names in the run directory that it requires.
+        may_read: names in the run directory that it uses if they exist.
+        settings: dotted names of settings, or of groups of them, that its results depend on.
+        files: dotted names of settings that are paths of files it reads outside the run directory.
+        writes: names in the run directory that it creates.
+        requires: dotted names of settings without which it has nothing to do.
     """
 
     name: str
@@ -50,8 +50,8 @@ class Stage:
     may_read: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
-    leaves: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
 
     @property
     def command(self) -> str:
@@ -66,37 +66,37 @@ STAGES = (
         name="catalogue",
         files=(_GRADING, _PROGRESSION),
         settings=(_GRADING, _PROGRESSION),
-        leaves=("catalogue", "quarantine.csv"),
+        writes=("catalogue", "quarantine.csv"),
     ),
     Stage(
         name="slices",
         reads=("catalogue",),
         files=(_GRADES,),
         settings=(_GRADES, "cohort.patient_column", "cohort.grade_column", "cohort.gbm_is_grade_4", "slices", "seed"),
-        leaves=("slices",),
-        needs=(_GRADING, _GRADES),
+        writes=("slices",),
+        requires=(_GRADING, _GRADES),
     ),
     Stage(
         name="train_grader",
         reads=("slices",),
         files=("grader.split", "grader.weights"),
         settings=("seed", "protocol", "grader", "cohort.allow_shared"),
-        leaves=("grader",),
-        needs=(_GRADING, _GRADES),
+        writes=("grader",),
+        requires=(_GRADING, _GRADES),
     ),
     Stage(
         name="grade",
         reads=("catalogue", "grader"),
         settings=("cohort.min_gap_days", "slices", "grade"),
-        leaves=("grades.csv", "patient_grades.csv", "timeline.csv", "reference_sheet.csv"),
-        needs=(_GRADING, _GRADES, _PROGRESSION),
+        writes=("grades.csv", "patient_grades.csv", "timeline.csv", "reference_sheet.csv"),
+        requires=(_GRADING, _GRADES, _PROGRESSION),
     ),
     Stage(
         name="features",
         reads=("catalogue",),
         settings=("roi", "features"),
-        leaves=("features", "volumes.csv"),
-        needs=(_PROGRESSION,),
+        writes=("features", "volumes.csv"),
+        requires=(_PROGRESSION,),
     ),
     Stage(
         name="train_progression",
@@ -104,8 +104,8 @@ STAGES = (
         may_read=("catalogue",),
         files=("archive.outcomes",),
         settings=("seed", "progression", "archive.outcomes", "cohort.allow_shared"),
-        leaves=("progression",),
-        needs=(_GRADING, _GRADES, _PROGRESSION),
+        writes=("progression",),
+        requires=(_GRADING, _GRADES, _PROGRESSION),
     ),
     Stage(
         name="report",
@@ -115,20 +115,20 @@ STAGES = (
             *("progression", "tune"),
         ),
         settings=("seed", "roi", "features", "report"),
-        leaves=("metrics.json", "report.html", "figures"),
+        writes=("metrics.json", "report.html", "figures"),
     ),
 )
 
 PREDICT = (
-    *(replace(stage, needs=(_PROGRESSION,)) for stage in STAGES if stage.name in {"catalogue", "grade", "features"}),
+    *(replace(stage, requires=(_PROGRESSION,)) for stage in STAGES if stage.name in {"catalogue", "grade", "features"}),
     Stage(
         name="predict",
         reads=("grades.csv", "features", "progression"),
-        leaves=("predictions.csv", "patient_predictions.csv"),
-        needs=(_PROGRESSION,),
+        writes=("predictions.csv", "patient_predictions.csv"),
+        requires=(_PROGRESSION,),
     ),
 )
-"""A finished run's two models applied to new patients."""
+"""The stages of `tumorprog predict`: the two models of a finished run, applied to new patients."""
 
 _SWEPT = {"grader": ("slices",), "progression": ("features", "volumes.csv", "reference_sheet.csv", "grades.csv")}
 TUNE = {
@@ -138,130 +138,130 @@ TUNE = {
         may_read=("catalogue",),
         settings=("seed", model, "tune", "report.bootstrap", "cohort.allow_shared"),
         files=("tune.sweep", "grader.split") if model == "grader" else ("tune.sweep",),
-        leaves=("tune",),
+        writes=("tune",),
     )
     for model, reads in _SWEPT.items()
 }
-"""The sweep of each model; the later one's results replace the other's."""
+"""The sweep of each model; the results of a second sweep replace those of the first."""
 
 
 def stage_named(name: str) -> Stage:
-    """The stage of `STAGES` with this command or module name."""
+    """Return the stage of `STAGES` with this command or module name."""
     return next(stage for stage in STAGES if name in (stage.name, stage.command))
 
 
-def that_read(folder: Path, stages: Sequence[Stage]) -> list[Stage]:
-    """The stages that are done in a run directory, and rest on what some others have just made anew.
+def outdated_after(folder: Path, stages: Sequence[Stage]) -> list[Stage]:
+    """Return the finished stages that depend on what some others have just written again.
 
     Args:
         folder: the run directory.
-        stages: which have just run; they are none of those found.
+        stages: the stages that have just run; they are not among those returned.
     """
-    fresh, found = {name for stage in stages for name in stage.leaves}, []
-    done, ran = read_record(folder)["stages"], {stage.name for stage in stages}
+    rewritten, outdated = {name for stage in stages for name in stage.writes}, []
+    finished, ran = read_record(folder)["stages"], {stage.name for stage in stages}
     for stage in STAGES:
-        if stage.name not in ran and stage.name in done and fresh & {*stage.reads, *stage.may_read}:
-            found.append(stage)
-            fresh |= set(stage.leaves)
-    return found
+        if stage.name not in ran and stage.name in finished and rewritten & {*stage.reads, *stage.may_read}:
+            outdated.append(stage)
+            rewritten |= set(stage.writes)
+    return outdated
 
 
-def with_what_they_need(settings: Settings) -> list[Stage]:
-    """The stages that have something to do for these settings: without a grading cohort, say, none is trained on."""
-    chosen = []
+def applicable_stages(settings: Settings) -> list[Stage]:
+    """Return the stages whose inputs the settings name; without a grading cohort, for example, no grader is trained."""
+    applicable = []
     for stage in STAGES:
-        missing = [name.removeprefix("archive.") for name in stage.needs if not lookup(settings, name)]
+        missing = [name.removeprefix("archive.") for name in stage.requires if not lookup(settings, name)]
         if missing:
-            log.info("%s: left out, for want of --%s", stage.command, " and --".join(missing))
+            log.info("%s: skipped, because --%s is not given", stage.command, " and --".join(missing))
         else:
-            chosen.append(stage)
-    return chosen
+            applicable.append(stage)
+    return applicable
 
 
-def check_places(folder: Path, settings: Settings) -> None:
-    """Before anything is written: whether a run directory may stand where it is to.
+def check_paths(folder: Path, settings: Settings) -> None:
+    """Check, before anything is written, that the run directory can be at this path.
 
     Args:
         folder: the run directory, which need not exist.
         settings: `archive`.
 
     Raises:
-        InputError: if there is a file in its place or above it, if it cannot be written, or if it lies inside an
-            archive that is read: its own files would be taken for the archive's, which would never be unchanged; or if
-            an input lies among the results, which are replaced when they are made again.
+        InputError: if the path or one of its parents is a file; if it cannot be written; if it is inside an archive
+            that is read, whose contents would then change with every run; or if an input is among the results, which
+            are replaced when they are computed again.
     """
     for root in (lookup(settings, name) for name in (_GRADING, _PROGRESSION)):
-        if root and _lies_in(folder, storage.place(root)):
+        if root and _is_inside(folder, storage.place(root)):
             raise InputError(f"--out {folder}: inside the archive {root} that is read; choose a folder outside of it")
-    made = {".partial", *(name for stage in (*STAGES, *PREDICT, TUNE["grader"]) for name in stage.leaves)}
+    outputs = {".partial", *(name for stage in (*STAGES, *PREDICT, TUNE["grader"]) for name in stage.writes)}
     for given in (lookup(settings, name) for name in (_GRADING, _PROGRESSION, _GRADES, "archive.outcomes")):
-        within = next((name for name in sorted(made) if given and _lies_in(storage.place(given), folder / name)), None)
-        if within:
+        inside = [name for name in sorted(outputs) if given and _is_inside(storage.place(given), folder / name)]
+        if inside:
             raise InputError(
-                f"{given}: lies in {folder / within}, which a run replaces; move it, or choose another --out"
+                f"{given}: inside {folder / inside[0]}, which a run replaces; move it, or choose another --out"
             )
     if storage.is_remote(str(folder)):
         return
-    there = storage.nearest(folder)
-    if not there.is_dir():
-        raise InputError(f"--out {folder}: {there} is no folder; choose another place for the run directory")
-    if not storage.may_write(there):
-        raise InputError(f"--out {folder}: {there} cannot be written; choose another place for the run directory")
+    existing = storage.nearest(folder)
+    if not existing.is_dir():
+        raise InputError(f"--out {folder}: {existing} is not a folder; choose another path for the run directory")
+    if not storage.may_write(existing):
+        raise InputError(f"--out {folder}: {existing} cannot be written; choose another path for the run directory")
 
 
-def _lies_in(folder: Path, root: Path) -> bool:
+def _is_inside(folder: Path, root: Path) -> bool:
     remote = storage.is_remote(str(folder))
     if remote != storage.is_remote(str(root)):
         return False
-    # os.path.realpath, because a link that leads to itself is no error of it
+    # os.path.realpath, because it accepts a link that points to itself
     inner, outer = (folder, root) if remote else (Path(os.path.realpath(folder)), Path(os.path.realpath(root)))
     return inner == outer or outer in inner.parents
 
 
 def run_stages(folder: Path, settings: Settings, stages: Sequence[Stage] = STAGES) -> int:
-    """Does what is due of `stages`, in order, in the run directory.
+    """Run the outdated stages among `stages` in the run directory, in order.
 
     Args:
-        folder: the run directory; made if missing.
+        folder: the run directory; created if missing.
         settings: resolved.
-        stages: which, in an order in which each finds what it reads.
+        stages: in an order in which each finds its inputs.
 
     Returns:
-        How many stages had something to do.
+        The number of stages that were outdated.
 
     Raises:
-        InputError: if a stage misses what it reads, or another process works on the same directory.
+        InputError: if an input of a stage is missing, or another process works on the same directory.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    worked = 0
+    num_run = 0
     with storage.locked(folder):
         for number, stage in enumerate(stages, 1):
-            worked += _run_if_due(folder, settings, stage, label=f"[{number}/{len(stages)}] {stage.command}")
-    return worked
+            num_run += _run_if_outdated(folder, settings, stage, label=f"[{number}/{len(stages)}] {stage.command}")
+    return num_run
 
 
-def _run_if_due(folder: Path, settings: Settings, stage: Stage, *, label: str) -> bool:
+def _run_if_outdated(folder: Path, settings: Settings, stage: Stage, *, label: str) -> bool:
     record = read_record(folder)["stages"].get(stage.name)
     fingerprint = _fingerprint(folder, settings, stage)
-    if record and record["fingerprint"] == fingerprint and _all_there(folder, record["left"], stage.leaves):
-        log.info("%s: nothing changed, nothing to do", label)
+    if record and record["fingerprint"] == fingerprint and _all_exist(folder, record["left"], stage.writes):
+        log.info("%s: up to date", label)
         return False
-    log.info("%s: starting", label)
+    log.info("%s: started", label)
     started = time.monotonic()
     partial = folder / ".partial" / f"{stage.name}-{fingerprint[:16]}"
     partial.mkdir(parents=True, exist_ok=True)
     _check_nodes(folder, settings, stage)
     summary = importlib.import_module(f"tumorprog.stages.{stage.name}").run(folder, partial, settings)
-    _move_into_place(folder, partial, stage)
-    _write_record(folder, stage, {"fingerprint": fingerprint, "settings": _depends_on(settings, stage)})
-    for left_over in (folder / ".partial").glob(f"{stage.name}-*"):
-        storage.remove(left_over)
+    _publish(folder, partial, stage)
+    _write_record(folder, stage, {"fingerprint": fingerprint, "settings": _relevant_settings(settings, stage)})
+    for leftover in (folder / ".partial").glob(f"{stage.name}-*"):
+        storage.remove(leftover)
     log.info("%s: %s (%.0f s)", label, summary, time.monotonic() - started)
     return True
 
 
 def _check_nodes(folder: Path, settings: Settings, stage: Stage) -> None:
-    """Before each stage: nodes may have come since the last, and a stage that goes on some of them has no result."""
+    """Check before each stage that all nodes see the files, because nodes may have joined since the previous one."""
     from tumorprog.stages import nodes
 
     archives = [
@@ -270,28 +270,28 @@ def _check_nodes(folder: Path, settings: Settings, stage: Stage) -> None:
     nodes.check_shared(folder, [root for root in archives if root], settings.cluster)
 
 
-def _move_into_place(folder: Path, partial: Path, stage: Stage) -> None:
-    """Takes the record out first: from here to the new record, a kill leaves a stage that is not done."""
+def _publish(folder: Path, partial: Path, stage: Stage) -> None:
+    """Move the outputs to their final paths; without the old record, a kill in between leaves an outdated stage."""
     record = read_record(folder)
     if record["stages"].pop(stage.name, None):
         write_json(folder / "run.json", record)
-    for name in stage.leaves:
+    for name in stage.writes:
         storage.move(partial / name, folder / name)
 
 
-def _write_record(folder: Path, stage: Stage, known: dict[str, Any]) -> None:
+def _write_record(folder: Path, stage: Stage, entry: dict[str, Any]) -> None:
     record = read_record(folder)
-    left = dict(_sizes(folder, stage.leaves))
+    sizes = dict(_sizes(folder, stage.writes))
     record["versions"] = versions()
-    record["stages"][stage.name] = {**known, "id": uuid.uuid4().hex, "left": left}
+    record["stages"][stage.name] = {**entry, "id": uuid.uuid4().hex, "left": sizes}
     write_json(folder / "run.json", record)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What `run.json` says of the stages that have finished in a run directory; empty for a new one.
+    """Return the record of the finished stages in `run.json`; empty for a new run directory.
 
     Raises:
-        InputError: if the file is not ours.
+        InputError: if the file was not written by tumorprog.
     """
     path = folder / "run.json"
     if not path.exists():
@@ -305,49 +305,50 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """The versions of tumorprog and of the packages that its results depend on."""
+    """Return the versions of tumorprog and of the packages that its results depend on."""
     return {"tumorprog": __version__, **{name: importlib.metadata.version(name) for name in PACKAGES}}
 
 
-def _depends_on(settings: Settings, stage: Stage) -> dict[str, Any]:
+def _relevant_settings(settings: Settings, stage: Stage) -> dict[str, Any]:
     values = {name: lookup(settings, name) for name in stage.settings}
     return {name: asdict(value) if hasattr(value, "__dataclass_fields__") else value for name, value in values.items()}
 
 
 def _fingerprint(folder: Path, settings: Settings, stage: Stage) -> str:
-    """Changes when the stage's result could: it hashes the settings, the files from outside and what it reads."""
-    done = read_record(folder)["stages"]
-    maker = {name: stage.name for stage in (*STAGES, TUNE["grader"]) for name in stage.leaves}
+    """Hash everything that the outputs of a stage depend on: settings, external files, and what it reads."""
+    finished = read_record(folder)["stages"]
+    writer = {name: stage.name for stage in (*STAGES, TUNE["grader"]) for name in stage.writes}
     present = [name for name in stage.may_read if (folder / name).exists()]
     read = {}
     for name in (*stage.reads, *present):
         if not (folder / name).exists():
-            command = stage_named(maker[name]).command
+            command = stage_named(writer[name]).command
             raise InputError(f"{folder / name}: missing, and {stage.command} reads it; run `tumorprog {command}` first")
-        read[name] = done[maker[name]]["id"] if maker[name] in done else _tree_stamp(folder / name)
-    outside = {
+        read[name] = finished[writer[name]]["id"] if writer[name] in finished else _tree_stamp(folder / name)
+    external = {
         name: _tree_stamp(storage.place(lookup(settings, name))) for name in stage.files if lookup(settings, name)
     }
-    known = {"version": __version__, "settings": _depends_on(settings, stage), "read": read, "outside": outside}
-    return hashlib.sha256(json.dumps(known, sort_keys=True, default=list).encode()).hexdigest()
+    values = _relevant_settings(settings, stage)
+    inputs = {"version": __version__, "settings": values, "read": read, "outside": external}
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=list).encode()).hexdigest()
 
 
 def _tree_stamp(path: Path) -> str:
-    """A hash over names, sizes and times of change of all files below a path; "" where there is none."""
+    """Return a hash of the names, sizes and modification times of all files below a path; "" if it does not exist."""
     if not path.exists():
         return ""
-    # a sum, because it needs neither an order nor memory, however many files there are
+    # a sum needs neither an order nor memory, for any number of files
     total = sum(int.from_bytes(hashlib.sha256(repr(file).encode()).digest()) for file in storage.walk(path))
     return f"{total % 2**256:064x}"
 
 
-def _sizes(folder: Path, leaves: Sequence[str]) -> Iterator[tuple[str, int]]:
-    for name in leaves:
+def _sizes(folder: Path, outputs: Sequence[str]) -> Iterator[tuple[str, int]]:
+    for name in outputs:
         top = str(folder / name)
         for file in storage.walk(folder / name):
             yield name + file.path.removeprefix(top), file.num_bytes
 
 
-def _all_there(folder: Path, left: dict[str, int], leaves: Sequence[str]) -> bool:
-    found = dict(_sizes(folder, leaves))
-    return all(found.get(name) == size for name, size in left.items())
+def _all_exist(folder: Path, sizes: dict[str, int], outputs: Sequence[str]) -> bool:
+    found = dict(_sizes(folder, outputs))
+    return all(found.get(name) == size for name, size in sizes.items())

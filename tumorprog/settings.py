@@ -1,7 +1,7 @@
-"""Every setting: its dotted name, type, default, meaning and check.
+"""Every setting: its dotted name, type, default, description and validation.
 
-One vocabulary: `--grader.epochs 2` on the command line, `grader: {epochs: 2}` in YAML and `grader.epochs` in a sweep
-are the same words. A value that cannot work is refused here, with its dotted name, before anything starts.
+The names are the same everywhere: `--grader.epochs 2` on the command line, `grader: {epochs: 2}` in YAML and
+`grader.epochs` in a sweep. An invalid value is rejected here, by its dotted name, before anything starts.
 """
 
 import difflib
@@ -12,7 +12,7 @@ from typing import Any, Literal
 from tumorprog.errors import SettingsError
 
 SEQUENCES = ("T1pre", "T1post", "dT1", "FLAIR", "T2", "ADC", "nCBF", "nRCBV", "sRCBV", "other")
-"""Canonical names of series that are images of the head (not masks, not localizers)."""
+"""Canonical names of image series of the head (not of masks or localizers)."""
 
 
 def _at_least(name: str, value: float, least: float) -> None:
@@ -26,7 +26,7 @@ def _above(name: str, value: float, bound: float) -> None:
 
 
 SHARABLE = ("study", "series", "instance", "image")
-"""What patients on two sides of a split may be allowed to share, because in this archive it identifies nobody."""
+"""What patients in different sets of a split may be allowed to share, where it does not identify a patient."""
 
 
 def _some_sequences(name: str, sequences: tuple[str, ...]) -> None:
@@ -36,32 +36,32 @@ def _some_sequences(name: str, sequences: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
-    """What goes in."""
+    """The inputs."""
 
     grading: str = ""
-    """Folder of DICOM files of patients whose grades are known (REMBRANDT or another). Also: --grading DIR."""
+    """Folder of DICOM files of patients with known grades (REMBRANDT or another). Short form: --grading DIR."""
     grades: str = ""
-    """Table of patients and grades: xlsx, csv or tab-separated text. Also: --grades TABLE."""
+    """Table of patients and grades: xlsx, csv or tab-separated text. Short form: --grades TABLE."""
     progression: str = ""
-    """Folder of DICOM files of patients with two dates or more (BTP or another). Also: --progression DIR."""
+    """Folder of DICOM files of patients with two or more dates (BTP or another). Short form: --progression DIR."""
     outcomes: str = ""
-    """Table of PatientID, date, event (1: progressed then, 0: not by then), for survival. Also: --outcomes TABLE."""
+    """Table of PatientID, date and event (1 progressed, 0 censored), for survival. Short form: --outcomes TABLE."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cohort:
-    """Who takes part."""
+    """Which patients and studies are used."""
 
     patient_column: str = ""
-    """Column of the patients' ids in the table of grades; empty: found by its usual names."""
+    """Column of patient ids in the table of grades; if empty, found by its usual names."""
     grade_column: str = ""
-    """Column of the grades in the table of grades; empty: found by its usual names."""
+    """Column of grades in the table of grades; if empty, found by its usual names."""
     gbm_is_grade_4: bool = False
-    """Whether a glioblastoma without a written grade counts as grade 4, which it is by definition."""
+    """Whether a glioblastoma without a stated grade counts as grade 4, which it is by definition."""
     min_gap_days: int = 14
-    """Studies of a patient that are less than so many days apart are one time point."""
+    """Studies of a patient that are fewer days apart than this are one time point."""
     allow_shared: tuple[str, ...] = ()
-    """What may stand on two sides of a split: study, series, instance (UIDs that are a constant), image (a page)."""
+    """What two sets of a split may share: study, series, instance (UIDs that are constants), image (a form)."""
 
     def __post_init__(self) -> None:
         _at_least("cohort.min_gap_days", self.min_gap_days, 1)
@@ -73,12 +73,12 @@ class Cohort:
 
 @dataclass(frozen=True, kw_only=True)
 class Slices:
-    """How a slice becomes an input of the grader."""
+    """How slices are prepared for the grader."""
 
     scaling: Literal["robust", "minmax"] = "robust"
-    """How intensities come to [0, 1]: between the 0.5th and 99.5th percentile, or the paper's minimum and maximum."""
+    """How intensities are scaled to [0, 1]: by the 0.5th and 99.5th percentiles, or by minimum and maximum (paper)."""
     sequences: tuple[str, ...] = SEQUENCES
-    """Which sequences are graded and trained on, by canonical name."""
+    """Sequences that the grader is trained on and applied to, by canonical name."""
 
     def __post_init__(self) -> None:
         _some_sequences("slices.sequences", self.sequences)
@@ -89,35 +89,35 @@ class Grader:
     """The ResNet-18 and its training."""
 
     weights: str = "imagenet"
-    """Start from `imagenet` (torchvision's, downloaded once), `none` (random), or a file of ResNet-18 weights."""
+    """Initial weights: `imagenet` (torchvision's, downloaded once), `none` (random), or a file of ResNet-18 weights."""
     epochs: int = 10
     """Passes over the training slices."""
     batch_size: int = 64
-    """Slices in a step, over all workers."""
+    """Slices per optimiser step, over all workers."""
     learning_rate: float = 1e-3
-    """Adam's."""
+    """Learning rate of Adam."""
     weight_decay: float = 0.0
-    """Adam's."""
+    """Weight decay of Adam."""
     step_epochs: int = 5
-    """The learning rate is multiplied by step_factor every so many epochs."""
+    """Number of epochs after which the learning rate is multiplied by step_factor."""
     step_factor: float = 0.1
-    """What the learning rate is multiplied by."""
+    """Factor of the learning rate after each step_epochs."""
     augment: bool = False
-    """Whether training slices are flipped, turned and brightened a little at random; off, as in the paper."""
+    """Whether training slices are randomly flipped, rotated and changed in brightness; the paper does not."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the arithmetic in training; bfloat16 is about twice as fast on a GPU with tensor cores."""
+    """Precision of training; bfloat16 is about twice as fast on a GPU with tensor cores."""
     compile: bool = False
-    """Whether torch.compile makes kernels for this network first: minutes at the start, faster epochs on a GPU."""
+    """Whether to compile the network with torch.compile: minutes at the start, faster epochs on a GPU."""
     split: str = ""
-    """A CSV with columns patient and side (train, validation, test) instead of a drawn split."""
+    """A CSV with columns patient and side (train, validation, test), to use instead of a random split."""
     folds: int = 0
-    """Trainings of a cross-validation by patients beside the split's own, side by side; 0 for none. Also: --folds K."""
+    """Folds of an additional cross-validation by patient; 0 for none. Short form: --folds K."""
     null_control: bool = False
-    """Whether to train once more with the grades shuffled between patients: what is then learned is leaked."""
+    """Whether to add a null control: a training with grades permuted between patients, which reveals leakage."""
     workers: int = 1
-    """Ray Train workers; 0 trains in the calling process (Ray Train's local mode), quicker for small runs."""
+    """Ray Train workers; 0 trains in the calling process (Ray Train's local mode), faster for small runs."""
     gpu: bool = False
-    """Whether each worker and each grading actor gets a GPU."""
+    """Whether each training worker and each grading actor gets a GPU."""
 
     def __post_init__(self) -> None:
         _at_least("grader.epochs", self.epochs, 1)
@@ -137,10 +137,10 @@ class Grader:
 
 @dataclass(frozen=True, kw_only=True)
 class Grade:
-    """How the grades of slices become the grade of a patient on a date."""
+    """How the grades of slices are combined to the grade of a patient on a date."""
 
     sequences: tuple[str, ...] = ("T1post", "FLAIR")
-    """Whose slices vote, by canonical name; all of them on a date that has none of these."""
+    """Sequences whose slices vote, by canonical name; on a date without any of them, all slices vote."""
 
     def __post_init__(self) -> None:
         _some_sequences("grade.sequences", self.sequences)
@@ -148,15 +148,15 @@ class Grade:
 
 @dataclass(frozen=True, kw_only=True)
 class Roi:
-    """The region of interest of a slice, from which its features are computed."""
+    """The region of interest (ROI) from which the features of a slice are computed."""
 
     method: Literal["brightest", "component"] = "brightest"
-    """The brightest of three clusters, as in the paper; or the largest unusually bright piece inside the skull."""
+    """The brightest of three clusters (paper), or the largest unusually bright connected component inside the skull."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """The vector of a slice."""
+    """The feature vector of a slice."""
 
     wavelet: str = "haar"
     """Any discrete wavelet of PyWavelets."""
@@ -167,21 +167,21 @@ class Progression:
     """The bidirectional LSTM and its training."""
 
     target: Literal["months", "survival"] = "months"
-    """Learn the months to the next date, or from archive.outcomes the risk over time, also of who did not progress."""
+    """Predict the months to the next date, or, from archive.outcomes, the hazard over time with censored patients."""
     hidden: int = 128
     """Hidden units in each direction."""
     epochs: int = 30
-    """Passes over the training series, at most."""
+    """Maximum number of passes over the training series."""
     patience: int = 5
-    """Training stops when the validation loss has not improved for so many epochs."""
+    """Number of epochs without improvement of the validation loss after which training stops."""
     min_improvement: float = 0.01
-    """What counts as an improvement of the validation loss (mean squared error of standardised months)."""
+    """Smallest improvement of the validation loss that counts (mean squared error of standardised months)."""
     learning_rate: float = 1e-3
-    """Adam's."""
+    """Learning rate of Adam."""
     batch_size: int = 16
-    """Series in a step."""
+    """Series per optimiser step."""
     null_control: bool = True
-    """Whether to train once more with the months shuffled between patients, which teaches nothing about new ones."""
+    """Whether to add a null control: a training with months permuted between patients, which reveals leakage."""
 
     def __post_init__(self) -> None:
         _at_least("progression.hidden", self.hidden, 1)
@@ -197,19 +197,19 @@ class Tune:
     """The sweep of `tumorprog tune`."""
 
     model: Literal["grader", "progression"] = "progression"
-    """Which model's settings it varies."""
+    """The model whose settings are varied."""
     sweep: str = ""
-    """A YAML file that says what to try of which settings, and how; tune_configs/ has some."""
+    """A YAML file with the settings to vary, their values and the search; tune_configs/ has examples."""
     mlflow: str = ""
-    """Tracking URI of an MLflow server that is to get every trial too; needs the extra `mlflow`."""
+    """Tracking URI of an MLflow server that also records every trial; requires the extra `mlflow`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What is printed about the results."""
+    """The evaluation and its report."""
 
     bootstrap: int = 1000
-    """Resamplings of the patients behind each 95 % interval."""
+    """Bootstrap resamples of the patients for each 95 % confidence interval."""
 
     def __post_init__(self) -> None:
         _at_least("report.bootstrap", self.bootstrap, 10)
@@ -217,12 +217,12 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """Where it runs; changes no result."""
+    """Where the computation runs; does not change results."""
 
     address: str = "local"
     """`local` starts Ray on this machine; `auto` or host:port joins a running cluster."""
     cores: int = 0
-    """Cores of a local Ray; 0 takes all."""
+    """CPU cores of a local Ray; 0 for all."""
 
     def __post_init__(self) -> None:
         _at_least("cluster.cores", self.cores, 0)
@@ -233,15 +233,15 @@ class Synthetic:
     """The size of a synthetic cohort."""
 
     graded_patients: int = 24
-    """Patients with a grade in the grading tree, spread evenly over grades 2, 3 and 4."""
+    """Patients with a grade in the grading archive, spread evenly over grades 2, 3 and 4."""
     ungraded_patients: int = 2
-    """Patients without a grade in the grading tree."""
+    """Patients without a grade in the grading archive."""
     progression_patients: int = 6
-    """Patients with two dates in the progression tree."""
+    """Patients with two dates in the progression archive."""
     series_slices: int = 10
-    """Slices of a series in both trees."""
+    """Slices per series in both archives."""
     size: int = 128
-    """Rows of the progression tree's slices, in pixels; the grading tree mixes this with smaller and wider ones."""
+    """Rows of the slices of the progression archive, in pixels; the grading archive also has smaller and wider ones."""
 
     def __post_init__(self) -> None:
         _at_least("synthetic.graded_patients", self.graded_patients, 0)
@@ -253,34 +253,34 @@ class Synthetic:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything that a user can choose."""
+    """All settings."""
 
     seed: int = 0
-    """Of every random choice: synthetic patients, splits, shuffling, initial weights, resampling."""
+    """Seed of everything random: synthetic patients, splits, shuffling, initial weights, resampling."""
     protocol: Literal["patient", "paper", "both"] = "patient"
-    """How the grader's slices are split: by patients; by slices as in the paper (leaks); or one after the other."""
+    """How slices are split for the grader: by patient; by slice, as in the paper (leaks); or both in turn."""
     archive: Archive = field(default_factory=Archive)
-    """What goes in."""
+    """The inputs."""
     cohort: Cohort = field(default_factory=Cohort)
-    """Who takes part."""
+    """Which patients and studies are used."""
     slices: Slices = field(default_factory=Slices)
-    """How a slice becomes an input of the grader."""
+    """How slices are prepared for the grader."""
     grader: Grader = field(default_factory=Grader)
     """The ResNet-18 and its training."""
     grade: Grade = field(default_factory=Grade)
-    """How the grades of slices become the grade of a patient on a date."""
+    """How the grades of slices are combined to the grade of a patient on a date."""
     roi: Roi = field(default_factory=Roi)
-    """The region of interest of a slice, from which its features are computed."""
+    """The region of interest (ROI) from which the features of a slice are computed."""
     features: Features = field(default_factory=Features)
-    """The vector of a slice."""
+    """The feature vector of a slice."""
     progression: Progression = field(default_factory=Progression)
     """The bidirectional LSTM and its training."""
     tune: Tune = field(default_factory=Tune)
     """The sweep of `tumorprog tune`."""
     report: Report = field(default_factory=Report)
-    """What is printed about the results."""
+    """The evaluation and its report."""
     cluster: Cluster = field(default_factory=Cluster)
-    """Where it runs; changes no result."""
+    """Where the computation runs; does not change results."""
     synthetic: Synthetic = field(default_factory=Synthetic)
     """The size of a synthetic cohort."""
 
@@ -289,7 +289,7 @@ class Settings:
 
 
 def dotted(settings: Any, prefix: str = "") -> dict[str, Any]:
-    """Every setting's value by its dotted name, in the order of their definition."""
+    """Return the value of every setting by its dotted name, in the order of definition."""
     values: dict[str, Any] = {}
     for one in fields(settings):
         value, name = getattr(settings, one.name), prefix + one.name
@@ -298,7 +298,7 @@ def dotted(settings: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def lookup(settings: Settings, name: str) -> Any:
-    """The value of a setting, or the group of them, by its dotted name."""
+    """Return a setting, or a group of settings, by its dotted name."""
     value: Any = settings
     for part in name.split("."):
         value = getattr(value, part)
@@ -306,10 +306,10 @@ def lookup(settings: Settings, name: str) -> Any:
 
 
 def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
-    """The settings with some of them changed, by dotted name; every check runs again.
+    """Return the settings with some of them changed, by dotted name; all values are validated again.
 
     Raises:
-        SettingsError: if a name is none of a setting, or a value is refused.
+        SettingsError: if a name is unknown or a value is invalid.
     """
     for name, value in values.items():
         check_name(name)
@@ -322,13 +322,13 @@ def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
 
 
 def check_name(name: str) -> None:
-    """Refuses what is no setting's dotted name, and offers the nearest.
+    """Check that a dotted name is that of a setting.
 
     Raises:
-        SettingsError: says what is meant, if it can tell.
+        SettingsError: if not; it suggests the nearest name.
     """
     names = list(dotted(Settings()))
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]}?" if near else "`tumorprog run --help` lists them"
-        raise SettingsError(f"{name}: there is no such setting; {hint}")
+        raise SettingsError(f"unknown setting {name}; {hint}")

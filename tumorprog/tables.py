@@ -1,7 +1,7 @@
-"""Every column of every table that a stage leaves; reading, checking and writing them.
+"""The columns of every table that a stage writes, and how tables are read, checked and written.
 
-The names are a contract with other people's scripts (tests/contract holds them). Parquet for what is large, CSV for
-what people open. Files are written beside their place and renamed into it: what stands there is whole.
+The names are a contract with users' scripts (tests/contract checks them). Large tables are Parquet, tables for people
+are CSV. Files are written atomically.
 """
 
 import csv
@@ -20,45 +20,45 @@ from tumorprog import storage
 from tumorprog.errors import InputError
 
 GRADES = (2, 3, 4)
-"""The classes of the grader, in the order of its outputs."""
+"""WHO grades: the classes of the grader, in the order of its outputs."""
 
 IMAGE_SIZE = 224
-"""Side of the grader's input in pixels."""
+"""Width and height of the grader's input, in pixels."""
 
 VECTOR_LENGTH = 100
-"""Features of a slice: 88 DCT coefficients, then four statistics of each of LH, HL, HH."""
+"""Length of a feature vector: 88 DCT coefficients, then four statistics of each of LH, HL and HH."""
 
 DAYS_PER_MONTH = 30.4375
-"""A year of 365.25 days in twelve parts."""
+"""A twelfth of a year of 365.25 days."""
 
 REASONS = {
     "unreadable": "the file could not be opened or read",
     "empty": "the file has no bytes",
     "not_dicom": "the file is not DICOM",
-    "index_file": "a DICOMDIR or another index, without an image of its own",
-    "damaged_header": "the header ends early or cannot be parsed",
+    "index_file": "a DICOMDIR or another index, which contains no image",
+    "damaged_header": "the header is truncated or cannot be parsed",
     "not_mr": "another modality or kind of object than an MR image or a mask",
     "no_pixels": "a DICOM object without pixel data",
     "colour": "more than one sample per pixel, or a palette",
-    "bad_geometry": "rows, columns or bits that no image can have",
-    "truncated_pixels": "fewer bytes of pixel data than the header promises",
+    "bad_geometry": "impossible numbers of rows, columns or bits",
+    "truncated_pixels": "less pixel data than the header specifies",
     "undecodable": "the pixel data could not be decoded",
-    "no_identity": "neither the header nor the path says which patient or series it is",
-    "duplicate": "the same SOP instance was already read from another file, with the same pixels",
-    "conflict": "the same SOP instance was already read from another file, with other pixels",
+    "no_identity": "neither the header nor the path identifies the patient and the series",
+    "duplicate": "the same SOP instance, with the same pixels, is read from another file",
+    "conflict": "the same SOP instance, with different pixels, is read from another file",
 }
-"""The fixed list of reasons in `quarantine.csv` and what each means."""
+"""The reasons in `quarantine.csv`, and what each means."""
 
 _TEXT, _INT, _LONG, _REAL = pa.string(), pa.int32(), pa.int64(), pa.float64()
 
 CATALOGUE = pa.schema(
     {
-        "path": _TEXT,  # absolute; bytes of a name that are not UTF-8 stand as \\xNN
+        "path": _TEXT,  # absolute; bytes of a name that are not UTF-8 are written as \\xNN
         "frame": _INT,  # 0-based; 0 for single-frame files
-        "cohort": _TEXT,  # "grading" or "progression": which tree the file came from
-        "PatientID": _TEXT,  # the first spelling of the patient in the catalogue
-        "PatientID_stated": _TEXT,  # as the header has it, or the path where the header lacks it
-        "StudyDate": _TEXT,  # ISO 8601, "" if unknown; another date of the header where StudyDate is lost, see warnings
+        "cohort": _TEXT,  # "grading" or "progression": the archive that the file is from
+        "PatientID": _TEXT,  # the first spelling of the id in the catalogue
+        "PatientID_stated": _TEXT,  # as in the header, or in the path if the header lacks it
+        "StudyDate": _TEXT,  # ISO 8601, "" if unknown; another date of the header if StudyDate is lost, see warnings
         "StudyInstanceUID": _TEXT,
         "SeriesInstanceUID": _TEXT,
         "SOPInstanceUID": _TEXT,
@@ -67,9 +67,9 @@ CATALOGUE = pa.schema(
         "SeriesDescription": _TEXT,
         "Type": _TEXT,  # SeriesDescription, or `sequence` where that is empty
         "sequence": _TEXT,  # canonical name, see dicom.sequence
-        "sequence_source": _TEXT,  # the header that told it
-        "sequence_witnesses": _TEXT,  # of texts, physics, agent those that agree with it, joined by commas
-        "sequence_contradiction": _TEXT,  # what they say against each other; "" if nothing
+        "sequence_source": _TEXT,  # the DICOM keyword that it is derived from
+        "sequence_witnesses": _TEXT,  # which of texts, physics, agent agree with it, separated by commas
+        "sequence_contradiction": _TEXT,  # how they contradict each other; "" if they do not
         "plane": _TEXT,  # axial, coronal, sagittal, oblique or "" without an orientation
         "Manufacturer": _TEXT,
         "Rows": _INT,
@@ -81,23 +81,23 @@ CATALOGUE = pa.schema(
         "EchoNumbers": _INT,  # -1 if missing
         "EchoTime": _REAL,  # ms; NaN if missing
         "component": _TEXT,  # magnitude, phase, real or imaginary; "" if not stated
-        "position_mm": _REAL,  # along the normal of the slice; NaN if unknown
-        "series_joined": _INT,  # series of one slice each that were put together under the UID of the first; 0: none
+        "position_mm": _REAL,  # along the slice normal; NaN if unknown
+        "series_joined": _INT,  # number of single-slice series that were joined under the UID of the first; 0: none
         "stack": _INT,  # within the series: one volume, see stages.stacking
         "order": _INT,  # within the series: by stack, then position, then InstanceNumber
-        "slice_spacing_mm": _REAL,  # median distance between the positions of the stack; NaN if it has fewer than two
-        "missing_before": _INT,  # slices that seem to be missing between this one and the one before it in the stack
-        "repeats": _INT,  # slices before this one in the stack at the same position
+        "slice_spacing_mm": _REAL,  # median distance between the positions of the stack; NaN for fewer than two
+        "missing_before": _INT,  # number of slices that seem to be missing before this one in the stack
+        "repeats": _INT,  # number of earlier slices in the stack at the same position
         "PhotometricInterpretation": _TEXT,
         "RescaleSlope": _REAL,
         "RescaleIntercept": _REAL,
-        "pixel_offset": _LONG,  # byte of the file at which the frame's stored values begin; -1: only by parsing DICOM
-        "pixel_bytes": _LONG,  # how many; -1 likewise
-        "pixel_dtype": _TEXT,  # of the stored values: "<u2"; "<u2:12" if 12 bits count, "<u2:12:15" if up to bit 15
-        "padding_low": _REAL,  # stored values from here to padding_high are no image; NaN if all are
+        "pixel_offset": _LONG,  # byte of the file at which the frame's stored values begin; -1: requires parsing DICOM
+        "pixel_bytes": _LONG,  # number of bytes; -1 likewise
+        "pixel_dtype": _TEXT,  # of the stored values: "<u2"; "<u2:12" if 12 bits are used, "<u2:12:15" if up to bit 15
+        "padding_low": _REAL,  # stored values from this one to padding_high are padding; NaN if there is no padding
         "padding_high": _REAL,
         "file_bytes": _LONG,  # size of the file
-        "warnings": _TEXT,  # what is odd about the file, mostly by pydicom, without the values that it quotes
+        "warnings": _TEXT,  # oddities of the file, mostly as reported by pydicom, without the values that it quotes
     }
 )
 
@@ -114,7 +114,7 @@ SLICES = pa.schema(
         "Manufacturer": _TEXT,
         "Institution": _TEXT,
         "grade": _INT,  # 2, 3 or 4
-        "pixel_hash": _TEXT,  # of the stored image; "" for a flat one
+        "pixel_hash": _TEXT,  # of the stored image; "" if all pixels are equal
         "image": pa.binary(IMAGE_SIZE * IMAGE_SIZE),  # uint8, row-major
     }
 )
@@ -126,7 +126,7 @@ GRADER_PREDICTIONS = pa.schema(
 )
 
 FOLD_PREDICTIONS = GRADER_PREDICTIONS.append(pa.field("fold", _INT))
-"""Of the test part of each fold; from 1."""
+"""Predictions for the test set of each fold; folds are numbered from 1."""
 
 FEATURES = pa.schema(
     {
@@ -135,17 +135,17 @@ FEATURES = pa.schema(
         "Type": _TEXT,
         "sequence": _TEXT,
         "SeriesInstanceUID": _TEXT,
-        "stack": _INT,  # within the series: a sequence of slices is one stack
+        "stack": _INT,  # within the series; the slices of one stack are one sequence
         "order": _INT,
         "vector": pa.list_(pa.float32(), VECTOR_LENGTH),
     }
 )
 
 SUMMARY = "_summary.json"
-"""Beside shards; readers of a folder of Parquet files pass over names that begin with an underscore."""
+"""File next to shards; readers of a folder of Parquet files ignore names that begin with an underscore."""
 
 SYNTHETIC = "synthetic.json"
-"""Beside the trees of a cohort whose patients do not exist."""
+"""File next to the archives of a synthetic cohort."""
 
 QUARANTINE = ("path", "reason", "detail")
 COHORT = ("PatientID", "grade", "Institution", "status")
@@ -171,10 +171,10 @@ PREDICTIONS = (
 )
 OUTCOMES = ("PatientID", "date", "outcome_date", "months", "event", "status")
 SURVIVAL_MONTHS = (1, 2, 3, 4, 6, 9, 12, 18, 24, 36, 48, 60)
-"""At which the probability of not having progressed is told."""
+"""Months at which the probability of no progression is reported."""
 _SURVIVAL = ("months", "event", "Expected_Months", *(f"Survival_{months}m" for months in SURVIVAL_MONTHS))
 SURVIVAL_MODELS = ("model", "life table")
-"""Whose curves `PATIENT_SURVIVAL` holds; the life table tells the same for everyone, and is the bar."""
+"""The models whose curves `PATIENT_SURVIVAL` holds; the life table, one curve for all patients, is the baseline."""
 SURVIVAL_PREDICTIONS = (
     *("PatientID", "date", "Type", "Fold", "Protocol", "Cohort", *_SURVIVAL, "Weight"),
     *("SeriesInstanceUID", "stack"),
@@ -209,27 +209,27 @@ NULL_CONTROL = ("Model", *PROGRESSION_PREDICTIONS)
 
 
 def shards(folder: Path) -> list[Path]:
-    """The Parquet files of a folder, by name.
+    """Return the Parquet files of a folder, sorted by name.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there are none.
     """
     found = sorted(folder.glob("[!._]*.parquet"))
     if not found:
-        raise InputError(f"{folder}: no *.parquet there; run `tumorprog {folder.name}` first")
+        raise InputError(f"{folder}: no *.parquet files; run `tumorprog {folder.name}` first")
     return found
 
 
 def read_shards(folder: Path, schema: pa.Schema, columns: Sequence[str] = ()) -> pa.Table:
-    """The rows of all shards of a folder, in the order of their names.
+    """Return the rows of all shards of a folder, in the order of the shards' names.
 
     Args:
-        folder: holds *.parquet of one schema.
-        schema: what each shard must have.
-        columns: which to read; all if empty.
+        folder: contains *.parquet files with one schema.
+        schema: the expected columns and types.
+        columns: the columns to read; all if empty.
 
     Raises:
-        InputError: if a shard is missing columns or cannot be read.
+        InputError: if a shard lacks columns or cannot be read.
     """
     names = list(columns) or schema.names
     return pa.concat_tables([_read_one(path, schema, names) for path in shards(folder)])
@@ -240,61 +240,61 @@ def _read_one(path: Path, schema: pa.Schema, names: list[str]) -> pa.Table:
         with path.open("rb") as file:
             return pq.read_table(file, columns=names).cast(pa.schema([schema.field(name) for name in names]))
     except (pa.ArrowInvalid, KeyError, ValueError, OSError) as error:
-        raise InputError(f"{path}: not a table of ours ({error}); delete it and run the stage again") from error
+        raise InputError(f"{path}: not a table of tumorprog ({error}); delete it and run the stage again") from error
 
 
 class Shard:
-    """A Parquet file that is being written, a row group at a time."""
+    """A Parquet file that is written row group by row group."""
 
     def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema) -> None:
         self._writer, self._schema = writer, schema
 
     def add(self, table: pa.Table) -> None:
-        """Appends rows, which have exactly the columns of the schema."""
+        """Append rows that have exactly the columns of the schema."""
         self._writer.write_table(table.select(self._schema.names).cast(self._schema))
 
-    def note(self, told: Mapping[str, str]) -> None:
-        """Puts words into the file's own metadata."""
-        self._writer.add_key_value_metadata(dict(told))
+    def add_metadata(self, metadata: Mapping[str, str]) -> None:
+        """Add key-value metadata to the file."""
+        self._writer.add_key_value_metadata(dict(metadata))
 
 
 @contextmanager
 def shard(path: Path, schema: pa.Schema) -> Iterator[Shard]:
-    """A Parquet file to be filled, that appears whole or not at all.
+    """Open a Parquet file for writing; it appears atomically when the context ends.
 
-    Pixels are neither compressed nor counted: they would shrink little, and read faster as they are.
+    Images are stored uncompressed and without statistics: they would shrink little, and are read faster this way.
 
     Args:
         path: of the file; its folder must exist.
-        schema: the contract.
+        schema: of the rows.
     """
     others = [name for name in schema.names if name != "image"]
-    plain = {"compression": "none", "use_dictionary": others, "write_statistics": others}
-    how = plain if "image" in schema.names else {"compression": "zstd"}
-    with storage.whole(path) as file, pq.ParquetWriter(file, schema, **how) as writer:
+    uncompressed = {"compression": "none", "use_dictionary": others, "write_statistics": others}
+    options = uncompressed if "image" in schema.names else {"compression": "zstd"}
+    with storage.whole(path) as file, pq.ParquetWriter(file, schema, **options) as writer:
         yield Shard(writer, schema)
 
 
 def write_shard(path: Path, table: pa.Table, schema: pa.Schema) -> None:
-    """Writes one Parquet file whole or not at all.
+    """Write one Parquet file atomically.
 
     Args:
         path: of the file; its folder must exist.
         table: has exactly the columns of `schema`.
-        schema: the contract.
+        schema: of the rows.
     """
     with shard(path, schema) as file:
         file.add(table)
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """A CSV with at least the named columns; ids and dates stay text, empty cells are "" there.
+    """Read a CSV that has at least the named columns; ids and dates are text, with "" for empty cells.
 
     Raises:
         InputError: if the file or a column is missing.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file; run the stage that leaves it first")
+        raise InputError(f"{path}: no such file; run the stage that writes it first")
     text = dict.fromkeys(("PatientID", "patient", "date", "Type", "Institution", "SeriesInstanceUID"), str)
     with path.open("rb") as file:
         frame = pd.read_csv(file, dtype=text)
@@ -307,21 +307,21 @@ def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def write_csv(path: Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Writes the named columns, in that order, whole or not at all."""
+    """Write the named columns, in that order, atomically."""
     with storage.whole(path) as file:
         frame.reindex(columns=list(columns)).to_csv(file, index=False, quoting=csv.QUOTE_MINIMAL)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes indented JSON, whole or not at all; NaN is refused because JSON has none."""
+    """Write indented JSON atomically; raises ValueError for NaN, which JSON does not have."""
     storage.write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """The `_summary.json` of a folder of shards: its counts, and the settings that its rows were made with.
+    """Read the `_summary.json` of a folder of shards: counts, and the settings that its rows were computed with.
 
     Raises:
-        InputError: if there is none.
+        InputError: if it does not exist.
     """
     path = folder / SUMMARY
     if not path.is_file():
@@ -330,13 +330,13 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 
 def images(table: pa.Table) -> np.ndarray:
-    """The images of rows of `SLICES`.
+    """Return the images of rows of `SLICES`.
 
     Args:
         table: has a column `image`.
 
     Returns:
-        (N, 224, 224) uint8, a view where the column is one chunk.
+        (N, 224, 224) uint8; a view if the column is one chunk.
     """
     column = table.column("image").combine_chunks()
     chunks: Iterator[pa.Array] = iter(column.chunks if isinstance(column, pa.ChunkedArray) else [column])
@@ -354,7 +354,7 @@ def images(table: pa.Table) -> np.ndarray:
 
 
 def images_of(folder: Path, slices: Sequence[int]) -> np.ndarray:
-    """The images of a few slices, without reading the others.
+    """Read the images of a few slices, and no others.
 
     Args:
         folder: of shards of `SLICES`.
@@ -364,7 +364,7 @@ def images_of(folder: Path, slices: Sequence[int]) -> np.ndarray:
         (N, 224, 224) uint8, in the order of `slices`.
 
     Raises:
-        InputError: if a number is not there.
+        InputError: if a slice does not exist.
     """
     found: dict[int, np.ndarray] = {}
     missing = set(slices)
@@ -377,7 +377,7 @@ def images_of(folder: Path, slices: Sequence[int]) -> np.ndarray:
                 if missing.isdisjoint(numbers):
                     continue
                 rows = images(file.read_row_group(group, columns=["image"]))
-                found |= {number: rows[place].copy() for place, number in enumerate(numbers) if number in missing}
+                found |= {number: rows[index].copy() for index, number in enumerate(numbers) if number in missing}
                 missing -= set(numbers)
     if missing:
         raise InputError(f"{folder}: no slice {min(missing)}; run `tumorprog train-grader` again")
@@ -385,6 +385,6 @@ def images_of(folder: Path, slices: Sequence[int]) -> np.ndarray:
 
 
 def vectors(table: pa.Table) -> np.ndarray:
-    """The feature vectors of rows of `FEATURES`, (N, 100) float32."""
+    """Return the feature vectors of rows of `FEATURES`, (N, 100) float32."""
     column = table.column("vector").combine_chunks()
     return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, VECTOR_LENGTH).astype(np.float32)

@@ -1,6 +1,7 @@
 """Records of the log -> what a person sees: a line each; the progress of long work as a bar, or a line now and then."""
 
 import logging
+import sys
 import time
 from typing import Any, TextIO
 
@@ -10,6 +11,12 @@ from rich.text import Text
 
 _EVERY_S = 5.0
 _FORMAT = logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S")
+
+
+def write(text: str) -> None:
+    """Write to standard output immediately."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def handler(stream: TextIO) -> logging.Handler:

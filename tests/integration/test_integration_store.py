@@ -80,7 +80,7 @@ def test_nothing_but_the_results_is_left_in_the_store(finished):
 
 def test_a_second_run_does_nothing_and_a_new_object_costs_only_itself(finished, store, caplog):
     assert cli.main(["catalogue", "--out", finished]) == 0
-    assert "nothing changed" in caplog.text
+    assert "up to date" in caplog.text
     fs, tree = storage.file_system(storage.place(f"{store}/cohort/{plan.GRADING}"))
     fs.pipe_file(f"{tree}/new file.txt", b"no image")
     assert cli.main(["catalogue", "--out", finished]) == 0

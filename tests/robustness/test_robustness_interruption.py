@@ -67,7 +67,7 @@ def test_a_run_killed_in_the_middle_of_training_goes_on_from_its_last_epoch(coho
     second = start("run", run, *inputs, *WORDS)
     told, _ = second.communicate(timeout=250)
     assert second.returncode == 0, told
-    assert "catalogue: nothing changed" in told
+    assert "catalogue: up to date" in told
     history = pd.read_csv(run / "grader" / "history.csv")
     assert history["Epoch"].tolist() == [1, 2, 3]
     pd.testing.assert_frame_equal(history.head(len(before)), before)

@@ -358,7 +358,7 @@ def _write_one(
             table, not_used = transform(pa.Table.from_batches([batch]))
             shard.add(table)
             rejected += not_used
-        shard.note({"rejected": json.dumps(rejected)})
+        shard.add_metadata({"rejected": json.dumps(rejected)})
 
 
 def _num_rows(path: Path) -> int:

@@ -1,0 +1,1 @@
+"""The commands of the command line: what each is called, takes and shows, and what it calls; no heavy imports."""
