@@ -1,6 +1,6 @@
-# make demo: a synthetic cohort through the whole pipeline. make test: the tests. make check: style, types, import rules.
-# make test-long: processes killed in the middle, null controls, sweeps; ten minutes more.
-# make test-cluster: the tests that start several nodes of Ray on this machine; ten minutes more.
+# make demo: run the whole pipeline on a synthetic cohort. make test: the tests. make check: style, types, import rules.
+# make test-long: tests of killed processes, null controls and sweeps; ten more minutes.
+# make test-cluster: the tests that start several Ray nodes on this machine; ten more minutes.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -29,9 +29,9 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The environment is made again when the pins or the package's own metadata change. uv installs from the lock in
-# seconds, where pip takes minutes; the torch build that the lock names matches its torchvision. Compiled at once, torch
-# imports in half the time, also where Python is told to write no bytecode.
+# The environment is updated when the pins or the package's own metadata change. uv installs from the lock in
+# seconds, where pip takes minutes; the torch build in the lock matches its torchvision. With bytecode compiled at
+# installation, torch imports in half the time, even where Python is configured to write no bytecode.
 $(READY): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

@@ -1,7 +1,7 @@
-"""An archive of any size for the benchmarks: one MR slice of about 80 elements, written again and again with other ids.
+"""An archive of any size for the benchmarks: one MR slice of about 80 elements, written repeatedly with different ids.
 
-Only the bytes that differ between two files (UIDs, patient, number, position, pixels) are made anew, so that writing an
-archive takes about as long as the disk takes.
+Only the bytes that differ between two files (UIDs, patient, number, position, pixels) are replaced, so that the disk
+limits the speed at which an archive is written.
 """
 
 import csv
@@ -17,21 +17,21 @@ PATIENT_SLICES = 500
 
 
 def write(folder: Path, *, slices: int, size: int) -> None:
-    """Writes `slices` files of `size` x `size` uint16 below `folder`/archive, and the table `folder`/grades.csv."""
+    """Write `slices` files of `size` x `size` uint16 below `folder`/archive, and the table `folder`/grades.csv."""
     images = _images(size)
-    whole = _file(images[0])
-    start = whole.rindex(images[0].tobytes())
-    header, end = whole[:start], whole[start + images[0].nbytes :]
+    template = _file(images[0])
+    start = template.rindex(images[0].tobytes())
+    header, end = template[:start], template[start + images[0].nbytes :]
     for number in range(slices):
         patient, series = number // PATIENT_SLICES, number // SERIES_SLICES
         target = folder / "archive" / f"P{patient:05d}" / f"S{series:06d}"
         if number % SERIES_SLICES == 0:
             target.mkdir(parents=True, exist_ok=True)
-        named = header
+        new_header = header
         for old, new in zip(_ids(0), _ids(number), strict=True):
-            named = named.replace(old, new)
+            new_header = new_header.replace(old, new)
         pixels = np.roll(images[number % len(images)], number)
-        (target / f"{number % SERIES_SLICES:06d}.dcm").write_bytes(named + pixels.tobytes() + end)
+        (target / f"{number % SERIES_SLICES:06d}.dcm").write_bytes(new_header + pixels.tobytes() + end)
     with (folder / "grades.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["patient", "grade"])
@@ -39,20 +39,20 @@ def write(folder: Path, *, slices: int, size: int) -> None:
 
 
 def _ids(number: int) -> tuple[bytes, ...]:
-    """What differs between files, each of one length for every number and unlike the others."""
-    patient, series, place = number // PATIENT_SLICES, number // SERIES_SLICES, number % SERIES_SLICES
+    """Return the values that differ between files; each has a constant length and is unlike the others."""
+    patient, series, position = number // PATIENT_SLICES, number // SERIES_SLICES, number % SERIES_SLICES
     return (
         f"P{patient:05d}".encode(),
         f"1.2.826.0.1.3680043.10.9999.1.1{patient:011d}".encode(),
         f"1.2.826.0.1.3680043.10.9999.2.1{series:011d}".encode(),
         f"1.2.826.0.1.3680043.10.9999.3.1{number:011d}".encode(),
-        f"{place + 10_000:05d} ".encode(),
-        f"{5.0 * place - 60:+014.6f}".encode(),
+        f"{position + 10_000:05d} ".encode(),
+        f"{5.0 * position - 60:+014.6f}".encode(),
     )
 
 
 def _images(size: int) -> list[np.ndarray]:
-    """Something like heads in noise, with 12 bits."""
+    """Return 16 noisy 12-bit images of head-like ellipses."""
     random = np.random.default_rng(0)
     rows, columns = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     head = 900 * ((rows / 0.8) ** 2 + (columns / 0.7) ** 2 < 1)
@@ -60,7 +60,8 @@ def _images(size: int) -> list[np.ndarray]:
 
 
 def _file(image: np.ndarray) -> bytes:
-    patient, study, series, instance, number, position = (one.decode() for one in _ids(0))
+    """Return the bytes of a DICOM file with the image and the ids of number 0."""
+    patient, study, series, instance, number, position = (value.decode() for value in _ids(0))
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -84,7 +85,7 @@ def _file(image: np.ndarray) -> bytes:
             "BitsStored": 12,
             "HighBit": 11,
             "PixelRepresentation": 0,
-            **_USUAL,
+            **_COMMON_ELEMENTS,
         }
     )
     dataset.PixelData = image.tobytes()
@@ -93,7 +94,7 @@ def _file(image: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-_USUAL = {
+_COMMON_ELEMENTS = {
     **{f"{part}Date": "19930412" for part in ("Study", "Series", "Acquisition", "Content", "InstanceCreation")},
     **{f"{part}Time": "101530.000" for part in ("Study", "Series", "Acquisition", "Content", "InstanceCreation")},
     **{"Modality": "MR", "Manufacturer": "GE MEDICAL SYSTEMS", "InstitutionName": "A hospital", "StationName": "MR1"},
@@ -117,4 +118,4 @@ _USUAL = {
     **{"SmallestImagePixelValue": 0, "LargestImagePixelValue": 4095, "WindowCenter": "600", "WindowWidth": "1200"},
     **{"RescaleSlope": "1", "RescaleIntercept": "0", "RescaleType": "US"},
 }
-"""What else a scanner writes; nothing here is a person's."""
+"""Other elements that scanners write; none of the values belongs to a person."""

@@ -1,15 +1,17 @@
-"""catalogue + slices against their peers: from DICOM files never seen to 224 x 224 images on disk, in slices a second.
+"""catalogue + slices compared with alternatives: from DICOM files to 224 x 224 images on disk, in slices per second.
 
     python benchmarks/ingest.py                    # 20,000 slices of 256 x 256, on all cores
     python benchmarks/ingest.py --slices 40000 --cores 4 --json ingest.json
 
 Everything runs in one call, on the same files, one after the other, with the same number of processes, in rounds; the
-best round of each counts, because other work on a machine only ever slows one down. The two data loaders do the same
-work as ours with what their users reach for: between the 0.5th and the 99.5th percentile of each slice, to 224 x 224
-with antialiasing, to bytes, onto the disk. The paper's loop scales between minimum and maximum.
+best round of each counts, because other work on the machine can only slow it down. The two data loaders do the same
+work as tumorprog with the tools that their users would choose: scale between the 0.5th and the 99.5th percentile of
+each slice, resize to 224 x 224 with antialiasing, convert to bytes and write to disk. The loop of the paper scales
+between minimum and maximum.
 
-Before each, a file twice as large as what is going to be written is written and removed: a virtual machine may have to
-ask its host for memory that was free for some seconds, at 500 MB/s, and whoever writes first would pay for that.
+Before each measurement, a file twice as large as the output is written and removed: a virtual machine may have to
+request memory that was unused for some seconds from its host again, at 500 MB/s, and otherwise the first writer would
+pay for that.
 """
 
 import argparse
@@ -32,57 +34,59 @@ TARGETS = {"paper_loop": 12, "torch_dataloader": 2.5, "monai_dataloader": 5, "po
 
 
 def main() -> None:
-    """Measures, prints the table, writes the figures."""
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("--slices", type=int, default=20_000)
-    words.add_argument("--size", type=int, default=256, help="rows and columns of a slice")
-    words.add_argument("--cores", type=int, default=multiprocessing.cpu_count())
-    words.add_argument("--rounds", type=int, default=2, help="the best of so many")
-    words.add_argument("--folder", type=Path, help="where to work; needs room for the archive and the images")
-    words.add_argument("--json", type=Path, help="write the figures there")
-    parsed = words.parse_args()
-    with tempfile.TemporaryDirectory(dir=parsed.folder, prefix="tumorprog-benchmark-") as folder:
-        prepare(Path(folder), slices=parsed.slices, size=parsed.size)
-        rounds = [measure(Path(folder), slices=parsed.slices, cores=parsed.cores) for _ in range(parsed.rounds)]
-    figures = {"slices": parsed.slices, "size": parsed.size, "cores": parsed.cores}
-    figures |= {name: max(one[name] for one in rounds) for name in rounds[0]}
-    tell(figures)
-    if parsed.json:
-        parsed.json.write_text(json.dumps(figures, indent=2) + "\n")
+    """Run the benchmark, print the table and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--slices", type=int, default=20_000)
+    parser.add_argument("--size", type=int, default=256, help="rows and columns of a slice")
+    parser.add_argument("--cores", type=int, default=multiprocessing.cpu_count())
+    parser.add_argument("--rounds", type=int, default=2, help="number of rounds; the best one counts")
+    parser.add_argument("--folder", type=Path, help="working folder; needs space for the archive and the images")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="tumorprog-benchmark-") as folder:
+        prepare(Path(folder), slices=arguments.slices, size=arguments.size)
+        rounds = [
+            measure(Path(folder), slices=arguments.slices, cores=arguments.cores) for _ in range(arguments.rounds)
+        ]
+    figures = {"slices": arguments.slices, "size": arguments.size, "cores": arguments.cores}
+    figures |= {name: max(rates[name] for rates in rounds) for name in rounds[0]}
+    print_table(figures)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 def prepare(folder: Path, *, slices: int, size: int) -> None:
-    """Writes the archive."""
+    """Write the archive."""
     print(f"writing {slices:,} slices of {size} x {size} ...", flush=True)
     archive.write(folder, slices=slices, size=size)
 
 
 def measure(folder: Path, *, slices: int, cores: int) -> dict[str, float]:
-    """Slices a second of each."""
+    """Return the slices per second of tumorprog and of each alternative."""
     paths = sorted(str(path) for path in (folder / "archive").rglob("*.dcm"))
-    peers: dict[str, Callable[[list[str], Path, int], int]] = {
+    alternatives: dict[str, Callable[[list[str], Path, int], int]] = {
         "pool": pool,
         "torch_dataloader": torch_dataloader,
         "monai_dataloader": monai_dataloader,
         "paper_loop": paper_loop,
     }
-    figures = ours(folder, slices, cores)
-    for name, peer in peers.items():
+    figures = pipeline(folder, slices, cores)
+    for name, alternative in alternatives.items():
         target = folder / name
         target.mkdir()
         _claim_memory(folder, slices)
         began = time.perf_counter()
-        done = peer(paths, target, cores)
+        done = alternative(paths, target, cores)
         figures[name] = slices / (time.perf_counter() - began)
         if done != slices:
-            raise SystemExit(f"{name} made {done} of {slices} images")
+            raise SystemExit(f"{name} wrote {done} of {slices} images")
         print(f"{name}: {figures[name]:,.0f} slices/s", flush=True)
         shutil.rmtree(target)
     return figures
 
 
 def _claim_memory(folder: Path, slices: int) -> None:
-    """Twice what is going to be written: that much is then at hand for a second or two."""
+    """Write and remove twice the size of the output, so that this much memory is available for a second or two."""
     block = b"\1" * (2 * IMAGE_BYTES)
     with (folder / "claimed").open("wb") as file:
         for _ in range(slices):
@@ -90,19 +94,24 @@ def _claim_memory(folder: Path, slices: int) -> None:
     (folder / "claimed").unlink()
 
 
-def tell(figures: dict[str, float]) -> None:
-    """One table of all."""
+def print_table(figures: dict[str, float]) -> None:
+    """Print one table of all figures."""
     print(f"\n{figures['slices']:,} slices of {figures['size']} x {figures['size']}, {figures['cores']} cores")
-    print(f"{'':<20}{'slices/s':>10}{'ours cold is':>15}{'target':>8}")
-    for name in ("ours_cold", "ours_warm", *TARGETS):
-        ratio = f"{figures['ours_cold'] / figures[name]:.2f} x" if name in TARGETS else ""
+    print(f"{'':<20}{'slices/s':>10}{'cold / this':>15}{'target':>8}")
+    for name in ("tumorprog_cold", "tumorprog_warm", *TARGETS):
+        ratio = f"{figures['tumorprog_cold'] / figures[name]:.2f} x" if name in TARGETS else ""
         print(f"{name:<20}{figures[name]:>10,.0f}{ratio:>15}{TARGETS.get(name, ''):>8}")
-    print(f"ours warm is {figures['ours_warm'] / figures['ours_cold']:.2f} x ours cold (target 2.5)")
-    print("starting Ray, which takes some seconds, is counted nowhere above")
+    print(
+        f"tumorprog_warm is {figures['tumorprog_warm'] / figures['tumorprog_cold']:.2f} x tumorprog_cold (target 2.5)"
+    )
+    print("none of these times includes starting Ray, which takes some seconds")
 
 
-def ours(folder: Path, slices: int, cores: int) -> dict[str, float]:
-    """Cold: catalogue and slices into a new run directory. Warm: slices again, with another seed, from the index."""
+def pipeline(folder: Path, slices: int, cores: int) -> dict[str, float]:
+    """Measure tumorprog.
+
+    Cold is catalogue and slices into a new run directory; warm is slices again, with another seed, from the index.
+    """
     import pyarrow as pa
     import ray.data
 
@@ -119,10 +128,10 @@ def ours(folder: Path, slices: int, cores: int) -> dict[str, float]:
         },
     )
     streaming.connect(settings.cluster)
-    up = ray.data.from_arrow([pa.table({"number": [number]}) for number in range(4 * cores)])
-    up.map_batches(_worker_is_up, batch_size=None, batch_format="pyarrow", num_cpus=0.5).materialize()
+    rows = ray.data.from_arrow([pa.table({"number": [number]}) for number in range(4 * cores)])
+    rows.map_batches(_import_modules, batch_size=None, batch_format="pyarrow", num_cpus=0.5).materialize()
     figures = {}
-    for name, stages, seed in (("ours_cold", ("catalogue", "slices"), 0), ("ours_warm", ("slices",), 1)):
+    for name, stages, seed in (("tumorprog_cold", ("catalogue", "slices"), 0), ("tumorprog_warm", ("slices",), 1)):
         seconds = 0.0
         for stage in stages:
             _claim_memory(folder, slices)
@@ -130,26 +139,26 @@ def ours(folder: Path, slices: int, cores: int) -> dict[str, float]:
             run.run_stages(folder / "run", with_values(settings, {"seed": seed}), [run.stage_named(stage)])
             seconds += time.perf_counter() - began
         figures[name] = slices / seconds
-        made = tables.read_summary(folder / "run" / "slices")["images"]
-        if made != slices:
-            raise SystemExit(f"{name} made {made} of {slices} images")
+        written = tables.read_summary(folder / "run" / "slices")["images"]
+        if written != slices:
+            raise SystemExit(f"{name} wrote {written} of {slices} images")
         print(f"{name}: {figures[name]:,.0f} slices/s", flush=True)
     ray.shutdown()
     shutil.rmtree(folder / "run")
     return figures
 
 
-def _worker_is_up(rows: Any) -> Any:
-    """Imports what the tasks need, so that neither that nor the start of Ray Data's own actors is measured."""
+def _import_modules(rows: Any) -> Any:
+    """Import what the tasks need, so that neither that nor the start of Ray Data's own actors is measured."""
     from tumorprog.stages import catalogue, slices
 
-    time.sleep(0.5)  # so that each gets a worker of its own
+    time.sleep(0.5)  # so that each block gets its own worker
     del catalogue, slices
     return rows
 
 
 def decode(path: str) -> np.ndarray:
-    """The project's own decode function: a file -> its image for the grader."""
+    """Read a file and return its image for the grader, with tumorprog's own functions."""
     from tumorprog.dicom import pixels
     from tumorprog.imaging import intensity
 
@@ -157,9 +166,9 @@ def decode(path: str) -> np.ndarray:
 
 
 def pool(paths: list[str], target: Path, cores: int) -> int:
-    """A bare process pool; the images come back and are dropped."""
+    """Decode in a plain process pool; the images are returned to the parent process and discarded."""
     del target
-    decode(paths[0])  # so that the processes inherit what it imports
+    decode(paths[0])  # so that the processes inherit the imported modules
     with multiprocessing.get_context("fork").Pool(cores, initializer=_one_thread) as workers:
         return sum(1 for _ in workers.imap_unordered(decode, paths, chunksize=BATCH))
 
@@ -171,7 +180,7 @@ def _one_thread() -> None:
 
 
 class Files:
-    """What people write: pydicom and PIL behind a torch Dataset."""
+    """A typical torch Dataset that reads with pydicom and resizes with PIL."""
 
     def __init__(self, paths: list[str]) -> None:
         self.paths = paths
@@ -201,21 +210,21 @@ def _save(loader: Any, target: Path) -> int:
 
 
 def torch_dataloader(paths: list[str], target: Path, cores: int) -> int:
-    """A torch DataLoader with a worker on each core; the batches are saved."""
+    """Read with a torch DataLoader with one worker per core, and save the batches."""
     from torch.utils.data import DataLoader
 
     return _save(DataLoader(Files(paths), batch_size=BATCH, num_workers=cores), target)
 
 
 def monai_dataloader(paths: list[str], target: Path, cores: int) -> int:
-    """MONAI's reader and transforms behind its DataLoader; the batches are saved."""
+    """Read with MONAI's reader, transforms and DataLoader, and save the batches."""
     from monai.data import DataLoader, Dataset
 
     return _save(DataLoader(Dataset(paths, monai_steps()), batch_size=BATCH, num_workers=cores), target)
 
 
 def monai_steps() -> Any:
-    """A file -> its image for the grader, in MONAI's words."""
+    """Return MONAI transforms that read a file and return its image for the grader."""
     from monai import transforms
 
     return transforms.Compose(
@@ -235,7 +244,7 @@ def _as_bytes(image: Any) -> Any:
 
 
 def paper_loop(paths: list[str], target: Path, cores: int) -> int:
-    """The paper's way: a thousand images at a time, one process, saved as normalised tensors of three channels."""
+    """Read as in the paper: one process, a thousand images at a time, saved as normalised tensors of three channels."""
     import pydicom
     import torch
     from PIL import Image
@@ -255,7 +264,7 @@ def paper_loop(paths: list[str], target: Path, cores: int) -> int:
             values = pydicom.dcmread(path).pixel_array.astype(float)
             scaled = (values - values.min()) / max(values.max() - values.min(), 1e-9) * 255
             images.append(prepare(Image.fromarray(scaled.astype(np.uint8)).convert("RGB")))
-        torch.save(torch.stack(images), target / "batch.pt")  # over the one before: a batch takes 600 MB
+        torch.save(torch.stack(images), target / "batch.pt")  # overwrites the previous batch, because each takes 600 MB
     return len(paths)
 
 

@@ -1,4 +1,4 @@
-"""`tumorprog run` as a job of a Ray cluster; `runtime_env.yaml` says how it is submitted."""
+"""`tumorprog run` as a job of a Ray cluster; `runtime_env.yaml` shows how to submit it."""
 
 import sys
 

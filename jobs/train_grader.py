@@ -1,4 +1,4 @@
-"""`tumorprog train-grader` as a job of a Ray cluster; `runtime_env.yaml` says how it is submitted."""
+"""`tumorprog train-grader` as a job of a Ray cluster; `runtime_env.yaml` shows how to submit it."""
 
 import sys
 

@@ -51,7 +51,7 @@ def cohort(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def slices(cohort):
-    """Every file, read by pydicom: one row each."""
+    """All files, read by pydicom, one row per file."""
     return pd.DataFrame([row_of(path, cohort) for path in sorted(cohort.rglob("*.dcm"))])
 
 
@@ -74,7 +74,7 @@ def row_of(path, cohort):
     }
 
 
-def test_every_file_is_a_readable_image_with_what_the_standard_asks(slices):
+def test_every_file_is_a_readable_image_with_the_required_elements(slices):
     for dataset, stored in zip(slices["dataset"], slices["stored"], strict=True):
         assert stored.shape == (dataset.Rows, dataset.Columns)
         assert dataset.file_meta.MediaStorageSOPInstanceUID == dataset.SOPInstanceUID
@@ -84,14 +84,14 @@ def test_every_file_is_a_readable_image_with_what_the_standard_asks(slices):
     assert slices["dataset"].map(lambda dataset: dataset.SOPInstanceUID).is_unique
 
 
-def test_a_file_has_the_bytes_that_pydicom_itself_would_write(cohort, slices):
+def test_a_file_has_the_same_bytes_as_if_written_by_pydicom(cohort, slices):
     for path, dataset in zip(slices["path"][::7], slices["dataset"][::7], strict=True):
-        again = io.BytesIO()
-        pydicom.dcmwrite(again, dataset, enforce_file_format=True)
-        assert again.getvalue() == (cohort / path).read_bytes()
+        rewritten = io.BytesIO()
+        pydicom.dcmwrite(rewritten, dataset, enforce_file_format=True)
+        assert rewritten.getvalue() == (cohort / path).read_bytes()
 
 
-def test_the_counts_are_those_of_the_shape(slices, truth):
+def test_the_numbers_of_patients_series_and_slices_are_those_of_the_shape(slices, truth):
     assert slices.groupby("collection")["PatientID"].nunique().to_dict() == {
         "REMBRANDT": 8,
         "Brain-Tumor-Progression": 3,
@@ -106,14 +106,14 @@ def test_the_counts_are_those_of_the_shape(slices, truth):
     assert truth[truth["collection"] == "REMBRANDT"]["Institution"].value_counts().tolist() == [4, 4]
 
 
-def test_the_same_seed_gives_the_same_bytes_by_any_number_of_processes(tmp_path):
+def test_the_same_seed_gives_the_same_bytes_with_any_number_of_processes(tmp_path):
     one = write(tmp_path / "one", SMALL)
     two = write(tmp_path / "two", SMALL, processes=2)
     assert one == two == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
 
 
-def test_another_seed_gives_other_images(tmp_path):
+def test_a_different_seed_gives_different_images(tmp_path):
     write(tmp_path / "zero", SMALL)
     write(tmp_path / "one", SMALL, seed=1)
     first, second = (
@@ -124,60 +124,60 @@ def test_another_seed_gives_other_images(tmp_path):
     assert not first & second
 
 
-def test_more_patients_leave_the_earlier_ones_as_they_were(tmp_path):
+def test_adding_patients_does_not_change_the_earlier_ones(tmp_path):
     more = replace(SMALL, graded_patients=4, ungraded_patients=2, progression_patients=2)
-    write(tmp_path / "few", SMALL)
-    write(tmp_path / "many", more)
-    few, many = (
+    write(tmp_path / "small", SMALL)
+    write(tmp_path / "large", more)
+    small, large = (
         {name: digest for name, digest in digests(tmp_path / name).items() if name.endswith(".dcm")}
-        for name in ("few", "many")
+        for name in ("small", "large")
     )
-    assert few.items() < many.items()
+    assert small.items() < large.items()
 
 
-def test_a_killed_run_goes_on_and_ends_as_an_uninterrupted_one(tmp_path):
-    write(tmp_path / "whole", SMALL)
-    halting = archive.write_cohort(tmp_path / "halted", SMALL, seed=0)
-    assert next(halting) == (1, 4)
-    halting.close()
-    (kept,) = (tmp_path / "halted" / "REMBRANDT").iterdir()
-    half = tmp_path / "halted" / ".unfinished" / "REMBRANDT" / "900-00-1900" / "left"
-    half.mkdir(parents=True)
-    (half / "1-01.dcm").write_bytes(b"cut")
+def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path):
+    write(tmp_path / "complete", SMALL)
+    interrupted = archive.write_cohort(tmp_path / "interrupted", SMALL, seed=0)
+    assert next(interrupted) == (1, 4)
+    interrupted.close()
+    (kept,) = (tmp_path / "interrupted" / "REMBRANDT").iterdir()
+    partial = tmp_path / "interrupted" / ".unfinished" / "REMBRANDT" / "900-00-1900" / "left"
+    partial.mkdir(parents=True)
+    (partial / "1-01.dcm").write_bytes(b"cut")
     before = kept.stat().st_ino
-    assert write(tmp_path / "halted", SMALL)[-1] == (4, 4)
+    assert write(tmp_path / "interrupted", SMALL)[-1] == (4, 4)
     assert kept.stat().st_ino == before
-    assert digests(tmp_path / "whole") == digests(tmp_path / "halted")
+    assert digests(tmp_path / "complete") == digests(tmp_path / "interrupted")
 
 
-def test_a_folder_that_is_not_ours_is_refused_and_left_alone(tmp_path):
+def test_a_folder_with_other_files_is_rejected_and_unchanged(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(InputError, match="choose a new or an empty folder"):
+    with pytest.raises(InputError, match="choose a new or empty folder"):
         archive.write_cohort(tmp_path, SMALL, seed=0)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
+def test_a_file_instead_of_a_folder_is_rejected(tmp_path):
     (tmp_path / "file").write_text("precious")
     with pytest.raises(InputError, match="choose another folder"):
         archive.write_cohort(tmp_path / "file", SMALL, seed=0)
 
 
-def test_a_cohort_of_another_seed_or_shape_is_refused(tmp_path):
+def test_a_cohort_with_another_seed_or_shape_is_rejected(tmp_path):
     write(tmp_path / "out", SMALL)
     for shape, seed in ((SMALL, 1), (replace(SMALL, size=40), 0)):
-        with pytest.raises(InputError, match="another shape or seed"):
+        with pytest.raises(InputError, match="different shape or seed"):
             archive.write_cohort(tmp_path / "out", shape, seed=seed)
 
 
-def test_what_cannot_be_written_is_named(tmp_path):
+def test_a_path_that_cannot_be_written_is_named_in_the_error(tmp_path):
     progress = archive.write_cohort(tmp_path / "out", SMALL, seed=0)
     (tmp_path / "out" / "REMBRANDT").write_text("in the way")
     with pytest.raises(TumorprogError, match=r"REMBRANDT.*run the same command again"):
         list(progress)
 
 
-def test_the_outcomes_are_the_truth_but_for_those_who_are_lost(cohort, truth):
+def test_the_outcomes_equal_the_truth_except_for_censored_patients(cohort, truth):
     known = outcomes.read_outcomes(cohort / archive.OUTCOMES_TABLE).set_index("PatientID")
     first = truth[(truth["collection"] == plan.PROGRESSION) & truth["days"].notna()].set_index("PatientID")
     assert list(known.index) == list(first.index)
@@ -219,11 +219,11 @@ def test_metadata_counts_the_images_of_each_series(cohort, slices):
         metadata = pd.read_csv(cohort / collection / "metadata.csv").set_index("Series UID")
         counted = slices[slices["collection"] == collection].groupby("SeriesInstanceUID").size()
         assert metadata["Number of Images"].sort_index().to_dict() == counted.sort_index().to_dict()
-        assert all((cohort / place).is_dir() for place in metadata["File Location"])
+        assert all((cohort / location).is_dir() for location in metadata["File Location"])
         assert (cohort / collection / "license.html").is_file()
 
 
-def test_names_and_values_of_the_clinical_table_begin_with_a_space(cohort):
+def test_names_and_values_of_the_clinical_table_start_with_a_space(cohort):
     sheet = openpyxl.load_workbook(cohort / archive.CLINICAL_TABLE)["report"]
     names, *rows = sheet.iter_rows(values_only=True)
     assert names == ("Sample", " Age", " Gender", " Disease", " Grade", " Institution")
@@ -232,21 +232,21 @@ def test_names_and_values_of_the_clinical_table_begin_with_a_space(cohort):
     assert any(row[0].startswith("900_00_1") for row in rows)
 
 
-def test_the_clinical_table_has_a_gbm_without_grade_and_differs_from_the_images_by_one_either_way(cohort, slices):
+def test_the_clinical_table_has_a_gbm_without_grade_one_extra_patient_and_one_missing_patient(cohort, slices):
     table = pd.read_excel(cohort / archive.CLINICAL_TABLE, sheet_name="report", dtype=str)
     assert (table[table[" Grade"] == " --"][" Disease"] == " GBM").any()
     listed = set(table["Sample"].str.replace("_", "-"))
-    seen = set(slices[slices["collection"] == "REMBRANDT"]["PatientID"])
-    assert len(listed - seen) == len(seen - listed) == 1
+    imaged = set(slices[slices["collection"] == "REMBRANDT"]["PatientID"])
+    assert len(listed - imaged) == len(imaged - listed) == 1
 
 
-def test_grades_are_mixed_over_both_hospitals():
+def test_both_hospitals_have_patients_of_all_grades():
     patients = [plan.plan_patient("graded", number, shape=SMALL, seed=0) for number in range(12)]
     pairs = {(patient.grade, patient.institution) for patient in patients}
-    assert pairs == {(grade, place) for grade in (2, 3, 4) for place in (plan.HENRY_FORD, plan.JEFFERSON)}
+    assert pairs == {(grade, hospital) for grade in (2, 3, 4) for hospital in (plan.HENRY_FORD, plan.JEFFERSON)}
 
 
-def test_jefferson_tells_the_sequence_in_the_physics_alone(slices):
+def test_jefferson_series_are_identified_by_acquisition_parameters_only(slices):
     jefferson = slices[slices["PatientID"].str.startswith("900-00-")]["dataset"]
     assert set(jefferson.map(lambda dataset: dataset.SeriesDescription + dataset.StudyDescription)) == {""}
     assert {dataset.Manufacturer for dataset in jefferson} == {"SIEMENS"}
@@ -256,7 +256,7 @@ def test_jefferson_tells_the_sequence_in_the_physics_alone(slices):
     assert any(dataset.get("ContrastBolusAgent") and dataset.RepetitionTime < 1000 for dataset in jefferson)
 
 
-def test_pixels_are_stored_in_every_promised_way(slices):
+def test_all_pixel_representations_occur(slices):
     grading = slices[slices["collection"] == "REMBRANDT"]["dataset"]
     assert {dataset.PixelRepresentation for dataset in grading} == {0, 1}
     assert {float(dataset.RescaleSlope) for dataset in grading} == {0.5, 1.0}
@@ -278,12 +278,14 @@ def test_all_series_of_a_date_share_one_frame_and_grid(slices):
         assert len(set(grids)) == 1
 
 
-def test_siemens_has_the_published_ratio_and_some_vendors_change(slices):
+def test_siemens_images_have_the_published_aspect_ratio_and_some_patients_change_scanner(slices):
     progression = slices[slices["collection"] == "Brain-Tumor-Progression"]
     shapes = {(dataset.Manufacturer, dataset.Rows, dataset.Columns) for dataset in progression["dataset"]}
     rows = SHAPE.size * 5 // 8
     assert shapes == {("GE MEDICAL SYSTEMS", 64, 64), ("SIEMENS", rows, round(rows * 260 / 320))}
-    vendors = progression.groupby("PatientID")["dataset"].agg(lambda all_: len({one.Manufacturer for one in all_}))
+    vendors = progression.groupby("PatientID")["dataset"].agg(
+        lambda datasets: len({dataset.Manufacturer for dataset in datasets})
+    )
     assert vendors.to_dict() == {"PGBM-001": 1, "PGBM-002": 1, "PGBM-003": 2}
 
 
@@ -295,25 +297,25 @@ def test_a_mask_is_a_secondary_capture_of_zeros_and_ones_with_the_true_volume(sl
     for (patient, day), mask in progression[is_mask].groupby(["PatientID", "date"]):
         stored = np.stack(list(mask["stored"]))
         assert set(np.unique(stored)) == {0, 1}
-        one = mask["dataset"].iloc[0]
-        voxel_ml = np.prod([float(side) for side in (*one.PixelSpacing, one.SpacingBetweenSlices)]) / 1000
+        first = mask["dataset"].iloc[0]
+        voxel_ml = np.prod([float(side) for side in (*first.PixelSpacing, first.SpacingBetweenSlices)]) / 1000
         (true,) = truth[(truth["PatientID"] == patient) & (truth["date"] == day)]["enhancing_ml"]
-        # seven slices in 66 mm: the rim is cut in few places
+        # seven slices in 66 mm: only few slices intersect the rim
         assert stored.sum() * voxel_ml == pytest.approx(true, rel=0.3)
 
 
-def test_a_volume_is_near_that_of_the_ellipsoid_and_exact_for_an_undisturbed_one():
+def test_a_tumour_has_about_the_volume_of_its_ellipsoid_and_exactly_without_deformation():
     rng = np.random.default_rng(0)
     for days in (27, 82, 400):
         tumour = phantom.tumour_of_days(days, rng)
         ellipsoid_ml = 4 / 3 * np.pi * np.prod(tumour.radii_mm) / 1000
         assert phantom.volumes_ml(tumour)[0] == pytest.approx(ellipsoid_ml, rel=0.45)
-        still = replace(tumour, shape=replace(tumour.shape, amplitude=0.0), uneven=0.0)
-        assert phantom.volumes_ml(still)[0] == pytest.approx(ellipsoid_ml, rel=0.01)
-        assert phantom.volumes_ml(still)[1] == pytest.approx(ellipsoid_ml * (1 - tumour.core**3), rel=0.02)
+        undeformed = replace(tumour, shape=replace(tumour.shape, amplitude=0.0), heterogeneity=0.0)
+        assert phantom.volumes_ml(undeformed)[0] == pytest.approx(ellipsoid_ml, rel=0.01)
+        assert phantom.volumes_ml(undeformed)[1] == pytest.approx(ellipsoid_ml * (1 - tumour.core**3), rel=0.02)
 
 
-def test_a_field_of_waves_is_the_sum_of_its_sines():
+def test_a_field_is_the_sum_of_its_sine_waves():
     rng = np.random.default_rng(3)
     waves = phantom.random_waves(rng, 7, wavelength_mm=20, deviation=2.0)
     plane = phantom.Plane(np.array([-9.0, 4.0, 1.0]), np.array([0.1, 0.9, 0]), np.array([0.8, 0, -0.3]), 11, 13)
@@ -321,7 +323,7 @@ def test_a_field_of_waves_is_the_sum_of_its_sines():
     np.testing.assert_allclose(waves.on(plane), waves.amplitude * np.sin(phases).sum(axis=0), atol=1e-4)
 
 
-def test_the_days_are_the_published_ones(truth):
+def test_the_days_to_progression_are_the_published_ones(truth):
     days = truth[truth["collection"] == "Brain-Tumor-Progression"].dropna(subset=["days"])
     assert days["days"].tolist() == [135, 157, 202]
     dates = truth[truth["PatientID"] == "PGBM-001"]["date"].tolist()
@@ -334,21 +336,21 @@ def test_the_days_are_the_published_ones(truth):
     assert np.std(np.log(drawn)) == pytest.approx(np.std(np.log(published)), abs=0.1)
 
 
-def test_the_shorter_the_time_the_larger_the_first_tumour_and_the_faster_its_growth():
+def test_faster_progression_means_a_larger_first_tumour_and_faster_growth():
     patients = [plan.plan_patient("progression", number, shape=SMALL, seed=0) for number in range(60)]
     days = [(patient.studies[1].day - patient.studies[0].day).days for patient in patients]
-    first, second = ([patient.studies[place].tumour for patient in patients] for place in (0, 1))
+    first, second = ([patient.studies[index].tumour for patient in patients] for index in (0, 1))
     volumes = [phantom.volumes_ml(tumour)[1] for tumour in first]
     assert stats.spearmanr(days, volumes).statistic < -0.8
-    for quality in ("oedema_mm", "blood"):
-        assert stats.spearmanr(days, [getattr(tumour, quality) for tumour in first]).statistic < -0.9
+    for attribute in ("oedema_mm", "perfusion"):
+        assert stats.spearmanr(days, [getattr(tumour, attribute) for tumour in first]).statistic < -0.9
     growth = [after.radii_mm.mean() - before.radii_mm.mean() for before, after in zip(first, second, strict=True)]
     assert min(growth) > 0
     assert stats.spearmanr(days, np.array(growth) / days).statistic < -0.8
 
 
 def tumour_intensities(grade, seed, sequence):
-    """Means over rim, core, oedema and the healthy white matter, without noise."""
+    """Return noise-free means over rim, core, tumour and healthy white matter."""
     rng = np.random.default_rng(seed)
     head, tumour = phantom.random_head(rng), phantom.tumour_of_grade(grade, rng)
     across, down = np.array([1.5, 0, 0]), np.array([0, 1.5, 0])
@@ -369,19 +371,19 @@ def tumour_intensities(grade, seed, sequence):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_grades_look_as_they_should(seed):
-    after_contrast = {grade: tumour_intensities(grade, seed, "T1post") for grade in (2, 3, 4)}
-    assert after_contrast[4]["rim"] > 1.3 * after_contrast[4]["healthy"]
-    assert after_contrast[4]["core"] < 0.6 * after_contrast[4]["rim"]
-    assert after_contrast[2]["inside"] < after_contrast[2]["healthy"]
-    assert after_contrast[3]["inside"] > after_contrast[2]["inside"] * 1.05
+def test_each_grade_has_its_typical_appearance(seed):
+    enhanced = {grade: tumour_intensities(grade, seed, "T1post") for grade in (2, 3, 4)}
+    assert enhanced[4]["rim"] > 1.3 * enhanced[4]["healthy"]
+    assert enhanced[4]["core"] < 0.6 * enhanced[4]["rim"]
+    assert enhanced[2]["inside"] < enhanced[2]["healthy"]
+    assert enhanced[3]["inside"] > enhanced[2]["inside"] * 1.05
     for sequence in ("FLAIR", "T2"):
         low = tumour_intensities(2, seed, sequence)
         assert low["inside"] > 1.3 * low["healthy"]
 
 
 def middle_image(number):
-    """A T1post slice through the middle of a graded patient's tumour, as received."""
+    """Return the grade of a patient and a noisy T1post slice through the centre of the tumour."""
     patient = plan.plan_patient("graded", number, shape=SMALL, seed=0)
     tumour, rng = patient.studies[0].tumour, np.random.default_rng(number)
     across, down = np.array([4.0, 0, 0]), np.array([0, 4.0, 0])
@@ -391,14 +393,14 @@ def middle_image(number):
     return patient.grade, phantom.received(signal, phantom.random_receiver(rng), rng, sequence="T1post", plane=plane)
 
 
-def test_a_grade_is_not_told_by_the_brightness_of_the_whole_image():
+def test_the_overall_brightness_of_an_image_does_not_indicate_the_grade():
     images = [middle_image(number) for number in range(60)]
     for summary in (np.mean, np.std, np.median):
-        by_grade = [[summary(image) for grade, image in images if grade == which] for which in (2, 3, 4)]
+        by_grade = [[summary(image) for grade, image in images if grade == wanted] for wanted in (2, 3, 4)]
         assert stats.kruskal(*by_grade).pvalue > 0.01
 
 
-def test_the_marker_says_what_was_asked(cohort):
+def test_the_marker_contains_seed_and_shape(cohort):
     marker = json.loads((cohort / tables.SYNTHETIC).read_text())
     assert marker["seed"] == 0
     assert marker["shape"]["series_slices"] == SHAPE.series_slices

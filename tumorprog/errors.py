@@ -1,42 +1,44 @@
-"""What a user can mend: every error that ends a command with one line and exit code 2.
+"""Errors that a user can correct: each ends a command with a one-line message and exit code 2.
 
-The message says what is wrong, where, what was expected and what to do. Only `cli.main` catches these; anything else is
-a defect of ours and keeps its traceback.
+The message states what is wrong, where, what was expected and what to do. Only `cli.main` catches these errors; any
+other exception is a defect of tumorprog and keeps its traceback.
 """
 
 from collections.abc import Iterable
 
-_NAMED = 4
+_MAX_NAMED = 4
 
 
-def some(names: Iterable[str]) -> str:
-    """The first few names, for a message, and how many more there are."""
-    every = list(names)
-    return ", ".join(every[:_NAMED]) + (f" and {len(every) - _NAMED} more" if len(every) > _NAMED else "")
+def shorten(names: Iterable[str]) -> str:
+    """Return the first few names for a message, and how many more there are."""
+    listed = list(names)
+    return ", ".join(listed[:_MAX_NAMED]) + (
+        f" and {len(listed) - _MAX_NAMED} more" if len(listed) > _MAX_NAMED else ""
+    )
 
 
 class TumorprogError(Exception):
-    """A user's mistake or a missing thing, with a message that says how to mend it."""
+    """A mistake or missing input that the user can correct, with a message that says how."""
 
 
 class SettingsError(TumorprogError):
-    """A setting has a wrong name, type or value; the message names it by its dotted name."""
+    """A setting has a wrong name, type or value; the message gives its dotted name."""
 
 
 class InputError(TumorprogError):
-    """A folder, table or run directory lacks what a command needs; the message names the file."""
+    """A folder, table or run directory lacks something that a command needs; the message names the file."""
 
 
 class LeakError(TumorprogError):
-    """A patient, study, series or identical image stands on two sides of a split."""
+    """Data leakage: a patient, study, series or identical image is in more than one set of a split."""
 
 
 class DicomError(TumorprogError):
-    """One file or frame cannot be used; it becomes a row of `quarantine.csv` and the run goes on.
+    """A file or frame that cannot be used; it is listed in `quarantine.csv` and the run continues.
 
     Attributes:
         reason: one of `tumorprog.tables.REASONS`.
-        detail: what was found, without any identifying header.
+        detail: what was found, without any identifying header value.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -45,5 +47,5 @@ class DicomError(TumorprogError):
         self.detail = detail
 
     def __reduce__(self) -> tuple[type["DicomError"], tuple[str, str]]:
-        """Pickles by its two parts: it crosses process borders."""
+        """Pickle by both arguments, because the error is passed between processes."""
         return type(self), (self.reason, self.detail)

@@ -1,4 +1,4 @@
-"""Series with their months, or with outcomes -> a trained progression model and its losses."""
+"""Training of the progression model on series with months to progression or with censored outcomes."""
 
 import copy
 import math
@@ -18,20 +18,20 @@ _Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class EarlyStopping:
-    """Watches the losses of the epochs: which was the best, and when to give up.
+    """Early stopping on the loss of each epoch.
 
     Attributes:
-        best_epoch: the epoch of the lowest loss so far, from 1; 0 before the first.
-        best_loss: its loss.
+        best_epoch: the epoch with the lowest loss so far, counted from 1; 0 before the first epoch.
+        best_loss: the loss of that epoch.
     """
 
     def __init__(self, patience: int, min_improvement: float) -> None:
-        """A watch that has seen nothing.
+        """Initialise the state before the first epoch.
 
         Args:
-            patience: epochs without an improvement after which to stop.
-            min_improvement: how much lower than the last improvement a loss must be to count as one. A smaller gain
-                still makes an epoch the best, but does not keep training alive.
+            patience: number of epochs without an improvement after which training stops.
+            min_improvement: minimum decrease since the last improvement that counts as an improvement. An epoch with a
+                smaller decrease can still be the best epoch, but does not reset the patience.
         """
         self.patience = patience
         self.min_improvement = min_improvement
@@ -42,7 +42,7 @@ class EarlyStopping:
         self._improved_loss = math.inf
 
     def update(self, loss: float) -> bool:
-        """Takes the loss of the next epoch; whether to stop now."""
+        """Record the loss of the next epoch and return whether training should stop."""
         self._epoch += 1
         if loss < self.best_loss:
             self.best_epoch, self.best_loss = self._epoch, loss
@@ -52,15 +52,15 @@ class EarlyStopping:
 
 
 @dataclass(frozen=True)
-class SeriesPart:
-    """One side of a progression split."""
+class SeriesDataset:
+    """The series of one set of a progression split."""
 
     vectors: Sequence[np.ndarray]
-    """Of each of N series, (L, 100), in the order of its slices."""
+    """One (L, 100) array for each of N series, rows in slice order."""
     months: np.ndarray
-    """(N,), the months to progression of each series, or to the last sight of a patient without one."""
+    """(N,), months to progression, or to the last follow-up of a censored patient."""
     event: np.ndarray = field(default_factory=lambda: np.empty(0, bool))
-    """(N,) bool, whether the patient progressed then; needed for survival only."""
+    """(N,) bool, whether progression was observed; required for survival training only."""
 
     def __post_init__(self) -> None:
         if len(self.vectors) != len(self.months):
@@ -68,54 +68,55 @@ class SeriesPart:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
-    """An epoch of a training."""
+class EpochResult:
+    """The state of a training run after an epoch."""
 
     model: ProgressionLSTM
-    """As it is after the epoch; the next one goes on with it."""
+    """The model after the epoch; the next epoch continues to train the same object."""
     losses: dict[str, float]
-    """`Epoch` (from 1), `Train Loss` (each batch before its step), `Validation Loss` (NaN without that part)."""
+    """`Epoch` (from 1), `Train Loss` (each batch before its step), `Validation Loss` (NaN without a validation set)."""
     is_best: bool
-    """Whether no epoch before had a lower loss."""
+    """Whether this epoch has the lowest loss so far."""
     is_last: bool
-    """Whether the training ends here."""
+    """Whether training ends with this epoch."""
 
 
 def fit_progression(
-    training: SeriesPart, validation: SeriesPart, *, settings: Progression, seed: int
+    training: SeriesDataset, validation: SeriesDataset, *, settings: Progression, seed: int
 ) -> tuple[ProgressionLSTM, list[dict[str, float]]]:
-    """Trains a model of months on the CPU and keeps its best epoch.
+    """Train a model that predicts months on the CPU and return its best epoch.
 
-    The loss is the mean squared error of standardised months; the scales are the training part's. Early stopping
-    watches the validation part, or the training loss if that part is empty. The same seed and number of threads give
-    the same model, and the global random state is left as it was.
+    The loss is the mean squared error of the standardised months; features and months are standardised with the mean
+    and standard deviation of the training set. Early stopping uses the validation loss, or the training loss if the
+    validation set is empty. The same seed and number of threads give the same model. The global random state is not
+    changed.
 
     Args:
-        training: at least one series.
-        validation: of other patients than the training part, if it is to tell anything.
-        settings: of the model and its training.
-        seed: of the initial weights and the shuffling.
+        training: the training set, at least one series.
+        validation: the validation set; its patients should not be in the training set.
+        settings: settings of the model and its training.
+        seed: random seed of the initial weights and of the shuffling.
 
     Returns:
         The model with the weights of the epoch with the lowest loss, in evaluation mode, and for each epoch `Epoch`
-        (from 1), `Train Loss` (each batch before its step) and `Validation Loss` (NaN without a validation part).
+        (from 1), `Train Loss` (each batch before its step) and `Validation Loss` (NaN without a validation set).
 
     Raises:
         TumorprogError: if a loss is not finite.
     """
-    return _best_of(progression_epochs(training, validation, settings=settings, seed=seed))
+    return _keep_best(progression_epochs(training, validation, settings=settings, seed=seed))
 
 
 def progression_epochs(
-    training: SeriesPart, validation: SeriesPart, *, settings: Progression, seed: int
-) -> Iterator[Step]:
-    """The same training an epoch at a time, for those who watch it.
+    training: SeriesDataset, validation: SeriesDataset, *, settings: Progression, seed: int
+) -> Iterator[EpochResult]:
+    """Train as `fit_progression` does and yield the state after each epoch.
 
     Args:
-        training: as for `fit_progression`, as all others.
-        validation: see there.
-        settings: see there.
-        seed: see there.
+        training: as for `fit_progression`.
+        validation: as for `fit_progression`.
+        settings: as for `fit_progression`.
+        seed: as for `fit_progression`.
 
     Raises:
         TumorprogError: if a loss is not finite.
@@ -123,39 +124,42 @@ def progression_epochs(
     model = _new_progression(settings.hidden, outputs=1, seed=seed)
     model.fit_standardisation(training.vectors, training.months)
 
-    def tensors(part: SeriesPart) -> _Series:
-        months = torch.tensor(np.asarray(part.months), dtype=torch.float32)
-        return _Series(*pad(part.vectors), model.standardise_months(months))
+    def to_tensors(dataset: SeriesDataset) -> _Series:
+        months = torch.tensor(np.asarray(dataset.months), dtype=torch.float32)
+        return _Series(*pad(dataset.vectors), model.standardise_months(months))
 
-    watched = tensors(validation) if len(validation.months) else None
-    return _epochs(model, tensors(training), watched, loss=mse_loss, settings=settings, seed=seed)
+    validation_series = to_tensors(validation) if len(validation.months) else None
+    return _train_epochs(model, to_tensors(training), validation_series, loss=mse_loss, settings=settings, seed=seed)
 
 
 def fit_survival(
-    training: SeriesPart, validation: SeriesPart, *, edges: np.ndarray, settings: Progression, seed: int
+    training: SeriesDataset, validation: SeriesDataset, *, edges: np.ndarray, settings: Progression, seed: int
 ) -> tuple[ProgressionLSTM, list[dict[str, float]]]:
-    """Trains a model of the hazard of each interval of time, as `fit_progression` trains one of months.
+    """Train a model that predicts the hazard of each time interval.
 
     Args:
-        training: at least one series, with `event`.
-        validation: likewise, of other patients; at least one series.
-        edges: of the intervals, `hazard.interval_edges` of the training patients.
-        settings: of the model and its training.
-        seed: of the initial weights and the shuffling.
+        training: the training set, at least one series, with `event`.
+        validation: the validation set of other patients, at least one series, with `event`.
+        edges: interval edges, from `hazard.interval_edges` of the training patients.
+        settings: settings of the model and its training.
+        seed: random seed of the initial weights and of the shuffling.
 
     Returns:
-        As `fit_progression`; the model has an output for each interval, and the loss is `hazard.loss`.
+        As for `fit_progression`; the model has one output for each interval, and the loss is `hazard.loss`.
     """
     model = _new_progression(settings.hidden, outputs=len(edges) - 1, seed=seed)
     model.fit_standardisation(training.vectors, training.months)
-    learned, watched = (
-        _Series(*pad(part.vectors), hazard.targets(part.months, part.event, edges)) for part in (training, validation)
+    training_series, validation_series = (
+        _Series(*pad(dataset.vectors), hazard.targets(dataset.months, dataset.event, edges))
+        for dataset in (training, validation)
     )
-    return _best_of(_epochs(model, learned, watched, loss=hazard.loss, settings=settings, seed=seed))
+    return _keep_best(
+        _train_epochs(model, training_series, validation_series, loss=hazard.loss, settings=settings, seed=seed)
+    )
 
 
 def _new_progression(hidden: int, *, outputs: int, seed: int) -> ProgressionLSTM:
-    # Only the CPU's generator: torch.manual_seed would also reseed every GPU, which fork_rng(devices=[]) does not undo.
+    # Seed the CPU generator only: torch.manual_seed also seeds every GPU, which fork_rng(devices=[]) does not restore.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return ProgressionLSTM(hidden, outputs=outputs)
@@ -163,7 +167,7 @@ def _new_progression(hidden: int, *, outputs: int, seed: int) -> ProgressionLSTM
 
 @dataclass(frozen=True)
 class _Series:
-    """Series as tensors: padded vectors, their lengths, what is to be told of each."""
+    """Series as tensors: padded feature vectors, lengths and prediction targets."""
 
     vectors: torch.Tensor
     lengths: torch.Tensor
@@ -173,49 +177,49 @@ class _Series:
         return _Series(self.vectors[rows], self.lengths[rows], self.target[rows])
 
 
-def _epochs(
+def _train_epochs(
     model: ProgressionLSTM,
-    learned: _Series,
-    watched: _Series | None,
+    training: _Series,
+    validation: _Series | None,
     *,
     loss: _Loss,
     settings: Progression,
     seed: int,
-) -> Iterator[Step]:
-    """All epochs until early stopping."""
+) -> Iterator[EpochResult]:
+    """Yield the result of each epoch until early stopping."""
     optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
     stopping = EarlyStopping(settings.patience, settings.min_improvement)
     shuffling = torch.Generator().manual_seed(seed)
     for epoch in range(1, settings.epochs + 1):
-        order = torch.randperm(len(learned.target), generator=shuffling).split(settings.batch_size)
-        train_loss = _epoch(model, learned, loss, optimiser=optimiser, order=order)
-        validation_loss = _loss_of(model, watched, loss) if watched else math.nan
-        decisive = validation_loss if watched else train_loss
-        if not math.isfinite(decisive):
+        order = torch.randperm(len(training.target), generator=shuffling).split(settings.batch_size)
+        train_loss = _train_epoch(model, training, loss, optimiser=optimiser, order=order)
+        validation_loss = _evaluate(model, validation, loss) if validation else math.nan
+        monitored_loss = validation_loss if validation else train_loss
+        if not math.isfinite(monitored_loss):
             raise TumorprogError(
-                f"progression, epoch {epoch}: the loss is {decisive}, expected a finite number; look for infinite "
-                f"values in features/*.parquet and in the months, or lower --progression.learning_rate"
+                f"progression, epoch {epoch}: the loss is {monitored_loss}, expected a finite number; check "
+                f"features/*.parquet and the months for non-finite values, or lower --progression.learning_rate"
             )
-        stop = stopping.update(decisive) or epoch == settings.epochs
+        stop = stopping.update(monitored_loss) or epoch == settings.epochs
         losses = {"Epoch": epoch, "Train Loss": train_loss, "Validation Loss": validation_loss}
-        yield Step(model=model, losses=losses, is_best=stopping.best_epoch == epoch, is_last=stop)
+        yield EpochResult(model=model, losses=losses, is_best=stopping.best_epoch == epoch, is_last=stop)
         if stop:
             return
 
 
-def _best_of(steps: Iterator[Step]) -> tuple[ProgressionLSTM, list[dict[str, float]]]:
-    """The model with the weights of its best epoch, in evaluation mode, and the losses of all."""
+def _keep_best(results: Iterator[EpochResult]) -> tuple[ProgressionLSTM, list[dict[str, float]]]:
+    """Return the model with the weights of its best epoch, in evaluation mode, and the losses of all epochs."""
     history, best = [], {}
-    for step in steps:
-        history.append(step.losses)
-        model = step.model
-        if step.is_best:
+    for result in results:
+        history.append(result.losses)
+        model = result.model
+        if result.is_best:
             best = copy.deepcopy(model.state_dict())
     model.load_state_dict(best)
     return model.eval(), history
 
 
-def _epoch(
+def _train_epoch(
     model: ProgressionLSTM,
     series: _Series,
     loss: _Loss,
@@ -224,18 +228,18 @@ def _epoch(
     order: Sequence[torch.Tensor],
 ) -> float:
     model.train()
-    summed = 0.0
+    loss_sum = 0.0
     for rows in order:
-        some = series[rows]
-        reached = loss(model(some.vectors, some.lengths), some.target)
+        batch = series[rows]
+        batch_loss = loss(model(batch.vectors, batch.lengths), batch.target)
         optimiser.zero_grad()
-        reached.backward()
+        batch_loss.backward()
         optimiser.step()
-        summed += reached.item() * len(rows)
-    return summed / len(series.target)
+        loss_sum += batch_loss.item() * len(rows)
+    return loss_sum / len(series.target)
 
 
-def _loss_of(model: ProgressionLSTM, series: _Series, loss: _Loss) -> float:
+def _evaluate(model: ProgressionLSTM, series: _Series, loss: _Loss) -> float:
     model.eval()
     with torch.inference_mode():
         return loss(model(series.vectors, series.lengths), series.target).item()

@@ -1,4 +1,4 @@
-"""Records of the log -> what a person sees: a line each; the progress of long work as a bar, or a line now and then."""
+"""Display of log records on the terminal: one line each; the progress of long work as a bar or as occasional lines."""
 
 import logging
 import sys
@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-_EVERY_S = 5.0
+_INTERVAL_S = 5.0
+"""Minimum time between two lines of a progress, in seconds."""
 _FORMAT = logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S")
 
 
@@ -20,36 +21,37 @@ def write(text: str) -> None:
 
 
 def handler(stream: TextIO) -> logging.Handler:
-    """Writes to the stream; progress is a bar on a terminal, and a line every five seconds elsewhere.
+    """Return a log handler that writes to the stream.
 
-    Records of progress carry `progress`: what it is, how much is done, of how much, of what.
+    Progress is a bar on a terminal, and otherwise a line every five seconds. Records of progress have an attribute
+    `progress`: (label, number done, total number, name of the items).
     """
     if stream.isatty():
-        return _Bars(Console(file=stream))
+        return _ProgressBars(Console(file=stream))
     lines = logging.StreamHandler(stream)
     lines.setFormatter(_FORMAT)
-    lines.addFilter(_NowAndThen())
+    lines.addFilter(_ProgressThrottle())
     return lines
 
 
-class _NowAndThen(logging.Filter):
-    """Lets the last record of a progress through, and no more than one of the others in five seconds."""
+class _ProgressThrottle(logging.Filter):
+    """Pass the last record of a progress, and of the others at most one per interval."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._said = 0.0
+        self._last_passed = 0.0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        told = getattr(record, "progress", None)
-        if told is None:
+        progress = getattr(record, "progress", None)
+        if progress is None:
             return True
-        _, done, total, _ = told
+        _, done, total, _ = progress
         now = time.monotonic()
         if done == 0:
-            self._said = now
-        if done < total and now - self._said < _EVERY_S:
+            self._last_passed = now
+        if done < total and now - self._last_passed < _INTERVAL_S:
             return False
-        self._said = now
+        self._last_passed = now
         return True
 
 
@@ -58,7 +60,7 @@ class _Rate(ProgressColumn):
         return Text(f"{task.completed / task.elapsed:,.0f} {task.fields['items']}/s" if task.elapsed else "")
 
 
-class _Bars(logging.Handler):
+class _ProgressBars(logging.Handler):
     def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
@@ -66,11 +68,11 @@ class _Bars(logging.Handler):
         self._task: Any = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        told = getattr(record, "progress", None)
-        if told is None:
+        progress = getattr(record, "progress", None)
+        if progress is None:
             self._console.print(self.format(record), markup=False, highlight=False, soft_wrap=True)
             return
-        label, done, total, items = told
+        label, done, total, items = progress
         if self._progress is None or done == 0:
             self._end()
             columns = (TextColumn("         {task.description}"), BarColumn(), MofNCompleteColumn())

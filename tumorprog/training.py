@@ -1,7 +1,4 @@
-"""Batches -> a trained grader and its losses, one epoch at a time.
-
-Takes any iterable of batches and knows nothing of where they come from.
-"""
+"""Training and evaluation of the grader, one epoch at a time, on any iterable of batches."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -20,22 +17,25 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 """Images (N, 224, 224) uint8 and labels (N,), any integer type, 0 to 2; N >= 1."""
 
 
-_MOST_DEGREES, _MOST_BRIGHTNESS = 10.0, 0.1
+_MAX_ROTATION_DEGREES, _MAX_BRIGHTNESS_CHANGE = 10.0, 0.1
 
 
 @dataclass
 class Tally:
-    """Sums over samples; means are made at the end, so that parts of any size add up to the whole exactly."""
+    """Sums of loss and correct predictions over samples.
+
+    Means are computed at the end, so that the sums of workers with different numbers of samples combine exactly.
+    """
 
     loss_sum: float = 0.0
     """Sum over samples of class weight x cross-entropy."""
     correct: int = 0
-    """Samples whose most probable class is theirs."""
+    """Number of correctly classified samples."""
     count: int = 0
-    """Samples."""
+    """Number of samples."""
 
     def add(self, loss_sum: float, correct: int, count: int) -> None:
-        """Counts more samples."""
+        """Add the sums of further samples."""
         self.loss_sum += loss_sum
         self.correct += correct
         self.count += count
@@ -47,17 +47,17 @@ class Tally:
 
     @property
     def accuracy(self) -> float:
-        """Percentage of samples that are right; NaN without samples."""
+        """Percentage of correctly classified samples; NaN without samples."""
         return 100 * self.correct / self.count if self.count else math.nan
 
     def all_reduce(self) -> "Tally":
-        """The sum over all workers, the same on each; itself outside distributed training.
+        """Return the sums over all workers, or this object itself outside distributed training.
 
-        Every worker must call it.
+        Every worker must call this method, and all receive the same result.
         """
         if not (distributed.is_available() and distributed.is_initialized()):
             return self
-        # NCCL moves nothing but GPU memory; float64 counts exactly to 2^53.
+        # NCCL reduces tensors in GPU memory only; float64 represents counts up to 2^53 exactly.
         device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
         sums = torch.tensor([self.loss_sum, self.correct, self.count], dtype=torch.float64, device=device)
         distributed.all_reduce(sums)
@@ -66,13 +66,13 @@ class Tally:
 
 
 def class_weights(counts: Sequence[int]) -> torch.Tensor:
-    """Weights by inverse class frequency, with a mean of 1 over the samples counted.
+    """Return class weights by inverse class frequency, with a mean of 1 over the training samples.
 
-    w_c = samples / (classes that occur x samples of c). A class that does not occur gets 0: nothing can be learned of
-    it, and 1/0 would drown the others wherever it turns up later.
+    w_c = samples / (number of classes present x samples of class c). An absent class gets weight 0: it cannot be
+    trained, and an infinite weight would dominate any loss in which the class appears later.
 
     Args:
-        counts: training samples of each class, at least one above 0.
+        counts: number of training samples of each class, at least one above 0.
 
     Returns:
         (classes,) float32.
@@ -87,42 +87,43 @@ def class_weights(counts: Sequence[int]) -> torch.Tensor:
     return inverse.to(torch.float32)
 
 
-def augmented(images: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
-    """Slices as they might have been: half of them mirrored, each turned and brightened or darkened a little.
+def augment(images: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
+    """Augment slices: random left-right flip, small rotation and small change of brightness.
 
-    The turn is up to 10 degrees either way, about the centre, with zeros where nothing was; the brightness up to a
-    tenth more or less, cut off at white. Left and right are alike in what the grader is to see; top and bottom are not.
+    Each slice is flipped with probability 0.5, rotated by up to 10 degrees in either direction about the centre (filled
+    with zeros) and changed in brightness by up to 10 percent (clipped at 255). There is no vertical flip, because the
+    head is symmetric from left to right only.
 
     Args:
         images: (N, H, W) uint8.
-        generator: of the random choices, on the CPU.
+        generator: random generator on the CPU.
 
     Returns:
         (N, H, W) uint8, on the device of the images.
     """
     count, device = len(images), images.device
-    mirrored, turn, brightness = (torch.rand(count, generator=generator).to(device) for _ in range(3))
-    angle = (2 * turn - 1) * math.radians(_MOST_DEGREES)
-    sign = torch.where(mirrored < 0.5, -1.0, 1.0)
-    flat = torch.zeros_like(angle)
+    flip, rotation, brightness = (torch.rand(count, generator=generator).to(device) for _ in range(3))
+    angle = (2 * rotation - 1) * math.radians(_MAX_ROTATION_DEGREES)
+    sign = torch.where(flip < 0.5, -1.0, 1.0)
+    zero = torch.zeros_like(angle)
     rows = (
-        torch.stack([sign * angle.cos(), -angle.sin(), flat], 1),
-        torch.stack([sign * angle.sin(), angle.cos(), flat], 1),
+        torch.stack([sign * angle.cos(), -angle.sin(), zero], 1),
+        torch.stack([sign * angle.sin(), angle.cos(), zero], 1),
     )
     grid = affine_grid(torch.stack(rows, 1), [count, 1, *images.shape[1:]], align_corners=False)
-    turned = grid_sample(images[:, None].float(), grid, align_corners=False)[:, 0]
-    factor = 1 + _MOST_BRIGHTNESS * (2 * brightness - 1)
-    return (turned * factor[:, None, None]).round().clamp(0, 255).to(torch.uint8)
+    rotated = grid_sample(images[:, None].float(), grid, align_corners=False)[:, 0]
+    factor = 1 + _MAX_BRIGHTNESS_CHANGE * (2 * brightness - 1)
+    return (rotated * factor[:, None, None]).round().clamp(0, 255).to(torch.uint8)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Criterion:
-    """How batches are judged: cross-entropy weighted by class, on a device, in a precision.
+    """Class-weighted cross-entropy loss, with the device and precision of its computation.
 
     Attributes:
-        class_weights: (3,) float32, of the training part.
-        device: where to compute; the model must be there.
-        precision: of the network's arithmetic; in bfloat16 the weights, their gradients and the loss stay float32.
+        class_weights: (3,) float32, computed on the training set.
+        device: device of the computation; the model must be on it.
+        precision: precision of the forward pass; with bfloat16 the weights, gradients and loss stay float32.
     """
 
     class_weights: torch.Tensor
@@ -132,10 +133,10 @@ class Criterion:
     def __call__(
         self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The sums over a batch of the weighted losses and of the samples whose most probable class is theirs."""
+        """Return the weighted loss and the number of correct predictions, each summed over a batch."""
         images, labels = images.to(self.device), labels.to(self.device)
-        kind = torch.device(self.device).type
-        with torch.autocast(kind, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
+        device_type = torch.device(self.device).type
+        with torch.autocast(device_type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
             logits = model(normalise(images))
         weights = self.class_weights.to(self.device)
         loss_sum = cross_entropy(logits.float(), labels.long(), weight=weights, reduction="sum")
@@ -150,77 +151,77 @@ def train_epoch(
     criterion: Criterion,
     epoch: int,
 ) -> Tally:
-    """One pass over the training batches, a step each; leaves the model in training mode.
+    """Train for one epoch, one optimiser step per batch; the model is left in training mode.
 
-    The loss of a step is the mean over its samples of class weight x cross-entropy: divided by the samples, not by the
-    batch's sum of weights as torch's "mean" is, so that equal batches on several workers average to the step of one
-    batch of all their samples.
+    The loss of a step is the mean over samples of class weight x cross-entropy. It is divided by the number of samples
+    and not by the sum of their weights, as torch's "mean" reduction does, so that averaging the gradients of workers
+    with equal batch sizes gives the gradient of the combined batch.
 
-    Under DistributedDataParallel every worker must bring the same number of batches, or all wait for ever; the caller
-    sees to that. A batch of one sample is a step like any other, but BatchNorm takes its running statistics, because
-    one sample has no variance.
+    Under DistributedDataParallel the caller must ensure that every worker has the same number of batches; otherwise
+    all workers block. With a batch of one sample BatchNorm uses its running statistics, because one sample has no
+    variance.
 
     Args:
-        model: on the device; may be wrapped in DistributedDataParallel.
-        batches: none empty.
-        optimiser: of the model's parameters.
-        criterion: how the batches are judged.
-        epoch: named in the error.
+        model: on the device of the criterion; may be wrapped in DistributedDataParallel.
+        batches: batches, none of them empty.
+        optimiser: optimiser of the model's parameters.
+        criterion: the loss.
+        epoch: epoch number for the error message.
 
     Returns:
-        This worker's sums, each batch judged before its step.
+        This worker's sums, each batch evaluated before its step.
 
     Raises:
-        TumorprogError: if a loss is not finite; the step is not taken.
+        TumorprogError: if a loss is not finite; no step is taken for that batch.
     """
     tally = Tally()
-    coming = enumerate(batches, start=1)
-    following = next(coming, None)
-    while following is not None:
-        number, (images, labels) = following
+    numbered = enumerate(batches, start=1)
+    upcoming = next(numbered, None)
+    while upcoming is not None:
+        number, (images, labels) = upcoming
         _set_training(model, len(labels))
         loss_sum, correct = criterion(model, images, labels)
         optimiser.zero_grad()
         (loss_sum / len(labels)).backward()
-        following = next(coming, None)  # is made ready while a GPU still works
-        # One wait for the GPU a batch, after the backward pass is queued and before the step.
-        reached, hits = torch.stack([loss_sum.detach(), correct]).tolist()
-        if not math.isfinite(reached):
+        upcoming = next(numbered, None)  # load the next batch while the GPU computes
+        # Synchronise with the GPU once per batch, after the backward pass is queued and before the step.
+        loss_value, num_correct = torch.stack([loss_sum.detach(), correct]).tolist()
+        if not math.isfinite(loss_value):
             raise TumorprogError(
-                f"grader, epoch {epoch}, batch {number}: the loss is {reached}, expected a finite number; "
-                f"lower --grader.learning_rate or start from other --grader.weights, and train again"
+                f"grader, epoch {epoch}, batch {number}: the loss is {loss_value}, expected a finite number; "
+                f"lower --grader.learning_rate or choose other initial --grader.weights, and train again"
             )
         optimiser.step()
-        tally.add(reached, int(hits), len(labels))
+        tally.add(loss_value, int(num_correct), len(labels))
     return tally
 
 
 def evaluate(model: nn.Module, batches: Iterable[Batch], *, criterion: Criterion) -> Tally:
-    """Loss and hits without learning; leaves the model in evaluation mode.
+    """Compute loss and correct predictions without training; the model is left in evaluation mode.
 
-    Workers may bring different numbers of batches, also none: the wrapper of distributed training, which talks at every
-    forward pass, is stepped around. Its workers' BatchNorm statistics differ by their last batch; all take the first
-    worker's, which is what gets saved. So every worker must call this.
+    Workers may have different numbers of batches, including none, because the DistributedDataParallel wrapper, which
+    communicates in every forward pass, is bypassed. The BatchNorm statistics of the workers differ by their last batch;
+    all workers use those of the first one, which are the ones that are saved. Every worker must therefore call this.
 
     Args:
-        model: on the device; may be wrapped in DistributedDataParallel.
-        batches: none empty.
-        criterion: how the batches are judged.
+        model: on the device of the criterion; may be wrapped in DistributedDataParallel.
+        batches: batches, none of them empty.
+        criterion: the loss.
 
     Returns:
-        This worker's sums; `all_reduce` gives those of all.
+        This worker's sums; `all_reduce` gives those of all workers.
     """
     if isinstance(model, DistributedDataParallel):
         model = model.module
         for buffer in model.buffers():
             distributed.broadcast(buffer, src=0)
     model.eval()
-    with torch.inference_mode():  # the sums stay on a GPU, which is not waited for between batches
-        judged = [(torch.stack(criterion(model, images, labels)), len(labels)) for images, labels in batches]
+    with torch.inference_mode():  # the sums stay on the GPU, so that batches need no synchronisation
+        evaluated = [(torch.stack(criterion(model, images, labels)), len(labels)) for images, labels in batches]
     tally = Tally()
-    for sums, count in judged:
-        loss_sum, hits = sums.tolist()
-        tally.add(loss_sum, int(hits), count)
+    for sums, count in evaluated:
+        loss_sum, num_correct = sums.tolist()
+        tally.add(loss_sum, int(num_correct), count)
     return tally
 
 

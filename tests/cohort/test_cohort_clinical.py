@@ -60,7 +60,7 @@ REMBRANDT = [
         *(("--", None), ("", None), ("-", None), ("NA", None), ("unknown", None), (" Unknown ", None), ("nan", None)),
     ],
 )
-def test_a_grade_is_understood_as_people_write_it(text, grade):
+def test_common_notations_of_a_grade_are_parsed(text, grade):
     assert clinical.parse_grade(text) == grade
 
 
@@ -82,12 +82,12 @@ def test_a_grade_is_understood_as_people_write_it(text, grade):
         ),
     ],
 )
-def test_what_is_no_grade_is_refused(text):
-    with pytest.raises(ValueError, match="no grade"):
+def test_text_that_is_not_a_grade_is_rejected(text):
+    with pytest.raises(ValueError, match="not a valid grade"):
         clinical.parse_grade(text)
 
 
-def test_the_published_spreadsheet_is_read_as_it_is(tmp_path):
+def test_the_published_spreadsheet_is_read_without_changes(tmp_path):
     table = clinical.read_grades(workbook(tmp_path / "clinical.xlsx", REMBRANDT), Cohort()).set_index("PatientID")
     assert table["status"].to_dict() == {
         "900-00-1961": "no grade (glioblastoma)",
@@ -100,7 +100,7 @@ def test_the_published_spreadsheet_is_read_as_it_is(tmp_path):
     assert table["Institution"]["HF0652"] == "Henry Ford Hospital"
 
 
-def test_glioblastomas_count_as_grade_4_if_asked(tmp_path):
+def test_glioblastomas_count_as_grade_4_if_the_setting_is_on(tmp_path):
     table = clinical.read_grades(workbook(tmp_path / "c.xlsx", REMBRANDT), Cohort(gbm_is_grade_4=True))
     assert table.set_index("PatientID")["grade"]["900-00-1961"] == 4
 
@@ -115,18 +115,18 @@ def test_text_tables_of_other_releases_are_read(tmp_path, separator):
     assert table["status"]["HF-0702"] == "no grade"
 
 
-def test_columns_can_be_named(tmp_path):
+def test_columns_can_be_specified_in_the_settings(tmp_path):
     path = tmp_path / "grades.csv"
     path.write_text("who,how bad\nP1,3\n")
-    with pytest.raises(InputError, match=r"no column of patients.*found who, how bad.*--cohort\.patient_column NAME"):
+    with pytest.raises(InputError, match=r"no patient column.*found who, how bad.*--cohort\.patient_column NAME"):
         clinical.read_grades(path, Cohort())
-    with pytest.raises(InputError, match=r"no column of grades.*--cohort\.grade_column NAME"):
+    with pytest.raises(InputError, match=r"no grade column.*--cohort\.grade_column NAME"):
         clinical.read_grades(path, Cohort(patient_column="who"))
     table = clinical.read_grades(path, Cohort(patient_column="who", grade_column="how bad"))
     assert table[["PatientID", "grade"]].to_numpy().tolist() == [["P1", 3]]
 
 
-def test_a_grade_that_cannot_be_told_is_listed_with_its_patient(tmp_path):
+def test_patients_with_an_unclear_grade_are_listed(tmp_path):
     path = tmp_path / "grades.csv"
     path.write_text("patient,disease,grade\nP1,,II\nP2,,II-III\nP3,GBM,HGG\nP4,,--\nP5,,III\nP5,,2/3\nP6,,3\n")
     table = clinical.read_grades(path, Cohort(gbm_is_grade_4=True))
@@ -139,19 +139,19 @@ def test_a_grade_that_cannot_be_told_is_listed_with_its_patient(tmp_path):
         "P6": "graded",
     }
     assert table["grade"].isna().tolist() == [False, True, True, True, True, False]
-    told = clinical.describe(clinical.match([f"P{n}" for n in range(1, 7)], table))
-    assert "3 unclear grade" in told
-    assert "unclear grade: P2, P3, P5" in told
+    line = clinical.describe(clinical.match([f"P{n}" for n in range(1, 7)], table))
+    assert "3 unclear grade" in line
+    assert "unclear grade: P2, P3, P5" in line
 
 
-def test_a_column_of_which_most_is_no_grade_is_refused(tmp_path):
+def test_a_grade_column_with_mostly_invalid_grades_is_rejected(tmp_path):
     path = tmp_path / "grades.csv"
     path.write_text("patient,grade\nP1,II\nP2,high\nP3,LGG\n")
     with pytest.raises(InputError, match=r"2 of 3 grades.*'grade'.*'high' in row 3, 'LGG' in row 4.*grade_column NAME"):
         clinical.read_grades(path, Cohort())
 
 
-def test_a_patient_with_two_grades_is_refused_and_with_one_grade_twice_is_one_row(tmp_path):
+def test_a_patient_with_two_grades_is_rejected_and_repeated_equal_grades_are_one_row(tmp_path):
     path = tmp_path / "grades.csv"
     path.write_text("patient,grade\nP_1,II\np-1,3\n")
     with pytest.raises(InputError, match=r"patient P-1 has the grades \[2, 3\]"):
@@ -160,7 +160,7 @@ def test_a_patient_with_two_grades_is_refused_and_with_one_grade_twice_is_one_ro
     assert clinical.read_grades(path, Cohort())[["PatientID", "grade"]].to_numpy().tolist() == [["P-1", 2]]
 
 
-def test_matching_drops_nobody_and_says_why(tmp_path):
+def test_matching_keeps_all_patients_and_gives_the_reason_for_exclusion(tmp_path):
     table = clinical.read_grades(workbook(tmp_path / "clinical.xlsx", REMBRANDT), Cohort())
     matched = clinical.match(["900-00-1961", "HF0652", "HF0899", "HF0900", "ELSE"], table).set_index("PatientID")
     assert matched["status"].to_dict() == {
@@ -171,12 +171,12 @@ def test_matching_drops_nobody_and_says_why(tmp_path):
         "HF0899": "no grade",
         "HF0900": "out of range",
     }
-    told = clinical.describe(matched.reset_index())
-    assert "1 graded patients (0 of grade 2, 0 of grade 3, 1 of grade 4)" in told
-    assert "--cohort.gbm_is_grade_4 true" in told
+    line = clinical.describe(matched.reset_index())
+    assert "1 graded patients (0 of grade 2, 0 of grade 3, 1 of grade 4)" in line
+    assert "--cohort.gbm_is_grade_4 true" in line
 
 
-def test_a_table_may_spell_the_patients_in_another_way(tmp_path):
+def test_patients_may_be_spelled_differently_in_the_table(tmp_path):
     path = tmp_path / "grades.csv"
     path.write_text("patient,grade\npgbm_1,2\nPGBM 02,3\nP01,4\nP1,2\nhf0652,4\n")
     table = clinical.read_grades(path, Cohort())
@@ -185,7 +185,7 @@ def test_a_table_may_spell_the_patients_in_another_way(tmp_path):
     assert matched.loc["P01", "status"] == "no images"
 
 
-def test_a_patient_whom_the_table_spells_in_two_ways_has_one_grade(tmp_path):
+def test_a_patient_with_two_spellings_in_the_table_has_one_grade(tmp_path):
     path = tmp_path / "grades.csv"
     path.write_text("patient,grade\nHF 0652,2\nHF0652,2\n")
     assert clinical.match(["HF0652"], clinical.read_grades(path, Cohort()))["grade"].tolist() == [2]
@@ -194,7 +194,7 @@ def test_a_patient_whom_the_table_spells_in_two_ways_has_one_grade(tmp_path):
         clinical.match(["HF0652"], clinical.read_grades(path, Cohort()))
 
 
-def test_a_missing_or_unreadable_table_says_what_to_do(tmp_path):
+def test_the_error_for_a_missing_or_unreadable_table_gives_advice(tmp_path):
     with pytest.raises(InputError, match="--grades TABLE"):
         clinical.read_grades(tmp_path / "none.csv", Cohort())
     broken = tmp_path / "broken.xlsx"
@@ -203,18 +203,20 @@ def test_a_missing_or_unreadable_table_says_what_to_do(tmp_path):
         clinical.read_grades(broken, Cohort())
 
 
-def test_order_of_rows_changes_nothing(tmp_path):
+def test_the_order_of_rows_does_not_matter(tmp_path):
     forward = clinical.read_grades(workbook(tmp_path / "a.xlsx", REMBRANDT), Cohort())
-    turned = clinical.read_grades(workbook(tmp_path / "b.xlsx", [REMBRANDT[0], *REMBRANDT[:0:-1]]), Cohort())
-    pd.testing.assert_frame_equal(forward, turned)
+    reverse = clinical.read_grades(workbook(tmp_path / "b.xlsx", [REMBRANDT[0], *REMBRANDT[:0:-1]]), Cohort())
+    pd.testing.assert_frame_equal(forward, reverse)
 
 
-def test_another_grade_in_another_column_is_told_with_its_patient_and_counted(tmp_path):
+def test_patients_with_a_different_grade_in_another_column_are_counted_and_listed(tmp_path):
     path = tmp_path / "grades.csv"
     path.write_text("ID,Grade,WHO CNS Grade\nA,2,4\nB,3,III\nC,2,\nD,--,2\nE,3,4\n")
     matched = clinical.match(list("ABCD"), clinical.read_grades(path, Cohort()))
     assert matched["grade"].tolist() == [4, 3, pd.NA, 2, 4]
-    assert "2 with another grade in another column: A (2 in 'Grade'), C (2 in 'Grade')" in clinical.describe(matched)
+    assert "2 with a different grade in another column: A (2 in 'Grade'), C (2 in 'Grade')" in clinical.describe(
+        matched
+    )
     assert [(found[1], found[4].split(";")[1]) for found in clinical.findings(matched)] == [
         ("A", " 4 is used"),
         ("C", " none is used"),

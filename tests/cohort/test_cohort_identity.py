@@ -13,7 +13,7 @@ from tumorprog.cohort import identity
         *("PGBM-1", "PGBM-0001", "pgbm1", "\N{FULLWIDTH LATIN CAPITAL LETTER P}GBM-001"),
     ],
 )
-def test_a_patient_has_one_name_in_whatever_way_it_is_spelled(other):
+def test_all_spellings_of_an_id_are_one_patient(other):
     assert identity.spellings(["PGBM-001", other]) == {"PGBM-001": "PGBM-001", other: "PGBM-001"}
     assert identity.spellings([other, "PGBM-001"])["PGBM-001"] == other  # the first one
 
@@ -26,61 +26,64 @@ def test_a_patient_has_one_name_in_whatever_way_it_is_spelled(other):
         *(("", "0"), ("-", "_")),
     ],
 )
-def test_ids_that_differ_by_more_are_different_patients(one, other):
+def test_ids_with_other_differences_are_different_patients(one, other):
     assert len(set(identity.spellings([one, other]).values())) == 2
 
 
-def test_zeros_that_could_mean_several_patients_join_nobody_and_are_named():
+def test_ids_with_ambiguous_leading_zeros_are_not_joined_and_are_reported():
     names = ["P1", "P01", "p-001", "P001", "Q1", "Q01"]
     found = identity.spellings(names)
     assert found == {"P1": "P1", "P01": "P01", "p-001": "p-001", "P001": "p-001", "Q1": "Q1", "Q01": "Q1"}
-    assert identity.unclear(names) == [["P1", "P01", "p-001"]]
+    assert identity.ambiguous(names) == [["P1", "P01", "p-001"]]
 
 
 @given(st.lists(st.text("aB01-_ .", min_size=1, max_size=6), max_size=8))
-def test_every_id_has_a_name_which_is_its_own_first_spelling(names):
+def test_every_id_maps_to_a_first_spelling_that_maps_to_itself(names):
     found = identity.spellings(names)
     assert set(found) == set(names)
     assert all(found[name] == name for name in found.values())
 
 
-def test_patients_of_a_table_are_found_among_the_images_by_the_nearest_spelling():
-    assert identity.matched(["PGBM-001", "P01"], ["pgbm_1", "P1", "P001", "Q"]) == {"pgbm_1": "PGBM-001"}
-    assert identity.matched(["P1", "P01"], ["p01"]) == {"p01": "P01"}  # not P1, which differs in a zero
-    assert identity.matched(["7"], ["007"]) == {"007": "7"}
+def test_patients_of_a_table_match_the_images_by_the_closest_spelling():
+    assert identity.match_ids(["PGBM-001", "P01"], ["pgbm_1", "P1", "P001", "Q"]) == {"pgbm_1": "PGBM-001"}
+    assert identity.match_ids(["P1", "P01"], ["p01"]) == {"p01": "P01"}  # not P1, which has no leading zero
+    assert identity.match_ids(["7"], ["007"]) == {"007": "7"}
 
 
-def who(*rows):
-    usual = {"cohort": "progression", "PatientID": "P1", "folder": "/data/x/", "files": 3, "renamed": 0}
-    usual |= {"StudyDate": "2005-01-02", "undated": 0, "torn": 0}
-    made = [{**usual, "StudyInstanceUID": f"1.{n}", **row} for n, row in enumerate(rows)]
-    return pd.DataFrame([{"PatientID_stated": row["PatientID"], **row} for row in made], columns=list(identity.WHO))
+def occurrences(*rows):
+    defaults = {"cohort": "progression", "PatientID": "P1", "folder": "/data/x/", "files": 3, "renamed": 0}
+    defaults |= {"StudyDate": "2005-01-02", "undated": 0, "torn": 0}
+    filled = [{**defaults, "StudyInstanceUID": f"1.{n}", **row} for n, row in enumerate(rows)]
+    return pd.DataFrame(
+        [{"PatientID_stated": row["PatientID"], **row} for row in filled], columns=list(identity.OCCURRENCES)
+    )
 
 
 def found(*rows):
     return [
-        (finding.split(":")[0], patient, detail) for finding, patient, _, _, detail in identity.findings(who(*rows))
+        (finding.split(":")[0], patient, detail)
+        for finding, patient, _, _, detail in identity.findings(occurrences(*rows))
     ]
 
 
-def test_spellings_shared_studies_and_shared_instances_are_findings():
+def test_several_spellings_shared_studies_and_shared_instances_are_findings():
     assert found({}, {}) == []
     assert found({}, {"PatientID_stated": "p 1"}) == [("patient with several spellings", "P1", "P1, p 1")]
     shared = found({"StudyInstanceUID": "1"}, {"StudyInstanceUID": "1", "PatientID": "P2"})
-    assert shared == [("one study under several patients", "P1", "study 1 of P1, P2")]
-    assert found({"renamed": 4})[0][:2] == ("SOP instance UID of several images", "P1")
+    assert shared == [("study shared by several patients", "P1", "study 1 of P1, P2")]
+    assert found({"renamed": 4})[0][:2] == ("SOP instance UID shared by several images", "P1")
     assert found({"PatientID": "P01"}, {}, {"PatientID": "P001"})[0][2] == "P001, P01, P1"
 
 
-def test_dates_that_are_not_the_studys_or_disagree_are_findings_of_the_date():
+def test_missing_study_dates_and_inconsistent_dates_are_findings():
     assert found({"undated": 2}, {"undated": 1}) == [
         ("no usable StudyDate", "P1", "3 files; another date of the header is used")
     ]
-    assert found({"torn": 2}) == [("dates of the header more than a day apart", "P1", "2 files")]
+    assert found({"torn": 2}) == [("header dates more than one day apart", "P1", "2 files")]
 
 
-def lies_in(patient, *folders, **more):
-    return identity.folders_of_patients(patient, who(*({"folder": folder, **more} for folder in folders)))
+def folders_of(patient, *folders, **columns):
+    return identity.folders_of_patients(patient, occurrences(*({"folder": folder, **columns} for folder in folders)))
 
 
 @pytest.mark.parametrize(
@@ -100,9 +103,9 @@ def lies_in(patient, *folders, **more):
         ("XXXX", ["s3://bucket/data/TCGA-02-0001/", "s3://bucket/data/TCGA-02-0003/"]),
     ],
 )
-def test_an_id_over_folders_of_several_patients_is_an_anonymisers(patient, folders):
-    assert len(lies_in(patient, *folders)) == 2
-    assert lies_in(patient, *folders, StudyInstanceUID="1") == []  # a study's series
+def test_an_id_shared_by_folders_of_several_patients_is_reported(patient, folders):
+    assert len(folders_of(patient, *folders)) == 2
+    assert folders_of(patient, *folders, StudyInstanceUID="1") == []  # the folders are series of one study
 
 
 @pytest.mark.parametrize(
@@ -129,5 +132,5 @@ def test_an_id_over_folders_of_several_patients_is_an_anonymisers(patient, folde
         ("ANON", ["/data/one/"]),
     ],
 )
-def test_studies_visits_series_and_deliveries_of_one_patient_are_no_false_alarm(patient, folders):
-    assert lies_in(patient, *folders) == []
+def test_folders_of_studies_visits_series_and_deliveries_of_one_patient_are_not_reported(patient, folders):
+    assert folders_of(patient, *folders) == []

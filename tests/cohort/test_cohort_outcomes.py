@@ -6,7 +6,7 @@ from tumorprog.errors import InputError
 from tumorprog.tables import OUTCOMES
 
 
-def written(path, text):
+def write(path, text):
     path.write_text(text)
     return path
 
@@ -21,42 +21,42 @@ def written(path, text):
         "PatientID\tdate\tprogressed\nA-1\t1992-04-02 00:00:00\tTrue\nB-2\t19930105\tfalse\nA-1\t1992-04-02\t1\n",
     ],
 )
-def test_a_table_is_read_however_it_is_spelled(tmp_path, text):
-    found = outcomes.read_outcomes(written(tmp_path / "outcomes.csv", text))
+def test_common_notations_of_a_table_are_read(tmp_path, text):
+    found = outcomes.read_outcomes(write(tmp_path / "outcomes.csv", text))
     assert found.to_numpy().tolist() == [["A-1", "1992-04-02", True], ["B-2", "1993-01-05", False]]
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
-        ("PatientID,when,event\nA,1992-04-02,1\n", r"no column of dates \(looked for date, .*; found PatientID, when"),
-        ("PatientID,date\nA,1992-04-02\n", r"no column of events \(looked for event, .*Name the columns PatientID"),
-        ("who,date,event\nA,1992-04-02,1\n", r"no column of patients"),
+        ("PatientID,when,event\nA,1992-04-02,1\n", r"no date column \(looked for date, .*; found PatientID, when"),
+        ("PatientID,date\nA,1992-04-02\n", r"no event column \(looked for event, .*Name the columns PatientID"),
+        ("who,date,event\nA,1992-04-02,1\n", r"no patient column"),
         (
             "PatientID,date,event\nA,1992-04-02,1\nB,04/02/1992,1\n",
-            r"row 3: '04/02/1992' is no date; expected one like",
+            r"row 3: '04/02/1992' is not a valid date; expected a date such as",
         ),
-        ("PatientID,date,event\nA,9999-12-31,0\n", r"row 2: '9999-12-31' is no date"),
+        ("PatientID,date,event\nA,9999-12-31,0\n", r"row 2: '9999-12-31' is not a valid date"),
         ("PatientID,date,event\nA,1992-04-02,\n", r"row 2: event is ''"),
         (
             "PatientID,Date,DATE,event\nA,1992-04-02,1992-05-02,1\n",
-            r"'Date' and 'DATE' differ; name the right one date",
+            r"'Date' and 'DATE' differ; rename the correct one to date",
         ),
         ("PatientID,date,event\nA,1992-04-02,2\n", r"row 2: event is '2'; expected 1 \(progressed\) or 0"),
         ("PatientID,date,event\nA,1992-04-02,1\na,1992-05-02,1\n", r"patient A has several outcomes; keep one row"),
     ],
 )
-def test_what_cannot_be_understood_is_named_with_what_is_expected(tmp_path, text, told):
-    with pytest.raises(InputError, match=rf"outcomes\.csv.*{told}"):
-        outcomes.read_outcomes(written(tmp_path / "outcomes.csv", text))
+def test_the_error_for_an_invalid_table_gives_the_expected_value(tmp_path, text, message):
+    with pytest.raises(InputError, match=rf"outcomes\.csv.*{message}"):
+        outcomes.read_outcomes(write(tmp_path / "outcomes.csv", text))
 
 
-def test_a_missing_table_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"none\.csv: no such table of outcomes; name it with --outcomes TABLE"):
+def test_the_error_for_a_missing_table_names_the_option(tmp_path):
+    with pytest.raises(InputError, match=r"none\.csv: table of outcomes not found; specify it with --outcomes TABLE"):
         outcomes.read_outcomes(tmp_path / "none.csv")
 
 
-def test_nobody_is_dropped_and_everyone_has_a_reason():
+def test_matching_keeps_all_patients_and_gives_a_status():
     first = pd.DataFrame(
         [("a_1", "2000-01-01"), ("B", "2000-01-01"), ("C", ""), ("D", "2000-01-01"), ("E", "2000-01-01")],
         columns=["PatientID", "date"],
@@ -64,7 +64,7 @@ def test_nobody_is_dropped_and_everyone_has_a_reason():
     rows = [("A-1", "2000-03-01", True), ("B", "2000-01-01", False), ("C", "2000-02-01", True)]
     rows += [("D", "2000-01-31", False), ("F", "2000-02-01", True)]
     table = pd.DataFrame(rows, columns=["PatientID", "date", "event"])
-    found = outcomes.follow(first, table)
+    found = outcomes.match(first, table)
     assert tuple(found.columns) == OUTCOMES
     assert found[["PatientID", "status"]].to_numpy().tolist() == [
         ["B", "not after the first images"],
@@ -74,27 +74,27 @@ def test_nobody_is_dropped_and_everyone_has_a_reason():
         ["F", "no images"],
         ["a_1", "followed"],
     ]
-    assert outcomes.unmatched(found) == "only the table has F; only the images have E"
+    assert outcomes.unmatched(found) == "only in the table: F; only in the images: E"
     followed = found[found["status"] == "followed"]
     assert followed["months"].tolist() == pytest.approx([30 / 30.4375, 60 / 30.4375])
     assert followed["event"].tolist() == [0, 1]
 
 
-def test_a_table_may_spell_the_patients_in_another_way():
+def test_patients_may_be_spelled_differently_in_the_table():
     first = pd.DataFrame([("PGBM-001", "2000-01-01"), ("B2", "2000-01-01")], columns=["PatientID", "date"])
     rows = [("PGBM-1", "2000-03-01", True), ("B-02", "2000-04-01", False)]
-    found = outcomes.follow(first, pd.DataFrame(rows, columns=["PatientID", "date", "event"]))
+    found = outcomes.match(first, pd.DataFrame(rows, columns=["PatientID", "date", "event"]))
     assert found[["PatientID", "status"]].to_numpy().tolist() == [["B2", "followed"], ["PGBM-001", "followed"]]
     twice = pd.DataFrame([("B-2", *rows[0][1:]), ("B2", *rows[1][1:])], columns=["PatientID", "date", "event"])
     with pytest.raises(InputError, match="B2 has several outcomes"):
-        outcomes.follow(first, twice)
+        outcomes.match(first, twice)
 
 
-def test_of_several_columns_of_ids_the_one_of_the_images_is_taken(tmp_path):
-    path = written(tmp_path / "o.csv", "Sample,Subject,date,event\nhf 652,X1,1992-04-02,1\nHF702,X2,1993-01-05,0\n")
+def test_the_id_column_that_matches_the_images_is_used(tmp_path):
+    path = write(tmp_path / "o.csv", "Sample,Subject,date,event\nhf 652,X1,1992-04-02,1\nHF702,X2,1993-01-05,0\n")
     known = outcomes.read_outcomes(path, ["HF-0652", "HF-0702"])
-    found = outcomes.follow(pd.DataFrame({"PatientID": ["HF-0652", "HF-0702"], "date": "1991-01-01"}), known)
+    found = outcomes.match(pd.DataFrame({"PatientID": ["HF-0652", "HF-0702"], "date": "1991-01-01"}), known)
     assert found["status"].tolist() == ["followed", "followed"]
     assert outcomes.read_outcomes(path)["PatientID"].tolist() == ["X1", "X2"]
-    path = written(tmp_path / "o.csv", "ID,date,Date,event\nA,1992-04-02,1992-05-02,1\n")
-    assert outcomes.read_outcomes(path)["date"].tolist() == ["1992-04-02"]  # named exactly
+    path = write(tmp_path / "o.csv", "ID,date,Date,event\nA,1992-04-02,1992-05-02,1\n")
+    assert outcomes.read_outcomes(path)["date"].tolist() == ["1992-04-02"]  # an exact name takes precedence

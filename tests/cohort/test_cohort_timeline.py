@@ -16,13 +16,13 @@ dates = st.dates(datetime.date(1985, 1, 1), datetime.date(2030, 12, 31))
     ("first", "second", "months"),
     [("1991-11-19", "1992-04-02", 4), ("1991-08-20", "1991-10-17", 1), ("2000-01-31", "2000-02-29", 0)],
 )
-def test_months_are_those_of_the_paper(first, second, months):
+def test_months_agree_with_the_paper(first, second, months):
     assert timeline.completed_months(*map(datetime.date.fromisoformat, (first, second))) == months
 
 
 @given(one=dates, other=dates)
-def test_months_are_the_steps_that_fit_between_the_dates(one, other):
-    """Independent rule: walk month by month; a month is complete when the same day of the month has come."""
+def test_months_agree_with_counting_month_by_month(one, other):
+    """Independent rule: step month by month; a month is complete when the same day of the month is reached."""
     first, second = sorted((one, other))
     steps, year, month = 0, first.year, first.month
     while True:
@@ -34,19 +34,18 @@ def test_months_are_the_steps_that_fit_between_the_dates(one, other):
 
 
 @given(one=dates, other=dates)
-def test_months_are_those_of_dateutil(one, other):
-    """But for a month that is too short for the day: the 31st of January is not yet complete on the 28th of February,
-    where dateutil holds that it is."""
+def test_months_agree_with_dateutil(one, other):
+    """The only difference is a month that is too short: from 31 January to 28 February, dateutil counts one month."""
     first, second = sorted((one, other))
     delta = relativedelta(second, first)
-    theirs = 12 * delta.years + delta.months
-    reached = first + relativedelta(months=theirs)
+    expected = 12 * delta.years + delta.months
+    reached = first + relativedelta(months=expected)
     too_short = reached.day < first.day and reached.month == second.month
-    assert timeline.completed_months(first, second) == theirs - too_short
+    assert timeline.completed_months(first, second) == expected - too_short
 
 
 @given(one=dates, other=dates)
-def test_months_and_days_agree(one, other):
+def test_months_are_consistent_with_days(one, other):
     first, second = sorted((one, other))
     months, days = timeline.completed_months(first, second), (second - first).days
     assert 28 * months <= days < 31 * (months + 1)
@@ -68,23 +67,23 @@ def test_pairs_are_consecutive_time_points_in_order():
     ]
 
 
-def test_studies_days_apart_are_one_time_point():
+def test_studies_within_the_gap_are_one_time_point():
     days = studies(("A", "2000-01-01"), ("A", "2000-01-10"), ("A", "2000-01-14"), ("A", "2000-01-15"))
     assert timeline.pairs(days, min_gap_days=14)[["first", "second"]].to_numpy().tolist() == [
         ["2000-01-01", "2000-01-15"]
     ]
 
 
-def test_a_patient_with_one_date_or_an_unknown_one_has_no_pair():
+def test_a_patient_with_one_date_or_unknown_dates_has_no_pair():
     assert timeline.pairs(studies(("A", "2000-01-01"), ("A", ""), ("B", "")), min_gap_days=14).empty
 
 
-def test_studies_of_one_day_are_one_time_point():
+def test_studies_on_the_same_day_are_one_time_point():
     twice = studies(("A", "2000-01-01"), ("A", "2000-01-01"), ("A", "2000-02-01"), ("A", "2000-02-01"))
     assert timeline.pairs(twice, min_gap_days=1)["days"].tolist() == [31]
 
 
-def test_every_patient_is_listed_with_its_dates_and_what_they_make():
+def test_every_patient_is_listed_with_its_dates_and_time_points():
     scanned = [("B", "2000-01-01", "1"), ("B", "2000-01-01", "2"), ("B", "2000-03-01", "3"), ("A", "2000-01-01", "4")]
     scanned += [("C", "", "5"), ("D", "2000-01-01", "6"), ("D", "2000-01-09", "7")]
     table = pd.DataFrame([*scanned, scanned[0]], columns=["PatientID", "date", "StudyInstanceUID"])
@@ -98,16 +97,16 @@ def test_every_patient_is_listed_with_its_dates_and_what_they_make():
     ]
 
 
-def test_the_real_intervals_survive_the_default_gap():
+def test_the_shortest_published_interval_exceeds_the_default_gap():
     shortest = studies(("PGBM-017", "1990-01-01"), ("PGBM-017", "1990-01-28"))
     assert timeline.pairs(shortest, min_gap_days=14)["days"].tolist() == [27]
 
 
-def one_date(*days):
-    """What becomes of the dates of a study; those in brackets are not the study's own."""
+def resolved(*days):
+    """Return the resolved dates of a study; dates in brackets are not from StudyDate."""
     columns = ["cohort", "PatientID", "StudyInstanceUID", "StudyDate", "undated"]
     rows = [("progression", "P", "1.2", day.strip("()"), day.startswith("(")) for day in days]
-    found = timeline.days_of_studies(pd.DataFrame(rows, columns=columns))
+    found = timeline.resolve_study_dates(pd.DataFrame(rows, columns=columns))
     used = dict(zip(found["StudyDate"], found["day"], strict=True))
     return [used.get(day.strip("()"), day.strip("()")) for day in days]
 
@@ -115,16 +114,16 @@ def one_date(*days):
 @pytest.mark.parametrize(
     ("days", "used"),
     [
-        (["(2005-01-31)", "(2005-02-01)"], ["2005-01-31"] * 2),  # midnight
+        (["(2005-01-31)", "(2005-02-01)"], ["2005-01-31"] * 2),  # a study past midnight
         (["2005-01-02", "(2005-01-03)"], ["2005-01-02"] * 2),
         (["(2005-01-01)", "2005-01-02", "(2005-01-03)", "()"], ["2005-01-02"] * 4),
-        (["2005-01-02", "2005-01-03"], ["2005-01-02", "2005-01-03"]),  # as the headers have it
-        (["2005-01-02", "(2005-06-02)"], ["2005-01-02", "2005-06-02"]),  # a constant UID
+        (["2005-01-02", "2005-01-03"], ["2005-01-02", "2005-01-03"]),  # both are given as StudyDate
+        (["2005-01-02", "(2005-06-02)"], ["2005-01-02", "2005-06-02"]),  # the UID is a constant
         (["(2005-01-02)", "(2005-06-02)", "()"], ["2005-01-02", "2005-06-02", ""]),
         (["2005-01-02", "()"], ["2005-01-02"] * 2),
         (["()"], [""]),
     ],
 )
-def test_files_without_a_date_of_their_study_have_one_with_it(days, used):
-    assert one_date(*days) == used
-    assert one_date(*days[::-1]) == used[::-1]
+def test_files_without_a_study_date_get_the_date_of_their_study(days, used):
+    assert resolved(*days) == used
+    assert resolved(*days[::-1]) == used[::-1]

@@ -1,4 +1,4 @@
-"""What README, docs and the cluster's files name must exist."""
+"""Options, commands and files that README, docs and the files in cluster/ mention must exist."""
 
 import re
 from pathlib import Path
@@ -17,16 +17,16 @@ DOCUMENTS = [
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_option_that_a_document_names_exists(path):
+def test_every_option_mentioned_in_a_document_exists(path):
     text = path.read_text()
     for option in re.findall(r"(?<![\w-])--([a-z_]+\.[a-z_0-9]+)", text):
         check_name(option)
-    for line in re.findall(r"tumorprog ([a-z-]+) .*", text):
-        assert line in cli.COMMANDS or f"`tumorprog {line}" not in text
+    for command in re.findall(r"tumorprog ([a-z-]+) .*", text):
+        assert command in cli.COMMANDS or f"`tumorprog {command}" not in text
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_file_that_a_document_links_to_exists(path):
+def test_every_file_linked_from_a_document_exists(path):
     for target in re.findall(r"\]\((?!http|#)([^)]+)\)", path.read_text()):
         assert (path.parent / target).exists(), target
 

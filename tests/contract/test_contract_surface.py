@@ -1,4 +1,4 @@
-"""The surface that other people's scripts and configurations rest on: a change here must be meant."""
+"""The public interface that users' scripts and configurations rely on: a change here must be deliberate."""
 
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def test_the_dotted_names_of_the_settings_are_these():
     assert list(dotted(Settings())) == SETTINGS
 
 
-def test_the_settings_stay_few():
+def test_the_number_of_settings_stays_small():
     assert len(SETTINGS) < 60
 
 
@@ -77,7 +77,7 @@ def test_the_commands_are_these():
     assert set(cli.COMMANDS) == {*stages, "run", "demo", "synthesize", "predict", "tune", "submit"}
 
 
-def test_every_stage_has_a_command_a_module_and_a_job_of_one_name():
+def test_every_stage_has_a_command_a_module_and_a_job_of_the_same_name():
     root = Path(cli.__file__).parent
     for stage in (*run.STAGES, *run.TUNE.values()):
         assert stage.command in cli.COMMANDS

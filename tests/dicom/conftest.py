@@ -28,7 +28,7 @@ from tumorprog.dicom import header
 
 
 def _items(**elements):
-    """A sequence of one item."""
+    """Return a sequence of one item."""
     item = Dataset()
     for keyword, value in elements.items():
         setattr(item, keyword, value)
@@ -36,7 +36,7 @@ def _items(**elements):
 
 
 def _mr_dataset(stored, **elements):
-    """A sound MR object of (rows, columns) or (frames, rows, columns); elements that are None are left out."""
+    """Return a valid MR object of (rows, columns) or (frames, rows, columns); elements that are None are removed."""
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -68,7 +68,7 @@ def _mr_dataset(stored, **elements):
 
 
 def _enhanced_dataset(frames=4):
-    """An enhanced MR object: coronal, two echoes, each frame with a position and a rescale slope of its own."""
+    """Return an enhanced MR object: coronal, two echoes, each frame with its own position and rescale slope."""
     stored = np.random.default_rng(0).integers(0, 4000, (frames, 6, 5)).astype(np.uint16)
     dataset = _mr_dataset(stored, SOPClassUID=EnhancedMRImageStorage, EchoPulseSequence="SPIN")
     dataset.file_meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
@@ -88,8 +88,8 @@ def _enhanced_dataset(frames=4):
     return dataset
 
 
-def _encode(stored, syntax, *, bits=0, **how):
-    """One frame of (rows, columns) as a codestream; `how` goes to imagecodecs. Signed numbers go as DICOM has them."""
+def _encode(stored, syntax, *, bits=0, **options):
+    """Encode a frame of (rows, columns), with options of imagecodecs; signed values are encoded as DICOM requires."""
     bits = bits or 8 * stored.itemsize
     unsigned = stored.view(f"u{stored.itemsize}")
     unsigned = unsigned & unsigned.dtype.type(2**bits - 1)
@@ -107,21 +107,21 @@ def _encode(stored, syntax, *, bits=0, **how):
             encoding_plugin="pydicom",
         )
     if syntax in {JPEGBaseline8Bit, JPEGExtended12Bit}:
-        return imagecodecs.jpeg8_encode(unsigned, **{"level": 98, "bitspersample": bits, **how})
+        return imagecodecs.jpeg8_encode(unsigned, **{"level": 98, "bitspersample": bits, **options})
     if syntax in {JPEGLossless, JPEGLosslessSV1}:
-        return imagecodecs.jpeg8_encode(unsigned, lossless=True, **{"predictor": 1, "bitspersample": bits, **how})
+        return imagecodecs.jpeg8_encode(unsigned, lossless=True, **{"predictor": 1, "bitspersample": bits, **options})
     if syntax in {JPEGLSLossless, JPEGLSNearLossless}:
-        return imagecodecs.jpegls_encode(stored.view(unsigned.dtype), **how)
+        return imagecodecs.jpegls_encode(stored.view(unsigned.dtype), **options)
     if syntax in {JPEG2000Lossless, JPEG2000Lossy}:
         return imagecodecs.jpeg2k_encode(
-            stored, **{"codecformat": "j2k", "reversible": True, "level": 0, "bitspersample": bits, **how}
+            stored, **{"codecformat": "j2k", "reversible": True, "level": 0, "bitspersample": bits, **options}
         )
     assert syntax in {HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL}
-    return imagecodecs.htj2k_encode(stored, **{"reversible": True, **how})
+    return imagecodecs.htj2k_encode(stored, **{"reversible": True, **options})
 
 
 def _compress(dataset, frames, syntax):
-    """The dataset with these encoded frames as its pixels."""
+    """Replace the pixel data of a dataset by encoded frames, and return the dataset."""
     dataset.file_meta.TransferSyntaxUID = syntax
     dataset.PixelData = encapsulate(list(frames))
     dataset["PixelData"].VR = "OB"
@@ -151,7 +151,7 @@ def enhanced_dataset():
 
 @pytest.fixture
 def save(tmp_path):
-    """Writes a dataset, as a Part 10 file, below the test's folder; gives its path."""
+    """Function that writes a dataset as a Part 10 file below the test's folder and returns its path."""
 
     def write(dataset, name="1.dcm"):
         path = tmp_path / name
@@ -164,7 +164,7 @@ def save(tmp_path):
 
 @pytest.fixture
 def save_compressed(save):
-    """Writes an MR object of `stored` with these codestreams as its pixels, one a frame; gives its path."""
+    """Function that writes an MR object with one codestream per frame and returns its path."""
 
     def write(stored, syntax, *codestreams, **elements):
         return save(_compress(_mr_dataset(stored, **elements), codestreams, syntax))
@@ -179,5 +179,5 @@ def _row_of(path):
 
 @pytest.fixture
 def row_of():
-    """The row of a file of one frame."""
+    """Function that returns the row of a single-frame file."""
     return _row_of

@@ -1,4 +1,4 @@
-"""pydicom_corpus.csv states what becomes of every file that pydicom's wheel brings."""
+"""Every file bundled with pydicom is read as pydicom_corpus.csv states."""
 
 import csv
 import zlib
@@ -20,23 +20,23 @@ STATED = {row["file"]: row for row in csv.DictReader(Path(__file__).with_name("p
 
 
 def outcome(name):
-    """What is read of a file, in the words of the table."""
-    path, told = str(BUNDLED / name), {"file": name, "rows": "", "reason": "", "frame_reason": "", "frame_crc32": ""}
+    """Return the result of reading a file as a row of the table."""
+    path, row = str(BUNDLED / name), {"file": name, "rows": "", "reason": "", "frame_reason": "", "frame_crc32": ""}
     try:
         rows = header.read_rows(path)
         pa.Table.from_pylist(rows, tables.CATALOGUE)
-        told["rows"] = str(len(rows))
+        row["rows"] = str(len(rows))
     except DicomError as error:
-        told["reason"] = error.reason
+        row["reason"] = error.reason
     try:
-        told["frame_crc32"] = f"{zlib.crc32(pixels.read_frame(path).tobytes()):08x}"
+        row["frame_crc32"] = f"{zlib.crc32(pixels.read_frame(path).tobytes()):08x}"
     except DicomError as error:
-        told["frame_reason"] = error.reason
-    return told
+        row["frame_reason"] = error.reason
+    return row
 
 
-def said_by_pydicom(path):
-    """The first frame as pydicom itself decodes and we rescale; None if it cannot."""
+def read_by_pydicom(path):
+    """Return the first frame, decoded by pydicom and rescaled here; None if pydicom cannot decode it."""
     with elements.quiet_pydicom():
         dataset = pydicom.dcmread(path, force=True)
         syntax = dataset.file_meta.TransferSyntaxUID
@@ -44,7 +44,7 @@ def said_by_pydicom(path):
         plugin = "" if not syntax.is_encapsulated else "pydicom" if syntax == RLELossless else "pillow"
         try:
             stored, _ = decoder.as_array(dataset, index=0, raw=True, decoding_plugin=plugin)
-        except (RuntimeError, ValueError):  # no such plug-in; 12 bits for pillow
+        except (RuntimeError, ValueError):  # plug-in not installed, or 12 bits in pillow
             return None
         slope, intercept = float(dataset.get("RescaleSlope") or 1), float(dataset.get("RescaleIntercept") or 0)
     image = stored * slope + intercept
@@ -55,35 +55,35 @@ def said_by_pydicom(path):
     return image
 
 
-def test_every_bundled_file_gives_the_rows_the_pixels_or_the_reason_that_the_table_states():
+def test_every_bundled_file_gives_the_rows_pixels_or_reason_in_the_table():
     found = {name: outcome(name) for name in STATED}
-    assert [told for name, told in found.items() if told != STATED[name]] == []
-    assert {told[key] for told in found.values() for key in ("reason", "frame_reason")} <= {"", *tables.REASONS}
+    assert [row for name, row in found.items() if row != STATED[name]] == []
+    assert {row[key] for row in found.values() for key in ("reason", "frame_reason")} <= {"", *tables.REASONS}
 
 
-def test_the_table_knows_every_bundled_file():
+def test_the_table_lists_every_bundled_file():
     names = {path.relative_to(BUNDLED).as_posix() for path in BUNDLED.rglob("*") if path.is_file()}
     unknown = {name for name in names - set(STATED) if not name.endswith((".py", ".pyc"))}
     if unknown and pydicom.__version__ != "3.0.2":
-        pytest.skip(f"another pydicom than the table was made with brings {len(unknown)} more files")
+        pytest.skip(f"this version of pydicom has {len(unknown)} files that are not in the table")
     assert unknown == set()
     assert len(STATED) > 180
 
 
-def test_the_stated_pixels_are_pydicoms():
-    checked, alone = 0, []
-    for name, told in STATED.items():
-        if told["frame_crc32"]:
-            said = said_by_pydicom(BUNDLED / name)
-            if said is None:
-                alone.append(Path(name).name)
+def test_the_pixels_in_the_table_equal_those_of_pydicom():
+    checked, unchecked = 0, []
+    for name, row in STATED.items():
+        if row["frame_crc32"]:
+            expected = read_by_pydicom(BUNDLED / name)
+            if expected is None:
+                unchecked.append(Path(name).name)
             else:
                 image = pixels.read_frame(str(BUNDLED / name))
-                assert f"{zlib.crc32(image.tobytes()):08x}" == told["frame_crc32"]
-                np.testing.assert_allclose(image, said, rtol=4e-7, atol=0, err_msg=name)  # rounded in float32
+                assert f"{zlib.crc32(image.tobytes()):08x}" == row["frame_crc32"]
+                np.testing.assert_allclose(image, expected, rtol=4e-7, atol=0, err_msg=name)  # rounded in float32
                 checked += 1
-    # pydicom has no decoder of its own for these: test_dicom_codecs checks them
-    assert sorted(alone) == [
+    # pydicom cannot decode these without other plug-ins; test_dicom_codecs checks them
+    assert sorted(unchecked) == [
         "JPEG-lossy.dcm",
         "JPEGLSNearLossless_08.dcm",
         "JPEGLSNearLossless_16.dcm",

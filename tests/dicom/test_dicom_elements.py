@@ -1,4 +1,4 @@
-"""What is read without pydicom is what pydicom reads."""
+"""Values parsed without pydicom equal those that pydicom parses."""
 
 import math
 
@@ -20,21 +20,21 @@ NEARLY = st.text(st.sampled_from("0123456789.+-eE \\\0"), max_size=70)
 
 
 def both_ways(keyword, vr, text):
-    """A value as we read it and as pydicom does, each with what pydicom had to say."""
+    """Return a value as tumorprog and as pydicom read it, each with pydicom's messages."""
     value = text.encode()
     raw = RawDataElement(Tag(keyword), vr, len(value), value, 0, False, True)
-    answers = []
+    results = []
     for read in (
-        lambda: elements.Elements({elements.int_of(keyword): (vr, value)}).value(keyword),
+        lambda: elements.Elements({elements.tag_as_int(keyword): (vr, value)}).value(keyword),
         lambda: convert_raw_data_element(raw).value,
     ):
-        with elements.quiet_pydicom() as said:
+        with elements.quiet_pydicom() as messages:
             try:
                 found = read()
             except elements.DAMAGE as error:
                 found = type(error)
-        answers.append((found, said))
-    return answers
+        results.append((found, messages))
+    return results
 
 
 @given(st.one_of(UIDS, NEARLY))
@@ -43,10 +43,10 @@ def both_ways(keyword, vr, text):
 @example("1.2\n")
 @example("1." * 32 + "1")
 @example("1.2\\1.3")
-def test_a_uid_is_what_pydicom_reads(text):
-    (ours, said), (theirs, also_said) = both_ways("SOPInstanceUID", "UI", text)
-    assert ours == theirs
-    assert said == also_said
+def test_a_uid_is_read_as_by_pydicom(text):
+    (actual, messages), (expected, expected_messages) = both_ways("SOPInstanceUID", "UI", text)
+    assert actual == expected
+    assert messages == expected_messages
 
 
 @given(st.one_of(DECIMALS, NEARLY))
@@ -57,26 +57,26 @@ def test_a_uid_is_what_pydicom_reads(text):
 @example("1\0")
 @example("1e999")
 @example("")
-def test_decimals_are_what_pydicom_reads(text):
-    (ours, said), (theirs, also_said) = both_ways("ImagePositionPatient", "DS", text)
-    assert said == also_said
+def test_decimals_are_read_as_by_pydicom(text):
+    (actual, messages), (expected, expected_messages) = both_ways("ImagePositionPatient", "DS", text)
+    assert messages == expected_messages
     for count in (1, 2, 3, 6):
-        assert elements.as_numbers(ours, count) == elements.as_numbers(theirs, count)
-    assert elements.as_number(ours) == pytest.approx(elements.as_number(theirs), nan_ok=True, rel=0, abs=0)
+        assert elements.as_numbers(actual, count) == elements.as_numbers(expected, count)
+    assert elements.as_number(actual) == pytest.approx(elements.as_number(expected), nan_ok=True, rel=0, abs=0)
 
 
-def test_elements_are_equal_if_they_say_the_same_in_the_same_encoding():
-    raw = {elements.int_of("EchoTime"): ("DS", b"14"), elements.int_of("SOPInstanceUID"): ("UI", b"1.2")}
+def test_elements_are_equal_if_values_and_encoding_are_equal():
+    raw = {elements.tag_as_int("EchoTime"): ("DS", b"14"), elements.tag_as_int("SOPInstanceUID"): ("UI", b"1.2")}
     others = elements.Elements(raw).without(["SOPInstanceUID"])
-    assert others == elements.Elements({elements.int_of("EchoTime"): ("DS", b"14")})
-    assert hash(others) == hash(elements.Elements({elements.int_of("EchoTime"): ("DS", b"14")}))
+    assert others == elements.Elements({elements.tag_as_int("EchoTime"): ("DS", b"14")})
+    assert hash(others) == hash(elements.Elements({elements.tag_as_int("EchoTime"): ("DS", b"14")}))
     assert others != elements.Elements(raw)
-    assert others != elements.Elements({elements.int_of("EchoTime"): ("DS", b"14")}, little_endian=False)
+    assert others != elements.Elements({elements.tag_as_int("EchoTime"): ("DS", b"14")}, little_endian=False)
     assert others.value("EchoTime") == 14
     assert math.isnan(elements.frame_number(elements.Elements({}), [], "EchoTime"))
 
 
-def test_only_short_bytes_are_remembered():
-    assert elements.Elements({1: ("LO", b"a" * 256), 2: ("LO", None)}).small
-    assert not elements.Elements({1: ("LO", b"a" * 257)}).small
-    assert not elements.Elements({1: ("SQ", ["an item"])}).small
+def test_only_elements_with_short_values_are_cached():
+    assert elements.Elements({1: ("LO", b"a" * 256), 2: ("LO", None)}).is_small
+    assert not elements.Elements({1: ("LO", b"a" * 257)}).is_small
+    assert not elements.Elements({1: ("SQ", ["an item"])}).is_small

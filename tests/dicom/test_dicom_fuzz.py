@@ -28,17 +28,17 @@ COMPRESSED = [
 ]
 
 
-def write_sound_files(save, mr_dataset, enhanced_dataset, encode, compress):
-    """Single and multi-frame, in each transfer syntax."""
+def write_valid_files(save, mr_dataset, enhanced_dataset, encode, compress):
+    """Write valid single-frame and multi-frame files in each transfer syntax."""
     rows, columns = np.mgrid[:20, :14]
     smooth = ((np.sin(rows / 3) + np.cos(columns / 4) + 2) * 60).astype(np.uint8)
     twelve = (smooth.astype(np.uint16) << 4) + rows.astype(np.uint16) % 3
     for syntax in COMPRESSED:
         stored = smooth if syntax == JPEGBaseline8Bit else twelve
         bits = {"BitsStored": 8 if syntax == JPEGBaseline8Bit else 12}
-        codes = [encode(frame, syntax, bits=bits["BitsStored"]) for frame in (stored, np.flipud(stored).copy())]
-        save(compress(mr_dataset(stored, **bits), codes[:1], syntax), f"{syntax.keyword}.dcm")
-        save(compress(mr_dataset(np.stack([stored] * 2), **bits), codes, syntax), f"{syntax.keyword}-2.dcm")
+        codestreams = [encode(frame, syntax, bits=bits["BitsStored"]) for frame in (stored, np.flipud(stored).copy())]
+        save(compress(mr_dataset(stored, **bits), codestreams[:1], syntax), f"{syntax.keyword}.dcm")
+        save(compress(mr_dataset(np.stack([stored] * 2), **bits), codestreams, syntax), f"{syntax.keyword}-2.dcm")
     save(mr_dataset(twelve, ImagePositionPatient=[1, 2, 3], RescaleSlope=2), "explicit.dcm")
     save(mr_dataset(np.stack([smooth] * 3)), "frames.dcm")
     save(mr_dataset(smooth.astype(np.float32)), "float.dcm")
@@ -50,21 +50,21 @@ def write_sound_files(save, mr_dataset, enhanced_dataset, encode, compress):
 
 
 @pytest.fixture
-def sound_files(tmp_path, save, mr_dataset, enhanced_dataset, encode, compress):
-    write_sound_files(save, mr_dataset, enhanced_dataset, encode, compress)
+def valid_files(tmp_path, save, mr_dataset, enhanced_dataset, encode, compress):
+    write_valid_files(save, mr_dataset, enhanced_dataset, encode, compress)
     return tmp_path
 
 
 @pytest.mark.slow
-def test_no_damage_crashes_hangs_or_fills_the_memory(sound_files):
-    """In a process of its own: a decoder in C that crashes takes its process along."""
+def test_damaged_files_cause_no_crash_hang_or_memory_exhaustion(valid_files):
+    """Run in a separate process, because a crash in a C decoder ends the process."""
     script = Path(__file__).with_name("fuzz.py")
-    done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", str(script), str(sound_files), "0", "5000"],
+    completed = subprocess.run(
+        [sys.executable, "-X", "faulthandler", str(script), str(valid_files), "0", "5000"],
         capture_output=True,
         text=True,
         timeout=240,
         check=False,
     )
-    seed = (sound_files / "seed").read_text()
-    assert done.returncode == 0, f"seed {seed}, return code {done.returncode}\n{done.stderr[-3000:]}"
+    seed = (valid_files / "seed").read_text()
+    assert completed.returncode == 0, f"seed {seed}, return code {completed.returncode}\n{completed.stderr[-3000:]}"

@@ -1,4 +1,4 @@
-"""The day of a study, and the moment of a slice, from whatever a header dates."""
+"""The date of a study and the acquisition time of a slice, from the dates and times of a header."""
 
 import math
 from datetime import date
@@ -22,8 +22,8 @@ STORED = np.arange(30, dtype=np.uint16).reshape(6, 5)
         ("20010203", "another", "2001-02-03", False),
     ],
 )
-def test_a_folder_named_by_another_date_than_the_headers_is_noted(save, mr_dataset, stated, study, date, noted):
-    for name in ("1-01.dcm", "1-02.dcm"):  # the second is read by what the first has made known
+def test_a_folder_date_that_differs_from_the_header_is_noted(save, mr_dataset, stated, study, date, noted):
+    for name in ("1-01.dcm", "1-02.dcm"):  # the second is read from the cache filled by the first
         (row,) = header.read_rows(
             save(mr_dataset(STORED, StudyDate=stated), f"PGBM-010/{study}/5341.000000-T2reg-75889/{name}")
         )
@@ -33,7 +33,7 @@ def test_a_folder_named_by_another_date_than_the_headers_is_noted(save, mr_datas
         assert "2001" not in row["warnings"]
 
 
-@pytest.mark.filterwarnings("ignore:Invalid value for VR DA")  # of what writes the file
+@pytest.mark.filterwarnings("ignore:Invalid value for VR DA")  # raised when the file is written
 @pytest.mark.parametrize(
     ("dates", "day", "used"),
     [
@@ -56,15 +56,13 @@ def test_a_folder_named_by_another_date_than_the_headers_is_noted(save, mr_datas
         ({}, "", ""),
     ],
 )
-def test_without_a_study_date_the_best_other_date_of_the_header_counts_and_is_noted(
-    row_of, save, mr_dataset, dates, day, used
-):
+def test_without_a_study_date_another_date_of_the_header_is_used_and_noted(row_of, save, mr_dataset, dates, day, used):
     row = row_of(save(mr_dataset(STORED, **{"StudyDate": "", **dates})))
     assert row["StudyDate"] == day
     assert (f"no usable StudyDate, {used}" in row["warnings"]) == bool(used)
 
 
-def test_a_frame_of_an_enhanced_object_tells_the_date_too(save, enhanced_dataset):
+def test_the_date_can_come_from_a_frame_of_an_enhanced_object(save, enhanced_dataset):
     dataset = enhanced_dataset()
     dataset.StudyDate = ""
     for group in dataset.PerFrameFunctionalGroupsSequence:
@@ -75,7 +73,7 @@ def test_a_frame_of_an_enhanced_object_tells_the_date_too(save, enhanced_dataset
     assert "FrameAcquisitionDateTime" in rows[0]["warnings"]
 
 
-@pytest.mark.filterwarnings("ignore:Invalid value for VR DA")  # of what writes the file
+@pytest.mark.filterwarnings("ignore:Invalid value for VR DA")  # raised when the file is written
 @pytest.mark.parametrize(
     ("dates", "noted"),
     [
@@ -97,18 +95,16 @@ def test_dates_that_disagree_by_more_than_a_day_are_noted(row_of, save, mr_datas
     assert ("more than a day" in row["warnings"]) == bool(noted)
 
 
-def test_slices_that_differ_in_the_moment_of_their_acquisition_alone_are_read_by_what_the_first_made_known(
-    row_of, save, mr_dataset
-):
+def test_slices_that_differ_only_in_their_acquisition_time_are_read_from_the_cache(row_of, save, mr_dataset):
     header._common.cache_clear()
     for number, moment in enumerate(["20050821101010.00", "20050821101012.50", "20050822000000"], start=1):
-        told = {"StudyDate": "", "AcquisitionDateTime": moment, "InstanceNumber": number}
-        row = row_of(save(mr_dataset(STORED, **told), f"{number}.dcm"))
+        stated = {"StudyDate": "", "AcquisitionDateTime": moment, "InstanceNumber": number}
+        row = row_of(save(mr_dataset(STORED, **stated), f"{number}.dcm"))
         assert row["StudyDate"] == f"2005-08-{moment[6:8]}"
     assert (header._common.cache_info().hits, header._common.cache_info().misses) == (1, 2)
 
 
-def test_midnight_comes_between_two_slices(row_of, mr_dataset, save):
+def test_acquisition_times_increase_over_midnight(row_of, mr_dataset, save):
     before, after = (
         row_of(save(mr_dataset(STORED, AcquisitionDate=day, AcquisitionTime=time)))["acquired_s"]
         for day, time in (("20050102", "235950"), ("20050103", "000020"))
@@ -116,7 +112,7 @@ def test_midnight_comes_between_two_slices(row_of, mr_dataset, save):
     assert after - before == 30
 
 
-def test_what_numbers_and_times_a_volume_is_read_of_each_slice(row_of, mr_dataset, save):
+def test_the_numbers_and_times_that_identify_a_volume_are_read_for_each_slice(row_of, mr_dataset, save):
     stated = {"TemporalPositionIdentifier": 3, "AcquisitionNumber": 7, "TriggerTime": "125.5"}
     row = row_of(
         save(mr_dataset(STORED, **stated, AcquisitionTime="101530.250000", EchoTime="30.000001", SeriesNumber=12))

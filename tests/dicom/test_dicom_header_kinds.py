@@ -1,4 +1,4 @@
-"""Which kind of image each frame of a whole file holds; test_dicom_sequence.py asks the decision itself."""
+"""Kind of image of each frame of a complete file; test_dicom_sequence.py tests the decision itself."""
 
 import numpy as np
 import pydicom
@@ -11,7 +11,7 @@ STORED = np.arange(30, dtype=np.uint16).reshape(6, 5)
 
 
 @pytest.mark.parametrize(
-    ("stated", "times", "contrast", "right"),
+    ("stated", "times", "contrast", "expected"),
     [
         ({"EchoPulseSequence": "SPIN"}, (500, 12, 90, None), "", "T1pre"),
         ({"EchoPulseSequence": "SPIN"}, (4000, 100, 90, None), "UNKNOWN", "T2"),
@@ -29,7 +29,9 @@ STORED = np.arange(30, dtype=np.uint16).reshape(6, 5)
         ({"EchoPulseSequence": "SPIN", "ProtocolName": "T1 KM"}, (500, 12, 90, None), "T1", "T1post"),
     ],
 )
-def test_an_enhanced_object_is_told_by_its_frames_physics(save, enhanced_dataset, stated, times, contrast, right):
+def test_an_enhanced_object_is_recognised_by_the_acquisition_parameters_of_its_frames(
+    save, enhanced_dataset, stated, times, contrast, expected
+):
     dataset = enhanced_dataset()
     dataset.update(stated)
     shared = dataset.SharedFunctionalGroupsSequence[0]
@@ -45,10 +47,10 @@ def test_an_enhanced_object_is_told_by_its_frames_physics(save, enhanced_dataset
     shared.MRImageFrameTypeSequence = [kind]
     for frame in dataset.PerFrameFunctionalGroupsSequence:
         frame.MREchoSequence[0].EffectiveEchoTime = echo
-    assert {row["sequence"] for row in header.read_rows(save(dataset))} == {right}
+    assert {row["sequence"] for row in header.read_rows(save(dataset))} == {expected}
 
 
-def test_an_enhanced_diffusion_object_holds_its_adc_beside_its_weighted_images(save, enhanced_dataset):
+def test_an_enhanced_diffusion_object_can_contain_adc_and_weighted_frames(save, enhanced_dataset):
     dataset = enhanced_dataset()
     dataset.SeriesDescription = "DWI"
     for frame, kind in zip(dataset.PerFrameFunctionalGroupsSequence, ["NONE", "NONE", "ADC", "NONE"], strict=True):
@@ -58,7 +60,7 @@ def test_an_enhanced_diffusion_object_holds_its_adc_beside_its_weighted_images(s
     assert [row["sequence"] for row in header.read_rows(save(dataset))] == ["other", "other", "ADC", "other"]
 
 
-def test_frames_of_an_enhanced_object_are_told_by_their_own_echo_and_component(save, enhanced_dataset):
+def test_frames_of_an_enhanced_object_are_recognised_by_their_own_echo_and_component(save, enhanced_dataset):
     dataset = enhanced_dataset()
     dataset.SeriesDescription = "AX T2"
     assert [row["sequence"] for row in header.read_rows(save(dataset))] == ["other", "T2", "other", "T2"]
@@ -70,13 +72,13 @@ def test_frames_of_an_enhanced_object_are_told_by_their_own_echo_and_component(s
     assert [row["sequence"] for row in header.read_rows(save(dataset))] == ["other", "T2", "other", "other"]
 
 
-def test_magnitude_and_phase_of_one_series_are_told_apart(row_of, save, mr_dataset):
+def test_magnitude_and_phase_of_one_series_are_distinguished(row_of, save, mr_dataset):
     kinds = [["ORIGINAL", "PRIMARY", kind, "ND"] for kind in "MP"]
     rows = [row_of(save(mr_dataset(STORED, SeriesDescription="T1 SPGR", ImageType=kind))) for kind in kinds]
     assert [row["sequence"] for row in rows] == ["T1pre", "other"]
 
 
-def test_a_screen_capture_that_calls_itself_mr_is_no_image_of_the_head(row_of, save, mr_dataset):
+def test_a_screen_capture_with_modality_mr_is_of_sequence_other(row_of, save, mr_dataset):
     dataset = mr_dataset(STORED, SeriesDescription="AX T1 POST", SOPClassUID=pydicom.uid.SecondaryCaptureImageStorage)
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     assert row_of(save(dataset))["sequence"] == "other"
@@ -84,19 +86,19 @@ def test_a_screen_capture_that_calls_itself_mr_is_no_image_of_the_head(row_of, s
     assert row_of(save(dataset))["sequence"] == "mask"
 
 
-@pytest.mark.parametrize(("meaning", "right"), [("Gadolinium", "T1post"), ("", "T1post"), ("No contrast", "T1pre")])
-def test_the_agent_may_stand_in_a_sequence_that_says_none(row_of, meaning, right, save, mr_dataset):
+@pytest.mark.parametrize(("meaning", "expected"), [("Gadolinium", "T1post"), ("", "T1post"), ("No contrast", "T1pre")])
+def test_the_agent_sequence_is_read_and_may_state_that_none_was_given(row_of, meaning, expected, save, mr_dataset):
     agent = Dataset()
     agent.CodeMeaning = meaning
     dataset = mr_dataset(STORED, SeriesDescription="AX T1", ContrastBolusAgentSequence=[agent])
-    assert row_of(save(dataset))["sequence"] == right
+    assert row_of(save(dataset))["sequence"] == expected
 
 
-def test_a_row_says_who_agrees_and_who_does_not(row_of, save, mr_dataset):
+def test_a_row_lists_agreeing_and_contradicting_evidence(row_of, save, mr_dataset):
     odd = {"SeriesDescription": "AX T2", "ScanningSequence": "SE", "RepetitionTime": 500, "EchoTime": 14}
     row = row_of(save(mr_dataset(STORED, **odd)))
-    told = [row[name] for name in ("sequence", "sequence_witnesses", "sequence_contradiction")]
-    assert told == ["T1pre", "physics", "texts say T2, physics says T1"]
+    evidence = [row[name] for name in ("sequence", "sequence_witnesses", "sequence_contradiction")]
+    assert evidence == ["T1pre", "physics", "texts say T2, physics says T1"]
 
 
 @pytest.mark.parametrize(
@@ -112,5 +114,5 @@ def test_a_row_says_who_agrees_and_who_does_not(row_of, save, mr_dataset):
         ({}, ""),
     ],
 )
-def test_the_part_of_the_complex_signal_is_a_column(row_of, stated, component, mr_dataset, save):
+def test_the_complex_component_is_a_column(row_of, stated, component, mr_dataset, save):
     assert row_of(save(mr_dataset(STORED, **stated)))["component"] == component

@@ -22,29 +22,29 @@ def tilted(degrees, cosines):
 
 
 @pytest.mark.parametrize(("plane", "cosines"), AXES.items())
-def test_the_three_planes_have_their_names_in_either_direction(plane, cosines):
+def test_the_three_planes_are_named_in_either_direction(plane, cosines):
     row, column = cosines[:3], cosines[3:]
     assert {naming.plane(row + column), naming.plane(column + row)} == {plane}
     assert naming.plane(tilted(30, cosines)) == plane
 
 
-def test_half_way_between_two_planes_is_oblique():
+def test_an_orientation_half_way_between_two_planes_is_oblique():
     assert naming.plane(tilted(45, AXES["axial"])) == "oblique"
 
 
 @pytest.mark.parametrize("cosines", [[], [1, 0, 0], [0] * 6, [1, 0, 0, 1, 0, 0], [math.nan] * 6, [1e9] * 6])
-def test_what_spans_no_plane_has_no_name(cosines):
+def test_cosines_that_span_no_plane_have_no_name(cosines):
     assert naming.plane(cosines) == ""
     assert naming.normal_of(cosines) is None
 
 
 @given(st.lists(st.floats(-1, 1), min_size=6, max_size=6))
-def test_the_normal_is_a_unit_vector_at_right_angles_that_points_up_its_largest_axis(numbers):
+def test_the_normal_is_an_orthogonal_unit_vector_whose_largest_component_is_positive(numbers):
     normal = naming.normal_of(numbers)
     if normal is not None:
         np.testing.assert_allclose(np.reshape(numbers, (2, 3)) @ normal, 0, atol=1e-12)
         assert math.isclose(np.linalg.norm(normal), 1)
-        assert max(normal) >= -min(normal) - 0.05  # the largest is chosen among numbers of two decimals
+        assert max(normal) >= -min(normal) - 0.05  # the largest is chosen after rounding to two decimals
 
 
 def test_slices_that_differ_in_the_last_digits_agree_on_the_direction():
@@ -68,7 +68,7 @@ def test_slices_that_differ_in_the_last_digits_agree_on_the_direction():
         "199206182359",
     ],
 )
-def test_a_date_is_read_in_every_spelling(text):
+def test_a_date_is_read_in_every_format(text):
     assert naming.parse_date(text) == "1992-06-18"
 
 
@@ -76,21 +76,21 @@ def test_a_date_is_read_in_every_spelling(text):
     "text",
     ["", "19921318", "19920231", "18-06-1992", "1992", "00000000", "19920618-19920701", "x", "1992-06.18", "٢٠٢٠٠١٠١"],
 )
-def test_what_is_no_date_is_empty(text):
+def test_text_that_is_not_a_date_gives_an_empty_string(text):
     assert naming.parse_date(text) == ""
 
 
 @given(st.dates(min_value=datetime.date(1900, 1, 1), max_value=datetime.date(2200, 12, 31)))
-def test_every_date_survives_the_three_usual_spellings(day):
-    spellings = (f"{day:%Y%m%d}", f"{day:%m-%d-%Y}", f"{day:%Y-%m-%d}")
-    assert {naming.parse_date(text) for text in spellings} == {day.isoformat()}
+def test_every_date_is_read_in_the_three_usual_formats(day):
+    formats = (f"{day:%Y%m%d}", f"{day:%m-%d-%Y}", f"{day:%Y-%m-%d}")
+    assert {naming.parse_date(text) for text in formats} == {day.isoformat()}
 
 
 STUDY_UID, SERIES_UID = "1.3.6.1.4.1.14519.5.2.1.1706.4001.1", "1.3.6.1.4.1.14519.5.2.1.1706.4001.2"
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "expected"),
     [
         (
             "PGBM-010/06-18-1992-FH-HEADBrain Protocols-39987/5341.000000-MaskTumor-75889/1-01.dcm",
@@ -113,16 +113,16 @@ STUDY_UID, SERIES_UID = "1.3.6.1.4.1.14519.5.2.1.1706.4001.1", "1.3.6.1.4.1.1451
         ("", ("", "", "")),
     ],
 )
-def test_descriptive_folders_tell_patient_date_and_description(path, told):
+def test_descriptive_folders_give_patient_date_and_description(path, expected):
     identity = naming.identity_from_folder(path.rpartition("/")[0])
-    assert (identity["PatientID"], identity["StudyDate"], identity["SeriesDescription"]) == told
+    assert (identity["PatientID"], identity["StudyDate"], identity["SeriesDescription"]) == expected
     assert identity["StudyInstanceUID"] == identity["SeriesInstanceUID"] == ""
 
 
-def test_classic_folders_tell_patient_and_uids_and_flat_ones_the_series():
+def test_classic_folders_give_patient_and_uids_and_flat_folders_the_series_uid():
     classic = naming.identity_from_folder(f"/a/PGBM-001/{STUDY_UID}/{SERIES_UID}")
     flat = naming.identity_from_folder(f"/downloads/{SERIES_UID}")
-    nothing = dict.fromkeys(classic, "")
+    empty = dict.fromkeys(classic, "")
     uids = {"StudyInstanceUID": STUDY_UID, "SeriesInstanceUID": SERIES_UID}
-    assert classic == {**nothing, "PatientID": "PGBM-001", **uids}
-    assert flat == {**nothing, "SeriesInstanceUID": SERIES_UID}
+    assert classic == {**empty, "PatientID": "PGBM-001", **uids}
+    assert flat == {**empty, "SeriesInstanceUID": SERIES_UID}

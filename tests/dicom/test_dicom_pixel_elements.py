@@ -1,4 +1,4 @@
-"""What changes the meaning of a stored value: padding, the place of the bits, tables that are not read."""
+"""Elements that change the meaning of a stored value: padding, bit positions, lookup tables."""
 
 import math
 
@@ -18,7 +18,7 @@ PLAIN = np.arange(100, 130, dtype=np.uint16).reshape(5, 6)
 
 
 def both_ways(path):
-    """A frame, which the index must give as parsing does."""
+    """Return a frame, after checking that reading by the index gives the same."""
     (row,) = header.read_rows(path)
     image = pixels.read_frame(path)
     row["file_bytes"] = len(open(path, "rb").read())  # noqa: PTH123, SIM115
@@ -29,7 +29,7 @@ def both_ways(path):
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.uint8, np.int8])
 @pytest.mark.parametrize(("slope", "intercept"), [(1, 0), (2, -500)])
-def test_padding_is_no_image_whatever_the_scale(dtype, slope, intercept, mr_dataset, save):
+def test_padding_becomes_nan_for_any_rescaling(dtype, slope, intercept, mr_dataset, save):
     stored = np.arange(30, dtype=dtype).reshape(5, 6)
     value = int(np.iinfo(dtype).min if dtype in {np.int16, np.int8} else np.iinfo(dtype).max)
     stored[0] = value
@@ -40,13 +40,13 @@ def test_padding_is_no_image_whatever_the_scale(dtype, slope, intercept, mr_data
 
 
 @pytest.mark.parametrize(("value", "limit"), [(100, 105), (105, 100)])
-def test_a_range_of_padding_may_be_stated_from_either_end(value, limit, mr_dataset, save):
+def test_a_padding_range_can_be_stated_from_either_end(value, limit, mr_dataset, save):
     image = both_ways(save(mr_dataset(PLAIN, PixelPaddingValue=value, PixelPaddingRangeLimit=limit)))
     assert np.isnan(image[0]).all()
     np.testing.assert_array_equal(image[1:], PLAIN[1:])
 
 
-def test_what_is_turned_over_is_so_within_the_range_of_the_image(mr_dataset, save):
+def test_monochrome1_is_inverted_within_the_range_without_padding(mr_dataset, save):
     stored = PLAIN.copy()
     stored[0] = 4000
     image = both_ways(save(mr_dataset(stored, PixelPaddingValue=4000, PhotometricInterpretation="MONOCHROME1")))
@@ -55,7 +55,7 @@ def test_what_is_turned_over_is_so_within_the_range_of_the_image(mr_dataset, sav
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
-def test_the_word_of_padding_is_read_in_every_encoding_and_under_the_wrong_sign(syntax, mr_dataset, tmp_path):
+def test_signed_padding_is_read_in_every_encoding(syntax, mr_dataset, tmp_path):
     stored = np.full((5, 6), 7, np.int16)
     stored[0] = -2000
     dataset = mr_dataset(stored, PixelPaddingValue=-2000)
@@ -67,7 +67,7 @@ def test_the_word_of_padding_is_read_in_every_encoding_and_under_the_wrong_sign(
     assert np.isnan(both_ways(path)).sum() == 6
 
 
-def test_padding_with_the_unsigned_vr_is_found_in_signed_pixels(mr_dataset, save):
+def test_padding_with_an_unsigned_vr_is_found_in_signed_pixels(mr_dataset, save):
     stored = np.full((5, 6), 7, np.int16)
     stored[0] = -2000
     dataset = mr_dataset(stored)
@@ -77,7 +77,7 @@ def test_padding_with_the_unsigned_vr_is_found_in_signed_pixels(mr_dataset, save
 
 @pytest.mark.parametrize(("value", "limit", "dtype"), [(-2000, 0, np.uint16), (63536, None, np.uint8)])
 def test_padding_that_no_pixel_can_have_is_ignored_and_noted(value, limit, dtype, mr_dataset, save):
-    """Not taken for a range from 63536 down to 0, which would be the whole image."""
+    """It must not be read as a range from 0 to 63536, which would be the whole image."""
     dataset = mr_dataset(np.arange(30, dtype=dtype).reshape(5, 6))
     dataset.add_new("PixelPaddingValue", "SS" if value < 0 else "US", value)
     if limit is not None:
@@ -88,7 +88,7 @@ def test_padding_that_no_pixel_can_have_is_ignored_and_noted(value, limit, dtype
 
 
 @pytest.mark.parametrize("method", ["robust", "minmax"])
-def test_padding_is_black_and_does_not_count_for_the_percentiles(method):
+def test_padding_is_black_and_excluded_from_the_percentiles(method):
     image = np.random.default_rng(0).uniform(100, 200, (64, 64)).astype(np.float32)
     padded = np.pad(image, ((0, 0), (64, 64)), constant_values=np.nan)
     scaled = intensity.scale(padded, method=method)
@@ -98,11 +98,11 @@ def test_padding_is_black_and_does_not_count_for_the_percentiles(method):
     assert not intensity.grader_input(padded, scaling=method)[:, :70].any()
 
 
-def test_an_image_of_nothing_but_padding_is_read(mr_dataset, save):
+def test_an_image_of_only_padding_is_read(mr_dataset, save):
     assert np.isnan(both_ways(save(mr_dataset(np.zeros((5, 6), np.uint16), PixelPaddingValue=0)))).all()
 
 
-def test_float_padding_is_no_image(mr_dataset, save):
+def test_float_padding_becomes_nan(mr_dataset, save):
     stored = np.linspace(0, 1, 30, dtype=np.float32).reshape(5, 6)
     stored[0] = -99.5
     image = both_ways(save(mr_dataset(stored, FloatPixelPaddingValue=-99.5)))
@@ -112,12 +112,12 @@ def test_float_padding_is_no_image(mr_dataset, save):
 
 @pytest.mark.parametrize("signed", [0, 1])
 @pytest.mark.parametrize(("bits", "high"), [(12, 15), (12, 13), (10, 15), (8, 8), (12, 11)])
-def test_the_bits_of_a_value_end_at_the_high_bit(bits, high, signed, mr_dataset, save):
+def test_values_are_read_from_the_bits_up_to_the_high_bit(bits, high, signed, mr_dataset, save):
     rng = np.random.default_rng(bits + high)
     values = rng.integers(-(2 ** (bits - 1)) if signed else 0, 2 ** (bits - signed), (5, 6))
     lowest = high + 1 - bits
-    elsewhere = rng.integers(0, 2**16, (5, 6)) & ~((2**bits - 1) << lowest)  # overlays
-    words = (((values & (2**bits - 1)) << lowest) | elsewhere).astype(np.uint16)
+    other_bits = rng.integers(0, 2**16, (5, 6)) & ~((2**bits - 1) << lowest)  # overlays
+    words = (((values & (2**bits - 1)) << lowest) | other_bits).astype(np.uint16)
     dataset = mr_dataset(words, BitsStored=bits, HighBit=high, PixelRepresentation=signed)
     np.testing.assert_array_equal(both_ways(save(dataset)), values.astype(np.float32))
 
@@ -129,7 +129,7 @@ def test_an_impossible_high_bit_is_ignored_and_noted(high, mr_dataset, save):
     assert "impossible HighBit" in header.read_rows(path)[0]["warnings"]
 
 
-def test_values_of_a_modality_lut_are_refused(mr_dataset, save):
+def test_a_file_with_a_modality_lut_is_rejected(mr_dataset, save):
     item = pydicom.Dataset()
     item.LUTDescriptor, item.ModalityLUTType = [2, 0, 16], "US"
     dataset = mr_dataset(PLAIN, ModalityLUTSequence=Sequence([item]))
@@ -137,16 +137,16 @@ def test_values_of_a_modality_lut_are_refused(mr_dataset, save):
         header.read_rows(save(dataset))
 
 
-def test_usual_files_know_no_padding_and_keep_their_integers(mr_dataset, save):
+def test_files_without_padding_keep_their_integers(mr_dataset, save):
     path = save(mr_dataset(PLAIN))
     (row,) = header.read_rows(path)
     assert math.isnan(row["padding_low"])
     assert row["pixel_dtype"] == "<u2"
 
 
-def test_the_table_of_elements_is_true():
+def test_the_tables_of_elements_match_the_elements_that_are_read():
     assert set(pixel_elements.READ) <= set(opening.IMAGE_KEYWORDS)
-    assert not set(pixel_elements.READ) & set(pixel_elements.LEFT_ALONE)
-    assert not set(pixel_elements.LEFT_ALONE) & set(header._CATALOGUE_KEYWORDS)
-    known = {*keyword_dict, "OverlayData"}  # of a repeating group
-    assert {*pixel_elements.READ, *pixel_elements.LEFT_ALONE} <= known
+    assert not set(pixel_elements.READ) & set(pixel_elements.IGNORED)
+    assert not set(pixel_elements.IGNORED) & set(header._CATALOGUE_KEYWORDS)
+    known = {*keyword_dict, "OverlayData"}  # an element of a repeating group
+    assert {*pixel_elements.READ, *pixel_elements.IGNORED} <= known

@@ -45,7 +45,7 @@ def test_signed_and_unsigned_integers_of_any_width_are_read(dtype, syntax, save,
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
-def test_float_pixels_keep_their_values_and_what_is_not_finite_becomes_zero(dtype, save, mr_dataset):
+def test_float_pixels_keep_their_values_and_non_finite_values_become_zero(dtype, save, mr_dataset):
     stored = RNG.normal(size=(6, 5)).astype(dtype)
     stored[0] = [np.nan, np.inf, -np.inf, np.finfo(dtype).max, 1e-30]
     expected = stored.astype(np.float64)
@@ -60,14 +60,14 @@ def test_slope_and_intercept_are_applied(save, mr_dataset):
     np.testing.assert_array_equal(image, stored * 0.25 - 1024)
 
 
-def test_large_integers_are_rounded_once(save, mr_dataset):
+def test_large_integers_are_rounded_only_once(save, mr_dataset):
     stored = np.array([[2**31 + 1, 2**31 + 3], [2**31, 2**32 - 1]], np.uint32)
     image = pixels.read_frame(save(mr_dataset(stored, RescaleSlope=1, RescaleIntercept=-(2**31))))
     np.testing.assert_array_equal(image, (stored.astype(float) - 2**31).astype(np.float32))
 
 
 @pytest.mark.parametrize("slope", ["0", None, ""])
-def test_a_slope_that_says_nothing_leaves_the_numbers(slope, save, mr_dataset):
+def test_a_zero_or_missing_slope_counts_as_one(slope, save, mr_dataset):
     stored = random_pixels("u2")
     dataset = mr_dataset(stored, RescaleSlope="1", RescaleIntercept="7")
     if slope is None:
@@ -77,32 +77,32 @@ def test_a_slope_that_says_nothing_leaves_the_numbers(slope, save, mr_dataset):
     np.testing.assert_array_equal(pixels.read_frame(save(dataset)), stored.astype(np.float32) + 7)
 
 
-def test_monochrome1_is_turned_over_within_its_range(save, mr_dataset):
+def test_monochrome1_is_inverted_within_its_range(save, mr_dataset):
     stored = random_pixels("i2")
-    upright = pixels.read_frame(save(mr_dataset(stored, RescaleSlope=2, RescaleIntercept=-3)))
-    turned = mr_dataset(stored, RescaleSlope=2, RescaleIntercept=-3, PhotometricInterpretation="MONOCHROME1")
-    image = pixels.read_frame(save(turned))
+    original = pixels.read_frame(save(mr_dataset(stored, RescaleSlope=2, RescaleIntercept=-3)))
+    inverted = mr_dataset(stored, RescaleSlope=2, RescaleIntercept=-3, PhotometricInterpretation="MONOCHROME1")
+    image = pixels.read_frame(save(inverted))
     assert image.dtype == np.float32
-    assert (image.min(), image.max()) == (upright.min(), upright.max())
-    np.testing.assert_array_equal(image + upright, np.full_like(image, upright.min() + upright.max()))
+    assert (image.min(), image.max()) == (original.min(), original.max())
+    np.testing.assert_array_equal(image + original, np.full_like(image, original.min() + original.max()))
 
 
-def test_monochrome1_of_the_largest_numbers_stays_finite(save, mr_dataset):
+def test_monochrome1_with_the_largest_values_stays_finite(save, mr_dataset):
     top = np.finfo(np.float32).max
     stored = np.array([[top, top / 2], [top / 4, top]], np.float32)
     image = pixels.read_frame(save(mr_dataset(stored, PhotometricInterpretation="MONOCHROME1")))
     np.testing.assert_array_equal(image, [[stored.min(), top * 0.75], [top, stored.min()]])
 
 
-def test_bits_that_are_not_stored_are_no_part_of_the_image(save, mr_dataset):
-    """Overlays of the 1990s stand in the upper four bits."""
+def test_bits_that_are_not_stored_are_masked_out(save, mr_dataset):
+    """Overlays of the 1990s are stored in the upper four bits."""
     values = RNG.integers(0, 2**12, (6, 5), np.uint16)
     dataset = mr_dataset(values | 0x8000, BitsStored=12, HighBit=11)
     np.testing.assert_array_equal(pixels.read_frame(save(dataset)), values)
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_a_frame_is_that_frame(compressed, save, mr_dataset):
+def test_each_frame_is_read_by_its_number(compressed, save, mr_dataset):
     stored = random_pixels("u2", (3, 6, 5))
     dataset = mr_dataset(stored)
     if compressed:
@@ -113,7 +113,7 @@ def test_a_frame_is_that_frame(compressed, save, mr_dataset):
     assert {reason_of(path, frame) for frame in (-1, 3)} == {"undecodable"}
 
 
-def test_no_other_frame_is_decoded(save, mr_dataset):
+def test_only_the_requested_frame_is_decoded(save, mr_dataset):
     stored = random_pixels("u2", (3, 6, 5))
     dataset = mr_dataset(stored)
     dataset.compress(RLELossless)
@@ -124,27 +124,27 @@ def test_no_other_frame_is_decoded(save, mr_dataset):
     assert reason_of(path, 1) == "undecodable"
 
 
-def test_the_frames_of_an_enhanced_object_have_slopes_of_their_own(save, enhanced_dataset):
+def test_each_frame_of_an_enhanced_object_has_its_own_slope(save, enhanced_dataset):
     dataset = enhanced_dataset()
     path, stored = save(dataset), dataset.pixel_array
     for frame in range(4):
         np.testing.assert_array_equal(pixels.read_frame(path, frame), stored[frame].astype(float) * (frame + 1) - frame)
 
 
-def test_a_file_without_preamble_and_meta_is_read(tmp_path):
-    whole = (BUNDLED / "MR_small.dcm").read_bytes()
+def test_a_file_without_preamble_and_meta_information_is_read(tmp_path):
+    content = (BUNDLED / "MR_small.dcm").read_bytes()
     bare = tmp_path / "bare.dcm"
-    bare.write_bytes(whole[whole.index(b"\x08\x00\x08\x00CS") :])
+    bare.write_bytes(content[content.index(b"\x08\x00\x08\x00CS") :])
     np.testing.assert_array_equal(pixels.read_frame(str(bare)), pydicom.dcmread(BUNDLED / "MR_small.dcm").pixel_array)
 
 
-def test_a_file_older_than_dicom_need_not_state_what_is_usual(save, mr_dataset):
+def test_elements_missing_in_files_older_than_dicom_have_defaults(save, mr_dataset):
     stored = random_pixels("u2")
-    left_out = dict.fromkeys(("SamplesPerPixel", "PhotometricInterpretation", "PixelRepresentation", "BitsStored"))
-    np.testing.assert_array_equal(pixels.read_frame(save(mr_dataset(stored, **left_out))), stored)
+    missing = dict.fromkeys(("SamplesPerPixel", "PhotometricInterpretation", "PixelRepresentation", "BitsStored"))
+    np.testing.assert_array_equal(pixels.read_frame(save(mr_dataset(stored, **missing))), stored)
 
 
-def test_what_cannot_be_read_gets_its_reason(tmp_path, save, mr_dataset):
+def test_an_unreadable_file_is_rejected_with_its_reason(tmp_path, save, mr_dataset):
     stored = random_pixels("u2")
     unknown = mr_dataset(stored)
     path = Path(save(unknown, "unknown.dcm"))

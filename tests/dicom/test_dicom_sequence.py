@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tumorprog.dicom.sequence import canonical_sequence
 from tumorprog.settings import SEQUENCES
 
-T1_PHYSICS = {"ScanningSequence": "SE", "RepetitionTime": 500.0, "EchoTime": 14.0, "FlipAngle": 90.0}
+T1_ACQUISITION = {"ScanningSequence": "SE", "RepetitionTime": 500.0, "EchoTime": 14.0, "FlipAngle": 90.0}
 
 
 def described(text, **fields):
@@ -32,11 +32,11 @@ def described(text, **fields):
         "MaskTumor": "mask",
     }.items(),
 )
-def test_the_ten_descriptions_of_btp_are_known_whatever_else_the_header_says(description, sequence):
-    # the agent stands in the headers of whole studies, derived maps keep the physics of what they were made from
-    misleading = {**T1_PHYSICS, "ProtocolName": "AX T2 FLAIR", "ContrastBolusAgent": "MAGNEVIST"}
-    told = canonical_sequence({"SeriesDescription": description, **misleading})
-    assert told == (sequence, "SeriesDescription", "texts", "")
+def test_the_ten_descriptions_of_btp_take_precedence_over_the_rest_of_the_header(description, sequence):
+    # the agent is in the headers of whole studies; derived maps keep the acquisition parameters of their source
+    misleading = {**T1_ACQUISITION, "ProtocolName": "AX T2 FLAIR", "ContrastBolusAgent": "MAGNEVIST"}
+    decision = canonical_sequence({"SeriesDescription": description, **misleading})
+    assert decision == (sequence, "SeriesDescription", "texts", "")
 
 
 @pytest.mark.parametrize(
@@ -90,11 +90,11 @@ def test_the_ten_descriptions_of_btp_are_known_whatever_else_the_header_says(des
         ("Segmentation", "mask"),
     ],
 )
-def test_clinical_spellings_are_understood_in_any_case(description, sequence):
+def test_clinical_descriptions_are_recognised_in_any_case(description, sequence):
     assert {described(description), described(description.lower()), described(description.upper())} == {sequence}
 
 
-def test_the_agent_tells_contrast_where_the_words_do_not():
+def test_the_agent_determines_contrast_if_the_texts_do_not():
     fields = {"SeriesDescription": "SAG T1", "ContrastBolusAgent": "MAGNEVIST"}
     assert canonical_sequence(fields)[:2] == ("T1post", "ContrastBolusAgent")
     assert described("T1 SE PRE", ContrastBolusAgent="MAGNEVIST") == "T1pre"
@@ -108,14 +108,14 @@ def test_the_early_echo_of_a_dual_echo_series_is_not_t2():
     assert [described("AX PD/T2", EchoTime=echo) for echo in (20.0, 90.0)] == ["other", "T2"]
 
 
-def test_the_sources_are_asked_in_their_order():
+def test_the_sources_are_used_in_order_of_precedence():
     texts = {"SeriesDescription": "AX T2 FSE", "ProtocolName": "AX FLAIR", "ImageType": ["ORIGINAL", "LOCALIZER"]}
-    told = []
-    for left_out in itertools.accumulate([[], ["SeriesDescription"], ["ProtocolName"], ["ImageType"]]):
-        fields = {keyword: value for keyword, value in texts.items() if keyword not in left_out}
-        physics = {} if "SeriesDescription" in fields or "ProtocolName" in fields else T1_PHYSICS
-        told.append(canonical_sequence({**physics, **fields})[:2])
-    assert told == [
+    decisions = []
+    for removed in itertools.accumulate([[], ["SeriesDescription"], ["ProtocolName"], ["ImageType"]]):
+        fields = {keyword: value for keyword, value in texts.items() if keyword not in removed}
+        acquisition = {} if "SeriesDescription" in fields or "ProtocolName" in fields else T1_ACQUISITION
+        decisions.append(canonical_sequence({**acquisition, **fields})[:2])
+    assert decisions == [
         ("T2", "SeriesDescription"),
         ("FLAIR", "ProtocolName"),
         ("localizer", "ImageType"),
@@ -124,8 +124,8 @@ def test_the_sources_are_asked_in_their_order():
 
 
 @pytest.mark.parametrize("protocol", ["BRAIN W/WO T1 T2", "HEAD/PERFUSION", "ROUTINE BRAIN"])
-def test_the_name_of_a_whole_examination_leaves_it_to_the_physics(protocol):
-    assert canonical_sequence({"ProtocolName": protocol, **T1_PHYSICS})[:2] == ("T1pre", "physics")
+def test_a_protocol_of_a_whole_examination_leaves_it_to_the_acquisition_parameters(protocol):
+    assert canonical_sequence({"ProtocolName": protocol, **T1_ACQUISITION})[:2] == ("T1pre", "physics")
 
 
 @pytest.mark.parametrize(
@@ -149,19 +149,19 @@ def test_the_name_of_a_whole_examination_leaves_it_to_the_physics(protocol):
         ("", "", (math.nan, 14, math.nan, math.nan), "other"),
     ],
 )
-def test_physics_tells_the_sequence_where_nothing_is_written(scanning, name, times, sequence):
+def test_acquisition_parameters_determine_the_sequence_if_texts_are_missing(scanning, name, times, sequence):
     keywords = ("RepetitionTime", "EchoTime", "InversionTime", "FlipAngle")
     fields = {"ScanningSequence": scanning, "SequenceName": name, **dict(zip(keywords, times, strict=True))}
-    told = canonical_sequence(fields)[:2]
-    assert told == (sequence, "" if sequence == "other" else "physics")
+    decision = canonical_sequence(fields)[:2]
+    assert decision == (sequence, "" if sequence == "other" else "physics")
 
 
-def test_nothing_known_is_other():
+def test_an_empty_header_is_other():
     assert canonical_sequence({}) == ("other", "", "", "")
 
 
 @given(st.text(), st.one_of(st.none(), st.text()), st.one_of(st.none(), st.floats(), st.text()))
-def test_any_header_gets_one_of_the_known_names(description, protocol, number):
+def test_every_header_gives_a_canonical_name(description, protocol, number):
     fields = {"SeriesDescription": description, "ProtocolName": protocol, "EchoTime": number, "RepetitionTime": number}
     sequence, source, _, _ = canonical_sequence(fields)
     assert sequence in {*SEQUENCES, "mask", "localizer"}
@@ -169,19 +169,19 @@ def test_any_header_gets_one_of_the_known_names(description, protocol, number):
 
 
 SPELLINGS = list(csv.DictReader(Path(__file__).with_name("series_names.csv").open(encoding="utf-8", newline="")))
-"""Names that converters and scanners of several vendors and languages give, by what is right."""
+"""Series names from converters and scanners of several vendors and languages, with the expected sequence."""
 
 
-@pytest.mark.parametrize(("name", "right"), [(row["name"], row["right"]) for row in SPELLINGS])
-def test_names_of_archives_of_many_lands_are_understood(name, right):
-    told = canonical_sequence({"SeriesDescription": name})
-    assert (told.sequence, told.contradiction) == (right, "")
+@pytest.mark.parametrize(("name", "expected"), [(row["name"], row["right"]) for row in SPELLINGS])
+def test_series_names_of_several_vendors_and_languages_are_recognised(name, expected):
+    decision = canonical_sequence({"SeriesDescription": name})
+    assert (decision.sequence, decision.contradiction) == (expected, "")
     spaced = canonical_sequence({"SeriesDescription": f"  {name.replace(' ', '_')} "})
-    assert spaced.sequence == right
+    assert spaced.sequence == expected
 
 
 @pytest.mark.parametrize(
-    ("agent", "right"),
+    ("agent", "expected"),
     [
         ("NO CONTRAST USED", "T1pre"),
         ("pre", "T1pre"),
@@ -261,8 +261,8 @@ def test_names_of_archives_of_many_lands_are_understood(name, right):
         ("Omniscan 15cc", "T1post"),
     ],
 )
-def test_the_agent_is_free_text_in_many_languages(agent, right):
-    assert described("AX T1", ContrastBolusAgent=agent) == right
+def test_the_agent_is_read_as_free_text_in_several_languages(agent, expected):
+    assert described("AX T1", ContrastBolusAgent=agent) == expected
     assert described("T1 PRE", ContrastBolusAgent=agent) == "T1pre"
 
 
@@ -285,7 +285,7 @@ def test_the_agent_is_free_text_in_many_languages(agent, right):
         ),
     ],
 )
-def test_words_for_before_stand_against_the_agent_of_the_study(name):
+def test_terms_for_before_contrast_take_precedence_over_the_agent(name):
     assert described(name, ContrastBolusAgent="Gadovist") == "T1pre"
 
 
@@ -301,11 +301,11 @@ def test_words_for_before_stand_against_the_agent_of_the_study(name):
         *("T1 voor en na contrast", "T1 POST FOSSA", "T1 C-SPINE", "T1 C2", "T1 IV VENTRICLE"),
     ],
 )
-def test_words_for_both_or_for_neither_leave_it_to_the_agent(name):
+def test_terms_for_both_or_neither_leave_it_to_the_agent(name):
     assert [described(name, ContrastBolusAgent=agent) for agent in ("", "Gadovist")] == ["T1pre", "T1post"]
 
 
-def test_a_number_after_a_word_that_ends_in_t_is_no_weighting():
+def test_a_number_after_a_term_that_ends_in_t_is_not_a_weighting():
     assert [described(name) for name in ("AX POST2", "TEST1", "PART2")] == ["T1post", "other", "other"]
     assert described("AX T2 POST1") == "T2"
 
@@ -316,7 +316,7 @@ def timed(scanning, repetition, echo, inversion=None, flip=None, **more):
 
 
 @pytest.mark.parametrize(
-    ("text", "physics", "right", "against"),
+    ("text", "acquisition", "expected", "contradiction"),
     [
         ("AX T2", timed("SE", 500, 14, None, 90), "T1pre", "texts say T2, physics says T1"),
         ("AX T2", timed("", 500, 14), "T1pre", "texts say T2, physics says T1"),
@@ -335,14 +335,18 @@ def timed(scanning, repetition, echo, inversion=None, flip=None, **more):
         ("AX T1", timed("GR", 600, 25, None, 20), "other", "texts say T1, physics says other"),
     ],
 )
-def test_where_texts_and_physics_contradict_each_other_the_physics_decides(text, physics, right, against):
-    told = canonical_sequence({"SeriesDescription": text, **physics})
-    assert (told.sequence, told.witnesses.split(",")[0], told.contradiction) == (right, "physics", against)
-    assert told.source == ("" if right == "other" else "physics")
+def test_acquisition_parameters_take_precedence_over_contradicting_texts(text, acquisition, expected, contradiction):
+    decision = canonical_sequence({"SeriesDescription": text, **acquisition})
+    assert (decision.sequence, decision.witnesses.split(",")[0], decision.contradiction) == (
+        expected,
+        "physics",
+        contradiction,
+    )
+    assert decision.source == ("" if expected == "other" else "physics")
 
 
 @pytest.mark.parametrize(
-    ("text", "physics", "right"),
+    ("text", "acquisition", "expected"),
     [
         ("AX T2", timed("", 500, None), "T2"),
         ("AX T2", timed("SE", 1500, 50), "T2"),
@@ -360,36 +364,39 @@ def test_where_texts_and_physics_contradict_each_other_the_physics_decides(text,
         ("tumor mask", timed("SE", 500, 14), "mask"),
     ],
 )
-def test_physics_that_is_missing_or_ambiguous_contradicts_nothing(text, physics, right):
-    told = canonical_sequence({"SeriesDescription": text, **physics})
-    assert (told.sequence, told.contradiction) == (right, "")
+def test_missing_or_ambiguous_acquisition_parameters_contradict_nothing(text, acquisition, expected):
+    decision = canonical_sequence({"SeriesDescription": text, **acquisition})
+    assert (decision.sequence, decision.contradiction) == (expected, "")
 
 
 @pytest.mark.parametrize(
     ("fields", "witnesses"),
     [
-        ({"SeriesDescription": "AX T1", **T1_PHYSICS}, "texts,physics"),
-        ({"SeriesDescription": "AX T1 POST", **T1_PHYSICS, "ContrastBolusAgent": "Gadovist"}, "texts,physics,agent"),
-        ({"SeriesDescription": "AX T1 PRE", **T1_PHYSICS, "ContrastBolusAgent": "Gadovist"}, "texts,physics"),
-        ({"SeriesDescription": "AX T1 PRE", **T1_PHYSICS, "ContrastBolusAgent": "none"}, "texts,physics,agent"),
-        (T1_PHYSICS, "physics"),
-        ({**T1_PHYSICS, "ContrastBolusAgent": "Gadovist"}, "physics,agent"),
+        ({"SeriesDescription": "AX T1", **T1_ACQUISITION}, "texts,physics"),
+        (
+            {"SeriesDescription": "AX T1 POST", **T1_ACQUISITION, "ContrastBolusAgent": "Gadovist"},
+            "texts,physics,agent",
+        ),
+        ({"SeriesDescription": "AX T1 PRE", **T1_ACQUISITION, "ContrastBolusAgent": "Gadovist"}, "texts,physics"),
+        ({"SeriesDescription": "AX T1 PRE", **T1_ACQUISITION, "ContrastBolusAgent": "none"}, "texts,physics,agent"),
+        (T1_ACQUISITION, "physics"),
+        ({**T1_ACQUISITION, "ContrastBolusAgent": "Gadovist"}, "physics,agent"),
         ({"SeriesDescription": "AX T2"}, "texts"),
         ({"SeriesDescription": "DWI", "ScanningSequence": "EP"}, "texts,physics"),
         ({}, ""),
     ],
 )
-def test_the_witnesses_that_agree_are_named(fields, witnesses):
+def test_the_agreeing_sources_of_evidence_are_listed(fields, witnesses):
     assert canonical_sequence(fields)[2:] == (witnesses, "")
 
 
-def test_an_agent_that_says_none_beside_words_of_contrast_is_a_contradiction():
-    told = canonical_sequence({"SeriesDescription": "AX T1 POST", "ContrastBolusAgent": "NO CONTRAST USED"})
-    assert told == ("T1post", "SeriesDescription", "texts", "texts say T1post, agent says none")
+def test_an_agent_of_none_contradicts_texts_that_state_contrast():
+    decision = canonical_sequence({"SeriesDescription": "AX T1 POST", "ContrastBolusAgent": "NO CONTRAST USED"})
+    assert decision == ("T1post", "SeriesDescription", "texts", "texts say T1post, agent says none")
 
 
 @pytest.mark.parametrize(
-    ("text", "physics", "right"),
+    ("text", "acquisition", "expected"),
     [
         ("mp rage +c", timed("GR\\IR", 2300, 3, 900, 9), "T1post"),
         ("AX_CUBE_POST", timed("SE", 600, 20), "T1post"),
@@ -403,8 +410,8 @@ def test_an_agent_that_says_none_beside_words_of_contrast_is_a_contradiction():
         ("AX T1", {"ProtocolName": "T1_AX_POST"}, "T1post"),
     ],
 )
-def test_words_of_contrast_count_where_the_text_says_no_weighting(text, physics, right):
-    assert described(text, **physics) == right
+def test_terms_of_contrast_count_if_the_text_states_no_weighting(text, acquisition, expected):
+    assert described(text, **acquisition) == expected
 
 
 ORIGINAL, DERIVED = "ORIGINAL\\PRIMARY", "DERIVED\\SECONDARY"
@@ -412,7 +419,7 @@ CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
 @pytest.mark.parametrize(
-    ("text", "fields", "right"),
+    ("text", "fields", "expected"),
     [
         ("T1 SPGR", {"ImageType": ORIGINAL + "\\M\\ND"}, "T1pre"),
         ("T1 SPGR", {"ImageType": ORIGINAL + "\\P\\ND"}, "other"),
@@ -453,20 +460,20 @@ CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
         ("Mask", {"ImageType": ORIGINAL + "\\OTHER", "RepetitionTime": 4.0}, "other"),
     ],
 )
-def test_what_is_no_weighted_image_is_none_whatever_it_is_called(text, fields, right):
-    assert described(text, **fields) == right
+def test_an_image_that_is_not_weighted_is_recognised_whatever_its_description(text, fields, expected):
+    assert described(text, **fields) == expected
 
 
-def test_the_number_of_the_echo_tells_it_where_the_time_is_missing():
+def test_the_echo_number_determines_the_echo_if_the_echo_time_is_missing():
     assert [described("PD/T2 FSE", EchoNumbers=number) for number in (1, 2)] == ["other", "T2"]
 
 
 @pytest.mark.parametrize("name", ["AX DUAL ECHO", "AX PD", "AX PD T2"])
-def test_the_late_echo_of_a_dual_echo_series_is_t2_as_its_physics_says(name):
+def test_the_late_echo_of_a_dual_echo_series_is_t2_by_its_acquisition_parameters(name):
     assert [described(name, **timed("SE", 3000, echo)) for echo in (20, 90)] == ["other", "T2"]
 
 
-def test_a_gradient_echo_with_rephased_flow_shows_vessels():
-    physics = timed("GR", 22, 4, None, 18, MRAcquisitionType="3D")
-    assert canonical_sequence({**physics, "SequenceName": "*fl3d1r_tv"}).sequence == "other"
-    assert described("AX T1", **physics, SequenceName="*fl3d1r") == "T1pre"
+def test_a_flow_rephased_gradient_echo_is_an_angiogram():
+    acquisition = timed("GR", 22, 4, None, 18, MRAcquisitionType="3D")
+    assert canonical_sequence({**acquisition, "SequenceName": "*fl3d1r_tv"}).sequence == "other"
+    assert described("AX T1", **acquisition, SequenceName="*fl3d1r") == "T1pre"

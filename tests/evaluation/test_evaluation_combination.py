@@ -13,9 +13,9 @@ def series(*rows):
     return frame.assign(**known, MonthDif=2)
 
 
-def test_a_patients_prediction_is_the_mean_over_its_series_by_their_weights():
+def test_the_prediction_for_a_patient_is_the_weighted_mean_over_its_series():
     rows = series(("B", "d", 2.0, 1.0), ("B", "d", 8.0, 3.0), ("A", "d", 5.0, 0.1), ("A", "e", 7.0, 2.0))
-    found = combination.patients(rows)
+    found = combination.combine_by_patient(rows)
     assert set(tables.PATIENT_PREDICTIONS) == set(found.columns)
     assert found[["PatientID", "date", "Predicted_Progression_Timeline", "Series"]].to_numpy().tolist() == [
         ["B", "d", pytest.approx(np.average([2.0, 8.0], weights=[1, 3])), 2],
@@ -26,10 +26,10 @@ def test_a_patients_prediction_is_the_mean_over_its_series_by_their_weights():
     assert found[["Lower", "Upper"]].isna().all(axis=None)
 
 
-def test_a_patient_is_combined_within_each_protocol_and_cohort():
+def test_predictions_are_combined_separately_for_each_protocol_and_cohort():
     rows = series(("A", "d", 2.0, 1.0), ("A", "d", 8.0, 1.0))
     both = pd.concat([rows, rows.assign(Protocol="paper", Predicted_Progression_Timeline=1.0)])
-    assert combination.patients(both)["Predicted_Progression_Timeline"].tolist() == [5.0, 1.0]
+    assert combination.combine_by_patient(both)["Predicted_Progression_Timeline"].tolist() == [5.0, 1.0]
 
 
 def test_weights_are_the_inverse_of_the_validation_error_of_the_sequence():
@@ -39,7 +39,7 @@ def test_weights_are_the_inverse_of_the_validation_error_of_the_sequence():
 
 
 def stacks(*sequences, series=None):
-    """A stack of each sequence, each of a series of its own."""
+    """Return one stack per sequence, each in a separate series unless given."""
     known = {"PatientID": "P", "date": "d", "SeriesInstanceUID": series or [f"1.{n}" for n in range(len(sequences))]}
     return pd.DataFrame({**known, "sequence": sequences})
 
@@ -50,6 +50,6 @@ def test_the_stacks_of_a_series_share_its_weight():
     assert found.tolist() == pytest.approx([1, *[1 / 4] * 4])
 
 
-def test_a_sequence_that_was_right_by_luck_does_not_drown_the_others():
+def test_a_sequence_without_error_does_not_dominate():
     errors = combination.errors_by_sequence(np.array(["T2", "ADC"]), np.array([0.0, 1.0]))
     assert combination.weights(stacks("T2", "ADC"), errors).tolist() == pytest.approx([10.0, 1.0])

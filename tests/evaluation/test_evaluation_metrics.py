@@ -13,9 +13,9 @@ from tumorprog.evaluation.metrics import (
     concordance,
     grader_levels,
     grader_metrics,
+    most_confident,
     progression_metrics,
     reliability_bins,
-    surest,
 )
 from tumorprog.tables import GRADER_PREDICTIONS, PROGRESSION_PREDICTIONS
 
@@ -23,7 +23,7 @@ P = ["p2", "p3", "p4"]
 
 
 def graded(patients=24, series=2, slices=4, seed=0, side="test"):
-    """Predictions that are right more often than not: a row per slice."""
+    """Return predictions that are mostly correct, with a row per slice."""
     generator = np.random.default_rng(seed)
     rows = [(p, s, k) for p in range(patients) for s in range(series) for k in range(slices)]
     patient = np.array([row[0] for row in rows])
@@ -48,7 +48,7 @@ def graded(patients=24, series=2, slices=4, seed=0, side="test"):
 
 
 def months(patients=12, series=5, seed=0):
-    """Rows of one protocol and cohort, with a truth per patient."""
+    """Return predictions of one protocol and cohort, with one truth per patient."""
     generator = np.random.default_rng(seed)
     days = np.repeat(generator.integers(20, 900, patients), series)
     predicted = days / 30.4375 + generator.normal(scale=4, size=len(days))
@@ -72,24 +72,24 @@ def values(metrics):
     return {name: metric["value"] for name, metric in metrics.items()}
 
 
-def test_the_made_up_rows_have_the_columns_of_the_contract():
+def test_the_rows_of_the_fixtures_have_the_columns_of_the_tables():
     assert list(graded().columns) == GRADER_PREDICTIONS.names
     assert set(months().columns) <= set(PROGRESSION_PREDICTIONS)
 
 
 @pytest.mark.parametrize("level", ["slice", "series", "patient"])
-def test_the_graders_metrics_are_scikit_learns(level):
+def test_the_metrics_of_the_grader_agree_with_scikit_learn(level):
     table = grader_levels(graded())[level]
-    ours = values(grader_metrics(table, resamples=10, seed=0))
+    actual = values(grader_metrics(table, resamples=10, seed=0))
     truth, predicted = table["grade"], table["predicted"]
     probabilities = table[P].to_numpy(np.float64)
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     recalls = sklearn.metrics.recall_score(truth, predicted, average=None)
-    assert ours["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(truth, predicted))
-    assert ours["balanced_accuracy"] == pytest.approx(sklearn.metrics.balanced_accuracy_score(truth, predicted))
-    assert [ours[f"recall_{grade}"] for grade in (2, 3, 4)] == pytest.approx(recalls)
+    assert actual["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(truth, predicted))
+    assert actual["balanced_accuracy"] == pytest.approx(sklearn.metrics.balanced_accuracy_score(truth, predicted))
+    assert [actual[f"recall_{grade}"] for grade in (2, 3, 4)] == pytest.approx(recalls)
     auc = sklearn.metrics.roc_auc_score(truth, probabilities, multi_class="ovr", average="macro")
-    assert ours["macro_auc"] == pytest.approx(auc, abs=1e-6)
+    assert actual["macro_auc"] == pytest.approx(auc, abs=1e-6)
 
 
 def test_the_calibration_error_is_the_weighted_gap_of_fifteen_bins():
@@ -99,8 +99,8 @@ def test_the_calibration_error_is_the_weighted_gap_of_fifteen_bins():
     bins = pd.cut(confidence, np.linspace(0, 1, 16))
     gaps = (confidence - correct).groupby(bins, observed=True).agg(["mean", "size"])
     expected = (gaps["mean"].abs() * gaps["size"]).sum() / len(table)
-    ours = grader_metrics(table, resamples=10, seed=0)["expected_calibration_error"]["value"]
-    assert ours == pytest.approx(expected, abs=1e-6)
+    actual = grader_metrics(table, resamples=10, seed=0)["expected_calibration_error"]["value"]
+    assert actual == pytest.approx(expected, abs=1e-6)
     drawn = reliability_bins(table)
     assert drawn["count"].sum() == len(table)
     weighted = ((drawn["accuracy"] - drawn["confidence"]).abs() * drawn["count"]).sum() / len(table)
@@ -113,18 +113,18 @@ def test_series_and_patients_average_the_probabilities_of_their_slices():
     assert len(levels["slice"]) == len(predictions)
     assert len(levels["series"]) == predictions["SeriesInstanceUID"].nunique()
     assert len(levels["patient"]) == predictions["PatientID"].nunique()
-    one = levels["patient"].set_index("PatientID").loc["P07"]
-    mine = predictions[predictions["PatientID"] == "P07"]
-    assert one[P].to_numpy(float) == pytest.approx(mine[P].mean().to_numpy(float))
-    assert one["grade"] == mine["grade"].iloc[0]
+    patient = levels["patient"].set_index("PatientID").loc["P07"]
+    slices = predictions[predictions["PatientID"] == "P07"]
+    assert patient[P].to_numpy(float) == pytest.approx(slices[P].mean().to_numpy(float))
+    assert patient["grade"] == slices["grade"].iloc[0]
 
 
-def test_a_patient_on_two_sides_has_a_row_on_each():
+def test_a_patient_on_two_sides_has_a_row_for_each_side():
     predictions = graded(patients=3).assign(side=lambda rows: np.where(rows["slice"] % 2, "train", "test"))
     assert grader_levels(predictions)["patient"].groupby("PatientID")["side"].nunique().eq(2).all()
 
 
-def test_the_order_of_the_rows_changes_no_metric():
+def test_the_metrics_do_not_depend_on_the_order_of_the_rows():
     predictions = graded()
     shuffled = predictions.sample(frac=1.0, random_state=3)
     for name, table in grader_levels(predictions).items():
@@ -133,7 +133,7 @@ def test_the_order_of_the_rows_changes_no_metric():
         assert values(first) == pytest.approx(values(second), abs=1e-6)
 
 
-def test_n_counts_the_rows_judged_and_a_recall_those_of_its_grade():
+def test_n_counts_the_rows_evaluated_and_for_a_recall_those_of_its_grade():
     levels = grader_levels(graded(patients=24, series=2, slices=4))
     for name, count in {"slice": 192, "series": 48, "patient": 24}.items():
         metrics = grader_metrics(levels[name], resamples=10, seed=0)
@@ -149,7 +149,7 @@ def test_more_slices_of_the_same_patients_do_not_narrow_the_interval():
     assert (first["lower"], first["upper"]) == pytest.approx((second["lower"], second["upper"]))
 
 
-def test_what_is_undefined_is_none_and_the_rest_is_still_given():
+def test_undefined_metrics_are_none_and_the_others_are_given():
     without_grade_4 = graded()[lambda rows: rows["grade"] != 4]
     metrics = grader_metrics(grader_levels(without_grade_4)["patient"], resamples=20, seed=0)
     assert metrics["macro_auc"] == {"value": None, "lower": None, "upper": None, "n": 16}
@@ -158,7 +158,7 @@ def test_what_is_undefined_is_none_and_the_rest_is_still_given():
 
 
 @pytest.mark.parametrize("patients", [0, 1])
-def test_no_patient_or_one_gives_values_without_intervals_that_json_can_hold(patients):
+def test_fewer_than_two_patients_give_values_without_intervals_that_can_be_written_as_json(patients):
     levels = grader_levels(
         graded(patients=3)[lambda rows: rows["PatientID"].isin([f"P{k:02}" for k in range(patients)])]
     )
@@ -171,30 +171,30 @@ def test_no_patient_or_one_gives_values_without_intervals_that_json_can_hold(pat
     assert by_group(levels["slice"], "Institution", resamples=20, seed=0).keys() <= {"unknown"}
 
 
-def test_each_institution_is_judged_by_its_own_rows():
+def test_each_institution_is_evaluated_on_its_own_rows():
     table = grader_levels(graded())["patient"]
     groups = by_group(table, "Institution", resamples=20, seed=0)
     assert list(groups) == ["Henry Ford", "unknown"]
     for name, institution in {"unknown": "", "Henry Ford": "Henry Ford"}.items():
-        part = table[table["Institution"] == institution]
-        assert groups[name]["accuracy"]["value"] == pytest.approx((part["grade"] == part["predicted"]).mean())
-        assert groups[name]["accuracy"]["n"] == len(part)
+        rows = table[table["Institution"] == institution]
+        assert groups[name]["accuracy"]["value"] == pytest.approx((rows["grade"] == rows["predicted"]).mean())
+        assert groups[name]["accuracy"]["n"] == len(rows)
 
 
-def test_a_patient_of_two_vendors_counts_for_the_more_frequent_one():
+def test_a_patient_with_two_vendors_is_assigned_to_the_more_frequent_one():
     predictions = graded(patients=1, series=1, slices=5).assign(Manufacturer=["GE", "Philips", "Philips", "GE", "GE"])
     assert grader_levels(predictions)["patient"]["Manufacturer"].tolist() == ["GE"]
 
 
-@pytest.mark.parametrize(("column", "value", "words"), [("grade", 1, "grade"), ("p3", np.nan, "probability")])
-def test_rows_that_cannot_be_judged_stop_with_their_number(column, value, words):
+@pytest.mark.parametrize(("column", "value", "problem"), [("grade", 1, "grade"), ("p3", np.nan, "probability")])
+def test_the_error_for_invalid_rows_gives_their_number(column, value, problem):
     predictions = graded(patients=3)
     predictions.loc[5, column] = value
-    with pytest.raises(InputError, match=rf"1 of 24 rows have a {words}.*row 5"):
+    with pytest.raises(InputError, match=rf"1 of 24 rows have a {problem}.*row 5"):
         grader_levels(predictions)
 
 
-def test_random_probabilities_are_at_chance():
+def test_random_probabilities_are_at_chance_level():
     predictions = graded(patients=60)
     noise = np.random.default_rng(1).dirichlet(np.ones(3), len(predictions))
     metrics = values(
@@ -208,18 +208,18 @@ def test_random_probabilities_are_at_chance():
     assert metrics["macro_auc"] == pytest.approx(0.5, abs=0.08)
 
 
-def test_the_months_metrics_are_scikit_learns():
+def test_the_metrics_of_the_months_agree_with_scikit_learn():
     rows = months()
     metrics = {
         name: progression_metrics(level, resamples=10, seed=0)
-        for name, level in (("series", rows), ("patient", combination.patients(rows)))
+        for name, level in (("series", rows), ("patient", combination.combine_by_patient(rows)))
     }
     truth, predicted = rows["days"] / 30.4375, rows["Predicted_Progression_Timeline"]
-    ours = values(metrics["series"])
-    assert ours["mae"] == pytest.approx(sklearn.metrics.mean_absolute_error(truth, predicted))
-    assert ours["median_ae"] == pytest.approx(sklearn.metrics.median_absolute_error(truth, predicted))
-    assert ours["rmse"] == pytest.approx(sklearn.metrics.root_mean_squared_error(truth, predicted))
-    assert ours["coverage"] == pytest.approx(np.mean(np.abs(truth - predicted) <= 5))
+    actual = values(metrics["series"])
+    assert actual["mae"] == pytest.approx(sklearn.metrics.mean_absolute_error(truth, predicted))
+    assert actual["median_ae"] == pytest.approx(sklearn.metrics.median_absolute_error(truth, predicted))
+    assert actual["rmse"] == pytest.approx(sklearn.metrics.root_mean_squared_error(truth, predicted))
+    assert actual["coverage"] == pytest.approx(np.mean(np.abs(truth - predicted) <= 5))
     by_patient = predicted.groupby(rows["PatientID"]).mean()
     assert values(metrics["patient"])["mae"] == pytest.approx(
         sklearn.metrics.mean_absolute_error(truth.groupby(rows["PatientID"]).first(), by_patient)
@@ -228,13 +228,13 @@ def test_the_months_metrics_are_scikit_learns():
     assert metrics["patient"]["mae"]["n"] == 12
 
 
-def test_concordance_is_somers_d_moved_to_zero_and_one():
+def test_concordance_is_somers_d_rescaled_to_the_unit_interval():
     generator = np.random.default_rng(0)
     truth, predicted = generator.integers(0, 8, 50).astype(float), generator.integers(0, 8, 50).astype(float)
     assert concordance(truth, predicted) == pytest.approx((somersd(truth, predicted).statistic + 1) / 2)
 
 
-def test_concordance_is_one_for_the_right_order_zero_for_the_reverse_and_half_for_a_constant():
+def test_concordance_is_one_for_the_correct_order_zero_for_the_reverse_and_half_for_a_constant():
     truth = np.array([1.0, 2.0, 2.0, 5.0])
     assert concordance(truth, truth**2) == 1.0
     assert concordance(truth, -truth) == 0.0
@@ -242,43 +242,43 @@ def test_concordance_is_one_for_the_right_order_zero_for_the_reverse_and_half_fo
     assert np.isnan(concordance(np.ones(4), truth))
 
 
-def test_missing_intervals_leave_only_the_coverage_undefined():
+def test_without_intervals_only_the_coverage_is_undefined():
     metrics = progression_metrics(months(patients=3).assign(Lower=np.nan, Upper=np.nan), resamples=20, seed=0)
     assert metrics["coverage"] == {"value": None, "lower": None, "upper": None, "n": 15}
     assert metrics["mae"]["value"] is not None
 
 
-def test_the_majority_baseline_is_at_chance_by_the_same_metrics():
+def test_the_majority_baseline_is_at_chance_level():
     predictions = graded()
-    judged = grader_levels(baselines.majority(predictions, predictions))["patient"]
-    metrics = values(grader_metrics(judged, resamples=10, seed=0))
+    patients = grader_levels(baselines.majority(predictions, predictions))["patient"]
+    metrics = values(grader_metrics(patients, resamples=10, seed=0))
     assert metrics["balanced_accuracy"] == pytest.approx(1 / 3)
     assert metrics["macro_auc"] == 0.5
 
 
-def sure(patient, grade, told, confidence, number):
+def confident_row(patient, grade, predicted, confidence, number):
     rest = (1 - confidence) / 2
     return {
         "PatientID": patient,
         "grade": grade,
         "slice": number,
-        **{f"p{g}": confidence if g == told else rest for g in (2, 3, 4)},
+        **{f"p{g}": confidence if g == predicted else rest for g in (2, 3, 4)},
     }
 
 
-def test_the_surest_slices_are_right_and_wrong_ones_of_different_patients():
+def test_the_most_confident_slices_are_correct_and_incorrect_ones_of_different_patients():
     rows = pd.DataFrame(
         [
-            *(sure("A", 2, 2, 0.9 + 0.01 * number, number) for number in range(3)),
-            sure("B", 3, 3, 0.6, 10),
-            sure("C", 4, 4, 0.5, 11),
-            sure("D", 4, 2, 0.7, 12),
-            sure("A", 2, 3, 0.8, 13),
+            *(confident_row("A", 2, 2, 0.9 + 0.01 * number, number) for number in range(3)),
+            confident_row("B", 3, 3, 0.6, 10),
+            confident_row("C", 4, 4, 0.5, 11),
+            confident_row("D", 4, 2, 0.7, 12),
+            confident_row("A", 2, 3, 0.8, 13),
         ]
     )
-    found = surest(rows, most=4)
-    assert found["slice"].tolist() == [2, 10, 13, 12]  # the best of A and of B, then what is wrong
+    found = most_confident(rows, count=4)
+    assert found["slice"].tolist() == [2, 10, 13, 12]  # the first of A and of B, then the incorrect ones
     assert found["predicted"].tolist() == [2, 3, 3, 2]
     assert found["confidence"].tolist() == pytest.approx([0.92, 0.6, 0.8, 0.7])
-    assert surest(rows[rows["grade"] == 3], most=4)["slice"].tolist() == [10]
-    assert surest(rows, most=6)["slice"].tolist()[:4] == [2, 10, 11, 1]
+    assert most_confident(rows[rows["grade"] == 3], count=4)["slice"].tolist() == [10]
+    assert most_confident(rows, count=6)["slice"].tolist()[:4] == [2, 10, 11, 1]

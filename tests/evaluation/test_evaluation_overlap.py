@@ -7,29 +7,29 @@ ROWS = [
     ("A", "1", "FLAIR", "brightest", 50, 100, 100),
     ("A", "2", "FLAIR", "brightest", 100, 100, 100),
     ("B", "3", "FLAIR", "brightest", 0, 0, 10),
-    ("B", "4", "FLAIR", "brightest", 0, 70, 0),  # nothing to find
+    ("B", "4", "FLAIR", "brightest", 0, 70, 0),  # empty mask
     ("A", "5", "T2", "component", 30, 40, 80),
 ]
 
 
-def judged():
+def dice_metrics():
     table = pd.DataFrame(ROWS, columns=list(overlap.COUNTS))
     return overlap.dice_by_sequence(table, resamples=200, seed=0)
 
 
 def test_dice_is_the_mean_over_series_with_a_mask():
-    assert judged()["brightest"]["FLAIR"]["dice"]["value"] == pytest.approx((0.5 + 1.0 + 0.0) / 3)
-    assert judged()["brightest"]["FLAIR"]["dice"]["n"] == 3
-    assert judged()["component"]["T2"]["dice"]["value"] == pytest.approx(0.5)
+    assert dice_metrics()["brightest"]["FLAIR"]["dice"]["value"] == pytest.approx((0.5 + 1.0 + 0.0) / 3)
+    assert dice_metrics()["brightest"]["FLAIR"]["dice"]["n"] == 3
+    assert dice_metrics()["component"]["T2"]["dice"]["value"] == pytest.approx(0.5)
 
 
 def test_the_interval_is_over_patients():
-    dice = judged()["brightest"]["FLAIR"]["dice"]
-    assert (dice["lower"], dice["upper"]) == (0.0, 0.75)  # one patient or the other, twice
-    alone = judged()["component"]["T2"]["dice"]
+    dice = dice_metrics()["brightest"]["FLAIR"]["dice"]
+    assert (dice["lower"], dice["upper"]) == (0.0, 0.75)  # a resample can contain the same patient twice
+    alone = dice_metrics()["component"]["T2"]["dice"]
     assert alone["lower"] is None
 
 
-def test_without_masks_there_is_nothing():
+def test_without_masks_there_are_no_metrics():
     table = pd.DataFrame(ROWS, columns=list(overlap.COUNTS)).assign(mask=0)
     assert overlap.dice_by_sequence(table, resamples=10, seed=0) == {}

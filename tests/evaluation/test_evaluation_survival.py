@@ -8,28 +8,28 @@ from tumorprog.tables import SURVIVAL_MONTHS
 
 
 def level(months, event, expected, curves=None):
-    """Rows of one patient each; curves are exponential where none are given."""
+    """Return one row per patient; the curves are exponential unless given."""
     expected = np.asarray(expected, np.float64)
     if curves is None:
         curves = np.exp(-np.array(SURVIVAL_MONTHS) / expected[:, None])
     known = {"PatientID": [f"P{k}" for k in range(len(months))], "months": months, "Expected_Months": expected}
-    named = {f"Survival_{month}m": curves[:, place] for place, month in enumerate(SURVIVAL_MONTHS)}
-    return pd.DataFrame({**known, "event": np.asarray(event, int), **named})
+    probabilities = {f"Survival_{month}m": curves[:, index] for index, month in enumerate(SURVIVAL_MONTHS)}
+    return pd.DataFrame({**known, "event": np.asarray(event, int), **probabilities})
 
 
 def cohort(count=60, seed=0, censored=True):
     random = np.random.default_rng(seed)
     expected = random.uniform(2, 20, count)
     months = random.exponential(expected)
-    last_seen = random.exponential(14, count) if censored else np.full(count, np.inf)
-    return np.minimum(months, last_seen), months <= last_seen, expected
+    last_follow_up = random.exponential(14, count) if censored else np.full(count, np.inf)
+    return np.minimum(months, last_follow_up), months <= last_follow_up, expected
 
 
-def values(rows, **how):
-    return {name: metric["value"] for name, metric in survival_metrics(rows, resamples=10, seed=0, **how).items()}
+def values(rows, **options):
+    return {name: metric["value"] for name, metric in survival_metrics(rows, resamples=10, seed=0, **options).items()}
 
 
-def test_without_censoring_they_are_the_plain_concordance_and_brier_score():
+def test_without_censoring_the_metrics_are_the_plain_concordance_and_brier_score():
     months, event, expected = cohort(censored=False)
     rows = level(months, event, expected)
     found = values(rows)
@@ -40,29 +40,29 @@ def test_without_censoring_they_are_the_plain_concordance_and_brier_score():
     assert found["integrated_brier_score"] == pytest.approx(plain, rel=1e-4)
 
 
-def test_who_is_not_seen_any_more_weighs_on_the_others_as_uno_says():
-    """By hand: the censoring's own Kaplan-Meier, squared inverse weights of the earlier of each pair."""
+def test_the_concordance_is_weighted_for_censoring_as_by_uno():
+    """Direct computation: Kaplan-Meier of the censoring, squared inverse weights of the earlier time of each pair."""
     months, event, expected = cohort(25)
     times, share = kaplan_meier(months, ~event)
     weight = 1 / np.where(event, share[np.searchsorted(times, months, side="right") - 1], 1.0)
     pairs = event[:, None] & (months[:, None] < months)
-    right = (expected[:, None] < expected) + 0.5 * (expected[:, None] == expected)
-    by_hand = (pairs * right * weight[:, None] ** 2).sum() / (pairs * weight[:, None] ** 2).sum()
+    concordant = (expected[:, None] < expected) + 0.5 * (expected[:, None] == expected)
+    direct = (pairs * concordant * weight[:, None] ** 2).sum() / (pairs * weight[:, None] ** 2).sum()
     found = values(level(months, event, expected))["concordance"]
-    assert found == pytest.approx(by_hand, abs=1e-4)
+    assert found == pytest.approx(direct, abs=1e-4)
     assert found != pytest.approx(metrics.concordance(months[event], expected[event]), abs=1e-3)
 
 
-def test_the_truth_is_better_than_one_curve_for_all_and_that_than_a_wrong_order():
+def test_true_expectations_score_better_than_one_common_curve_and_that_better_than_a_reversed_order():
     months, event, expected = cohort(120)
     truth = values(level(months, event, expected))
-    same = values(level(months, event, np.full(120, 10.0)))
-    wrong = values(level(months, event, 22 - expected))
-    assert truth["concordance"] > same["concordance"] == 0.5 > wrong["concordance"]
-    assert truth["integrated_brier_score"] < same["integrated_brier_score"] < wrong["integrated_brier_score"]
+    common = values(level(months, event, np.full(120, 10.0)))
+    reverse = values(level(months, event, 22 - expected))
+    assert truth["concordance"] > common["concordance"] == 0.5 > reverse["concordance"]
+    assert truth["integrated_brier_score"] < common["integrated_brier_score"] < reverse["integrated_brier_score"]
 
 
-def test_what_cannot_be_judged_is_none():
+def test_undefined_metrics_are_none():
     assert values(level(np.array([1.5, 7.0]), [0, 0], [1.0, 2.0])) == dict.fromkeys(
         ("concordance", "integrated_brier_score")
     )
@@ -70,14 +70,14 @@ def test_what_cannot_be_judged_is_none():
     assert one_time == dict.fromkeys(("concordance", "integrated_brier_score"))
 
 
-def test_intervals_hold_the_value_and_come_from_patients():
+def test_intervals_contain_the_value_and_n_counts_patients():
     found = survival_metrics(level(*cohort(40)), resamples=60, seed=0)
     for metric in found.values():
         assert metric["lower"] < metric["value"] < metric["upper"]
         assert metric["n"] == 40
 
 
-def test_kaplan_meier_by_hand():
+def test_kaplan_meier_agrees_with_a_computation_by_hand():
     months, event = np.array([1.0, 2.0, 2.0, 3.0, 4.0]), np.array([True, True, False, False, True])
     times, share = kaplan_meier(months, event)
     assert times.tolist() == [0, 1, 2, 4]

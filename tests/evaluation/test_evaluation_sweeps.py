@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from tumorprog.evaluation.sweeps import LEAST_TRIALS, importance
+from tumorprog.evaluation.sweeps import MIN_TRIALS, importance
 
 
 def trials(count, seed=0):
@@ -17,15 +17,15 @@ def trials(count, seed=0):
     return table.assign(error=np.abs(np.log10(table["rate"]) + 2.5) + 0.3 * (table["kind"] == "a"))
 
 
-def test_the_setting_that_matters_most_comes_first_and_the_rest_by_what_they_change():
+def test_settings_are_sorted_by_decreasing_importance():
     found = importance(trials(80), ["noise", "fixed", "kind", "rate"], "error", seed=0)
     assert list(found) == ["rate", "kind", "noise"]
     assert found["rate"] > 3 * found["kind"] > 3 * found["noise"] >= 0
 
 
-def test_too_few_trials_and_trials_that_are_all_alike_tell_nothing():
-    assert importance(trials(LEAST_TRIALS - 1), ["rate"], "error", seed=0) == {}
+def test_there_is_no_importance_for_too_few_trials_or_equal_metrics():
+    assert importance(trials(MIN_TRIALS - 1), ["rate"], "error", seed=0) == {}
     assert importance(trials(20).assign(error=1.0), ["rate"], "error", seed=0) == {}
-    missing = trials(20).assign(error=lambda rows: rows["error"].where(rows.index < LEAST_TRIALS - 1))
+    missing = trials(20).assign(error=lambda rows: rows["error"].where(rows.index < MIN_TRIALS - 1))
     assert importance(missing, ["rate"], "error", seed=0) == {}
     assert importance(trials(20), ["fixed"], "error", seed=0) == {}

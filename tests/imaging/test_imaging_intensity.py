@@ -9,14 +9,14 @@ def noise(shape=(90, 70), seed=0):
 
 
 @pytest.mark.parametrize("method", ["minmax", "robust"])
-def test_a_scaled_image_fills_zero_to_one_whatever_its_unit(method):
+def test_a_scaled_image_spans_zero_to_one_in_any_unit(method):
     scaled = intensity.scale(noise(), method=method)
     assert scaled.dtype == np.float32
     assert (scaled.min(), scaled.max()) == (0.0, 1.0)
     np.testing.assert_allclose(intensity.scale(noise() * 3 - 7000, method=method), scaled, atol=1e-3)
 
 
-def test_minmax_is_the_papers_formula():
+def test_minmax_is_the_formula_of_the_paper():
     image = noise()
     expected = (image - image.min()) / (image.max() - image.min())
     np.testing.assert_allclose(intensity.scale(image, method="minmax"), expected, atol=1e-6)
@@ -24,26 +24,26 @@ def test_minmax_is_the_papers_formula():
 
 def test_a_dead_pixel_does_not_darken_the_robust_image():
     image = noise()
-    spoiled = image.copy()
-    spoiled[0, 0] = 1e6
-    whole = intensity.scale(image, method="robust")[1:]
-    np.testing.assert_allclose(intensity.scale(spoiled, method="robust")[1:], whole, atol=0.02)
-    assert np.abs(intensity.scale(spoiled, method="minmax")[1:]).max() < 0.01
+    with_outlier = image.copy()
+    with_outlier[0, 0] = 1e6
+    expected = intensity.scale(image, method="robust")[1:]
+    np.testing.assert_allclose(intensity.scale(with_outlier, method="robust")[1:], expected, atol=0.02)
+    assert np.abs(intensity.scale(with_outlier, method="minmax")[1:]).max() < 0.01
 
 
 @pytest.mark.parametrize("method", ["minmax", "robust"])
 @pytest.mark.parametrize("value", [0.0, 42.0, np.nan, np.inf])
-def test_a_flat_or_undefined_image_becomes_zeros(method, value):
+def test_a_constant_or_non_finite_image_becomes_zeros(method, value):
     assert not intensity.scale(np.full((8, 8), value, np.float32), method=method).any()
 
 
-def test_a_two_valued_mask_keeps_its_two_values_under_robust_scaling():
+def test_a_binary_mask_stays_binary_under_robust_scaling():
     mask = np.zeros((100, 100), np.float32)
     mask[0, 0] = 1
     assert set(np.unique(intensity.scale(mask, method="robust"))) == {0.0, 1.0}
 
 
-def test_undefined_pixels_count_as_the_least():
+def test_non_finite_pixels_become_the_minimum():
     image = noise()
     image[3, 3] = np.nan
     scaled = intensity.scale(image, method="minmax")
@@ -61,18 +61,18 @@ def test_resizing_keeps_range_and_mean(shape):
     assert small.mean() == pytest.approx(image.mean(), abs=40)
 
 
-def test_shrinking_averages_rather_than_picks():
-    """A pattern of single rows, which picking would turn into stripes or nothing, becomes its mean."""
+def test_shrinking_averages_instead_of_subsampling():
+    """A pattern of single rows becomes its mean, where subsampling would give stripes or a constant."""
     stripes = np.tile(np.array([[0.0], [1.0]], np.float32), (224, 448))
     np.testing.assert_allclose(intensity.resize(stripes, 224), 0.5, atol=1e-6)
 
 
-def test_an_image_of_the_right_size_stays_as_it_is():
+def test_an_image_of_the_target_size_is_unchanged():
     image = noise((224, 224))
     np.testing.assert_array_equal(intensity.resize(image, 224), image)
 
 
-def test_the_graders_input_is_the_scaled_image_in_bytes():
+def test_the_grader_input_is_the_scaled_image_as_uint8():
     stored = intensity.grader_input(noise((300, 200)), scaling="minmax")
     assert stored.dtype == np.uint8
     assert stored.shape == (224, 224)
@@ -84,17 +84,17 @@ def test_the_graders_input_is_the_scaled_image_in_bytes():
 @pytest.mark.parametrize("method", ["minmax", "robust"])
 @pytest.mark.parametrize("shape", [(256, 256), (90, 70), (400, 300)])
 def test_integers_are_scaled_as_the_same_values_in_float32(dtype, method, shape):
-    """Whose range is found in another way: where a background stands, where most is alike, where neither is so."""
-    limits, random = np.iinfo(dtype), np.random.default_rng(0)
-    noisy = random.normal(limits.max / 3, limits.max / 9, shape)
-    background = random.random(shape)
+    """Integers use another method: test it with a background, with mostly equal pixels and with neither."""
+    limits, rng = np.iinfo(dtype), np.random.default_rng(0)
+    noisy = rng.normal(limits.max / 3, limits.max / 9, shape)
+    background = rng.random(shape)
     for image in (
         noisy,
         np.where(background < 0.4, limits.min, noisy),
         np.where(background < 0.004, limits.min, noisy),
         np.where(background < 0.95, limits.min, limits.max),
         np.where(background < 0.5, limits.max, noisy),
-        random.integers(limits.min, limits.max, shape, endpoint=True),
+        rng.integers(limits.min, limits.max, shape, endpoint=True),
         np.full(shape, limits.max),
     ):
         stored = image.clip(limits.min, limits.max).astype(dtype)

@@ -1,4 +1,4 @@
-"""Training of the grader with real Ray. What must stand in grader/ with every protocol, folds and null controls:
+"""Training of the grader with real Ray. Expected content of grader/ with both protocols, folds and null controls:
 
 checkpoint.pt  history.csv  leaks.csv  model.json  model.safetensors  predictions.parquet  split.csv
 null/{checkpoint.pt, history.csv, model.json, model.safetensors, predictions.parquet}
@@ -50,14 +50,14 @@ def local_ray():
 
 @pytest.fixture(scope="module")
 def sliced(cohort_folder, tmp_path_factory):
-    """A run directory with the slices of two sequences, from which each test trains in a copy."""
+    """A run directory with the slices of two sequences; each test trains in a copy of it."""
     folder = tmp_path_factory.mktemp("run") / "sliced"
-    words = (
+    arguments = (
         *("--grading", str(cohort_folder / plan.GRADING), "--grades", str(cohort_folder / archive.CLINICAL_TABLE)),
         *("--slices.sequences", "[T1post,FLAIR]", "--report.bootstrap", "20", "--out", str(folder)),
     )
     for command in ("catalogue", "slices"):
-        assert cli.main([command, *words]) == 0
+        assert cli.main([command, *arguments]) == 0
     return folder
 
 
@@ -67,37 +67,39 @@ def run(sliced, tmp_path):
     return tmp_path / "run"
 
 
-def train(run, *words):
-    assert cli.main(["train-grader", "--out", str(run), *SMALL, *words]) == 0
+def train(run, *arguments):
+    assert cli.main(["train-grader", "--out", str(run), *SMALL, *arguments]) == 0
     return pd.read_csv(run / "grader" / "history.csv")
 
 
-def described(folder):
+def read_description(folder):
     return json.loads((folder / "model.json").read_text())
 
 
-def test_more_epochs_go_on_from_those_that_were_done(run, sliced, tmp_path, caplog):
-    """The same history, weights and predictions as of a training that was never interrupted."""
+def test_a_training_with_more_epochs_resumes_from_the_finished_ones(run, sliced, tmp_path, caplog):
+    """History, weights and predictions are the same as of an uninterrupted training."""
     before = train(run)
     after = train(run, "--grader.epochs", "3")
-    assert "going on from epoch 2" in caplog.text
+    assert "resuming from epoch 2" in caplog.text
     assert after["Epoch"].tolist() == [1, 2, 3]
     pd.testing.assert_frame_equal(after.head(2), before)
 
-    whole = shutil.copytree(sliced, tmp_path / "whole")
-    pd.testing.assert_frame_equal(train(whole, "--grader.epochs", "3"), after)
-    one, other = (tables.read_shards(folder / "grader", tables.GRADER_PREDICTIONS) for folder in (whole, run))
-    pd.testing.assert_frame_equal(one.to_pandas(), other.to_pandas())
+    uninterrupted = shutil.copytree(sliced, tmp_path / "uninterrupted")
+    pd.testing.assert_frame_equal(train(uninterrupted, "--grader.epochs", "3"), after)
+    expected, actual = (
+        tables.read_shards(folder / "grader", tables.GRADER_PREDICTIONS) for folder in (uninterrupted, run)
+    )
+    pd.testing.assert_frame_equal(expected.to_pandas(), actual.to_pandas())
 
     caplog.clear()
     train(run, "--grader.augment", "true")
-    assert "going on" not in caplog.text
-    assert described(run / "grader")["training"]["augment"] is True
+    assert "resuming" not in caplog.text
+    assert read_description(run / "grader")["training"]["augment"] is True
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler for the CPU")
-def test_bfloat16_and_compiled_kernels_learn_the_same(run, sliced, tmp_path, monkeypatch):
-    """With a small network in this process, because a ResNet-18 takes a minute to compile."""
+def test_bfloat16_and_compiled_kernels_give_the_same_training(run, sliced, tmp_path, monkeypatch):
+    """A small network is trained in this process, because a ResNet-18 takes a minute to compile."""
 
     def small(weights, *, seed):
         del weights
@@ -106,73 +108,72 @@ def test_bfloat16_and_compiled_kernels_learn_the_same(run, sliced, tmp_path, mon
         return nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, len(tables.GRADES)))
 
     monkeypatch.setattr(grader, "build", small)
-    plain = train(shutil.copytree(sliced, tmp_path / "plain"))
+    reference = train(shutil.copytree(sliced, tmp_path / "reference"))
     torch._dynamo.utils.counters.clear()
-    quick = train(run, "--grader.precision", "bfloat16", "--grader.compile", "true")
+    compiled = train(run, "--grader.precision", "bfloat16", "--grader.compile", "true")
     assert torch._dynamo.utils.counters["frames"]["ok"] > 0
     losses = [name for name in tables.HISTORY if name.endswith("Loss")]
-    pd.testing.assert_frame_equal(quick[losses], plain[losses], rtol=0.02)
-    assert not quick[losses].equals(plain[losses])
-    kept = load_file(run / "grader" / "model.safetensors")
-    assert {tensor.dtype for name, tensor in kept.items() if name.endswith("weight")} == {torch.float32}
+    pd.testing.assert_frame_equal(compiled[losses], reference[losses], rtol=0.02)
+    assert not compiled[losses].equals(reference[losses])
+    saved = load_file(run / "grader" / "model.safetensors")
+    assert {tensor.dtype for name, tensor in saved.items() if name.endswith("weight")} == {torch.float32}
 
 
 @pytest.mark.long
-def test_folds_and_null_controls_run_beside_the_protocols_and_into_the_report(run):
-    words = shlex.split("--protocol both --folds 3 --grader.null_control true --grader.epochs 1")
-    train(run, *words)
+def test_folds_and_null_controls_are_trained_alongside_the_protocols_and_reported(run):
+    train(run, *shlex.split("--protocol both --folds 3 --grader.null_control true --grader.epochs 1"))
     grading = run / "grader"
-    for place in (grading, grading / "paper"):
-        assert {path.name for path in place.iterdir()} >= NEW_MODEL | {"leaks.csv", "split.csv", "predictions.parquet"}
-        assert {path.name for path in (place / "null").iterdir()} == NEW_MODEL | {"predictions.parquet"}
+    for folder in (grading, grading / "paper"):
+        assert {path.name for path in folder.iterdir()} >= NEW_MODEL | {"leaks.csv", "split.csv", "predictions.parquet"}
+        assert {path.name for path in (folder / "null").iterdir()} == NEW_MODEL | {"predictions.parquet"}
     assert {path.name for path in (grading / "folds").iterdir()} == {
         *("fold-1", "fold-2", "fold-3", "split.csv", "predictions.parquet")
     }
     assert {path.name for path in (grading / "folds" / "fold-2").iterdir()} == NEW_MODEL
 
-    known = pd.read_parquet(run / "slices", columns=["slice", "PatientID", "grade"]).set_index("slice").sort_index()
+    slices = pd.read_parquet(run / "slices", columns=["slice", "PatientID", "grade"]).set_index("slice").sort_index()
     tested = pd.read_parquet(grading / "folds" / "predictions.parquet")
-    assert sorted(tested["slice"]) == known.index.tolist()
+    assert sorted(tested["slice"]) == slices.index.tolist()
     split = pd.read_csv(grading / "folds" / "split.csv")
     side = split.set_index(["fold", "patient"])["side"]
     assert (side.loc[list(zip(tested["fold"], tested["PatientID"], strict=True))] == "test").all()
 
     null = pd.read_parquet(grading / "null" / "predictions.parquet").set_index("slice").sort_index()
     assert (null.groupby("PatientID")["grade"].nunique() == 1).all()
-    assert (null["grade"] != known["grade"]).any()
-    assert described(grading / "null")["data_fingerprint"] != described(grading)["data_fingerprint"]
+    assert (null["grade"] != slices["grade"]).any()
+    assert read_description(grading / "null")["data_fingerprint"] != read_description(grading)["data_fingerprint"]
 
     assert cli.main(["report", "--out", str(run)]) == 0
-    judged = json.loads((run / "metrics.json").read_text())["grader"]
-    assert set(judged) == {"patient", "paper", "folds"}
-    assert judged["folds"]["patient"]["accuracy"]["n"] == 9
-    assert judged["patient"]["slice"]["baselines"]["null control"]["accuracy"]["n"] > 0
+    reported = json.loads((run / "metrics.json").read_text())["grader"]
+    assert set(reported) == {"patient", "paper", "folds"}
+    assert reported["folds"]["patient"]["accuracy"]["n"] == 9
+    assert reported["patient"]["slice"]["baselines"]["null control"]["accuracy"]["n"] > 0
     page = (run / "report.html").read_text()
     assert "each patient unseen in turn" in page
     assert "Beside the paper" in page
 
 
 @pytest.mark.long
-def test_two_workers_end_twice_with_the_same_history(run, tmp_path):
-    """DDP on two processes; validation and test are judged whole, each slice by one of them."""
+def test_two_workers_reproduce_the_same_history(run, tmp_path):
+    """DDP on two processes; each slice of the validation and test sets is evaluated by one of them."""
     again = shutil.copytree(run, tmp_path / "again")
-    words = shlex.split("--grader.workers 2 --grader.batch_size 8 --slices.scaling minmax")
-    history = train(run, *words)
-    pd.testing.assert_frame_equal(train(again, *words), history)
-    description = described(run / "grader")
-    assert description["scaling"] == "robust"  # the shards', whatever this command was told
+    arguments = shlex.split("--grader.workers 2 --grader.batch_size 8 --slices.scaling minmax")
+    history = train(run, *arguments)
+    pd.testing.assert_frame_equal(train(again, *arguments), history)
+    description = read_description(run / "grader")
+    assert description["scaling"] == "robust"  # of the shards; this command's option has no effect
     assert description["training_slices_left_out"] == sum(description["training_slices"].values()) % 2
     assert history["Epoch"].tolist() == [1, 2]
     assert not (run / "grader" / ".ray").exists()
-    kept = history[history["Best Model Saved"]].iloc[-1]
+    best = history[history["Best Model Saved"]].iloc[-1]
     levels = metrics.grader_levels(pd.read_parquet(run / "grader" / "predictions.parquet"))
     for side, column in (("validation", "Validation Acc (%)"), ("test", "Test Acc (%)")):
         slices = levels["slice"][levels["slice"]["side"] == side]
-        assert 100 * (slices["grade"] == slices["predicted"]).mean() == pytest.approx(kept[column], abs=1e-3)
+        assert 100 * (slices["grade"] == slices["predicted"]).mean() == pytest.approx(best[column], abs=1e-3)
 
 
-def test_the_stream_rests_while_it_waits_for_its_reader(tmp_path, monkeypatch):
-    """Once it has read ahead as far as it may, Ray Data's loop would turn a thousand times a second for nothing."""
+def test_the_stream_is_throttled_while_it_waits_for_its_reader(tmp_path, monkeypatch):
+    """Without throttling, Ray Data's loop spins a thousand times a second once its read-ahead limit is reached."""
     shards, rows_each = [tmp_path / f"{number}.parquet" for number in range(24)], 32
     images = tables.SLICES.field("image").type
     for number, path in enumerate(shards):
@@ -182,51 +183,53 @@ def test_the_stream_rests_while_it_waits_for_its_reader(tmp_path, monkeypatch):
             "image": pa.array([bytes(images.byte_width)] * rows_each, images),
         }
         pq.write_table(pa.table(rows), path)
-    turns = []
+    steps = []
 
     class Counting(ExecutionCallback):
         def on_execution_step(self, executor):
-            turns.append(executor)
+            steps.append(executor)
 
-    streaming.settle()
+    streaming.configure_ray_data()
     context = ray.data.DataContext.get_current()
-    monkeypatch.setattr(context, "custom_execution_callback_classes", [streaming.Unhurried, Counting])
-    monkeypatch.setattr(streaming, "_AHEAD_BYTES", 3 * rows_each * images.byte_width // 2)
+    monkeypatch.setattr(context, "custom_execution_callback_classes", [streaming.ThrottledExecution, Counting])
+    monkeypatch.setattr(streaming, "_READ_AHEAD_BYTES", 3 * rows_each * images.byte_width // 2)
     wanted = np.ones(len(shards) * rows_each, bool)
     batches = iter(streaming.read_rows(shards, ["slice", "image"], wanted=wanted).iter_batches(batch_size=4))
-    seen = len(next(batches)["slice"])
+    num_first = len(next(batches)["slice"])
     time.sleep(2)
-    before = len(turns)
+    before = len(steps)
     time.sleep(1)
-    assert 0 < len(turns) - before < 150
-    assert seen + sum(len(batch["slice"]) for batch in batches) == len(wanted)
+    assert 0 < len(steps) - before < 150
+    assert num_first + sum(len(batch["slice"]) for batch in batches) == len(wanted)
 
 
-def test_two_workers_share_the_slices_and_count_them_as_one_would(sliced, tmp_path):
-    """Each slice once an epoch, in as many batches as with one worker; and the same sums of the same model."""
+def test_two_workers_share_the_slices_and_give_the_same_sums_as_one(sliced, tmp_path):
+    """Each slice is used once per epoch, in as many batches as with one worker, and the model's sums are the same."""
     shards = tables.shards(sliced / "slices")
-    everything = pd.read_parquet(sliced / "slices")
-    count = len(everything) - len(everything) % 2
-    numbers, wanted = np.arange(len(everything)), np.arange(len(everything)) < count
-    labels = everything.set_index("slice").sort_index()["grade"].to_numpy() - tables.GRADES[0]
+    slices = pd.read_parquet(sliced / "slices")
+    count = len(slices) - len(slices) % 2
+    numbers, wanted = np.arange(len(slices)), np.arange(len(slices)) < count
+    labels = slices.set_index("slice").sort_index()["grade"].to_numpy() - tables.GRADES[0]
 
     def loop(config):
         rank = ray.train.get_context().get_world_rank()
-        seen = [
+        epochs = [
             [
                 batch.tolist()
-                for _, batch in grader_training.shuffled(
+                for _, batch in grader_training.shuffled_batches(
                     ray.train.get_dataset_shard("train"), numbers, batch_size=BATCH // 2, seed=seed
                 )
             ]
             for seed in (1, 2)
         ]
-        own = [n for _, batch in grader_training.own_batches("test", numbers, batch_size=BATCH) for n in batch.tolist()]
-        batches = grader_training.own_batches("test", labels, batch_size=BATCH)
+        own = [
+            n for _, batch in grader_training.worker_batches("test", numbers, batch_size=BATCH) for n in batch.tolist()
+        ]
+        batches = grader_training.worker_batches("test", labels, batch_size=BATCH)
         criterion = Criterion(class_weights=torch.ones(3))
         tally = evaluate(grader.build("none", seed=0), batches, criterion=criterion).all_reduce()
-        told = {"seen": seen, "own": own, "sums": [tally.loss_sum, tally.correct, tally.count]}
-        (Path(config) / f"{rank}.json").write_text(json.dumps(told))
+        result = {"epochs": epochs, "own": own, "sums": [tally.loss_sum, tally.correct, tally.count]}
+        (Path(config) / f"{rank}.json").write_text(json.dumps(result))
 
     rows = {name: streaming.read_rows(shards, ["slice", "image"], wanted=wanted) for name in ("train", "test")}
     TorchTrainer(
@@ -237,19 +240,19 @@ def test_two_workers_share_the_slices_and_count_them_as_one_would(sliced, tmp_pa
         scaling_config=ray.train.ScalingConfig(num_workers=2, resources_per_worker={"CPU": 0.5}),
         run_config=ray.train.RunConfig(name="two", storage_path=str(tmp_path / "ray")),
     ).fit()
-    told = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
-    epochs = [[batches for one in told for batches in one["seen"][epoch]] for epoch in (0, 1)]
+    results = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    epochs = [[batches for result in results for batches in result["epochs"][epoch]] for epoch in (0, 1)]
     for batches in epochs:
         assert sorted(number for batch in batches for number in batch) == list(range(count))
-        assert len(batches) == 2 * math.ceil(len(everything) / BATCH)
+        assert len(batches) == 2 * math.ceil(len(slices) / BATCH)
     assert epochs[0] != epochs[1]
-    assert sorted(told[0]["own"] + told[1]["own"]) == list(range(count))
+    assert sorted(results[0]["own"] + results[1]["own"]) == list(range(count))
     images = torch.from_numpy(tables.images_of(sliced / "slices", list(range(count))))
-    alone = evaluate(
+    single = evaluate(
         grader.build("none", seed=0),
         [(images, torch.from_numpy(labels[:count].copy()))],
         criterion=Criterion(class_weights=torch.ones(3)),
     )
-    for one in told:
-        assert one["sums"][1:] == [alone.correct, alone.count]
-        assert one["sums"][0] == pytest.approx(alone.loss_sum, rel=1e-5)
+    for result in results:
+        assert result["sums"][1:] == [single.correct, single.count]
+        assert result["sums"][0] == pytest.approx(single.loss_sum, rel=1e-5)

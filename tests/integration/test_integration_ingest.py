@@ -1,6 +1,6 @@
-"""catalogue and slices with real Ray: what is added, changed and taken away; repeated files; names of any bytes.
+"""catalogue with real Ray: added, changed and removed files; repeated files; names of any bytes.
 
-The catalogue of a run must be the same, whatever was catalogued there before.
+The catalogue of a run must not depend on what was catalogued there before.
 """
 
 import json
@@ -29,14 +29,14 @@ def local_ray():
 
 @pytest.fixture
 def tree(cohort_folder, tmp_path):
-    """One patient of the progression tree, free to be changed."""
+    """One patient of the progression tree, copied so that tests can change it."""
     patient = min((cohort_folder / plan.PROGRESSION).glob("PGBM*"))
     shutil.copytree(patient, tmp_path / "tree" / patient.name)
     return tmp_path / "tree"
 
 
-def catalogue(tree, run, *words):
-    assert cli.main(["catalogue", "--progression", str(tree), "--out", str(run), *words]) == 0
+def catalogue(tree, run, *arguments):
+    assert cli.main(["catalogue", "--progression", str(tree), "--out", str(run), *arguments]) == 0
     quarantine = pd.read_csv(run / "quarantine.csv")
     return pd.read_parquet(run / "catalogue"), quarantine, json.loads((run / "catalogue" / "_summary.json").read_text())
 
@@ -46,23 +46,23 @@ def files(tree):
 
 
 def to_be_read(caplog):
-    """How many files the last catalogue opened, as it said itself."""
-    told = [record.getMessage() for record in caplog.records if "of them to be read" in record.getMessage()]
-    return int(told[-1].split(" files found, ")[1].split()[0].replace(",", ""))
+    """Return how many files the last catalogue was to read, according to its log."""
+    messages = [record.getMessage() for record in caplog.records if "of them to be read" in record.getMessage()]
+    return int(messages[-1].split(" files found, ")[1].split()[0].replace(",", ""))
 
 
-def test_only_what_is_new_or_changed_is_read_and_what_is_gone_leaves(tree, tmp_path, caplog):
+def test_only_new_and_changed_files_are_read_and_deleted_ones_disappear(tree, tmp_path, caplog):
     everything = files(tree)
     run = tmp_path / "run"
-    away = tmp_path / "away.dcm"
-    everything[0].rename(away)
+    moved = tmp_path / "away.dcm"
+    everything[0].rename(moved)
     before, _, _ = catalogue(tree, run)
     assert to_be_read(caplog) == len(everything) - 1
-    away.rename(everything[0])  # one comes,
+    moved.rename(everything[0])  # one is added,
     changed = pydicom.dcmread(everything[1])
     changed.SeriesDescription = "another"
-    changed.save_as(everything[1])  # one changes,
-    everything[2].unlink()  # one goes
+    changed.save_as(everything[1])  # one is changed,
+    everything[2].unlink()  # one is deleted
     after, quarantine, summary = catalogue(tree, run)
     assert to_be_read(caplog) == 2
     assert len(before) == len(after) == len(everything) - 1
@@ -106,28 +106,28 @@ def test_a_copy_is_a_duplicate_and_other_pixels_under_one_uid_are_a_conflict(tre
     assert summary["found"] == len(found) + 3
 
 
-def test_one_uid_for_all_files_loses_none_and_two_spellings_are_one_patient(tree, tmp_path):
+def test_files_with_one_uid_are_all_used_and_two_spellings_are_one_patient(tree, tmp_path):
     everything = files(tree)
     for number, path in enumerate(everything):
-        told = pydicom.dcmread(path)
-        told.SOPInstanceUID = told.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
-        told.PatientID = told.PatientID if number % 2 else told.PatientID.lower().replace("-", "_")
-        told.save_as(path)
+        dataset = pydicom.dcmread(path)
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+        dataset.PatientID = dataset.PatientID if number % 2 else dataset.PatientID.lower().replace("-", "_")
+        dataset.save_as(path)
     shutil.copy(everything[0], everything[0].with_name("zz copy.dcm"))
     found, quarantine, _ = catalogue(tree, tmp_path / "run", "--check")
     assert quarantine["reason"].tolist() == ["duplicate"]
     assert len(found) == found["SOPInstanceUID"].nunique() == len(everything)
     assert found["PatientID"].nunique() == 1
     assert found["PatientID_stated"].nunique() == 2
-    named = set(pd.read_csv(tmp_path / "run" / "check.csv")["finding"])
-    assert named >= {"patient with several spellings: read as one", "SOP instance UID of several images"}
+    findings = set(pd.read_csv(tmp_path / "run" / "check.csv")["finding"])
+    assert findings >= {"patient with several spellings: read as one", "SOP instance UID of several images"}
 
 
-def test_hostile_names_and_links_are_read_like_any_other(tree, tmp_path):
-    victims = files(tree)[:4]
-    victims[0].rename(os.fsdecode(os.fsencode(victims[0].parent) + b"/M\xfcller .dcm"))
-    victims[1].rename(victims[1].with_name('a b\tc,d"e.dcm'))
-    victims[2].rename(victims[2].with_name("名前.dcm"))
+def test_files_with_unusual_names_are_read_and_broken_links_and_pipes_are_quarantined(tree, tmp_path):
+    renamed = files(tree)[:4]
+    renamed[0].rename(os.fsdecode(os.fsencode(renamed[0].parent) + b"/M\xfcller .dcm"))
+    renamed[1].rename(renamed[1].with_name('a b\tc,d"e.dcm'))
+    renamed[2].rename(renamed[2].with_name("名前.dcm"))
     (tree / "round").symlink_to(tree)
     (tree / "lost").symlink_to(tree / "nowhere")
     (tree / ".hidden").write_text("text")
@@ -141,7 +141,7 @@ def test_hostile_names_and_links_are_read_like_any_other(tree, tmp_path):
     }
 
 
-def test_what_could_not_be_read_is_tried_again(tree, tmp_path, caplog):
+def test_unreadable_files_are_tried_again(tree, tmp_path, caplog):
     link = tree / "late.dcm"
     link.symlink_to(tmp_path / "late")
     _, quarantine, _ = catalogue(tree, tmp_path / "run")
@@ -152,7 +152,7 @@ def test_what_could_not_be_read_is_tried_again(tree, tmp_path, caplog):
     assert str(link) in set(found["path"])
 
 
-def test_check_names_what_is_wrong(tmp_path, capsys):
+def test_check_reports_what_is_wrong(tmp_path, capsys):
     small = shlex.split(
         "--synthetic.progression_patients 1 --synthetic.graded_patients 0 --synthetic.ungraded_patients 0"
     )
@@ -164,15 +164,15 @@ def test_check_names_what_is_wrong(tmp_path, capsys):
     middle = [path for path in files(tree) if "T1post" in str(path)][2]
     middle.unlink()
     catalogue(tree, tmp_path / "run", "--check")
-    told = capsys.readouterr().out
-    assert "patient with one date" in told
-    assert "series with missing slices: 1" in told
+    shown = capsys.readouterr().out
+    assert "patient with one date" in shown
+    assert "series with missing slices: 1" in shown
     findings = pd.read_csv(tmp_path / "run" / "check.csv")
     assert set(findings["finding"].str.partition(":")[0]) == {"patient with one date", "series with missing slices"}
 
 
-def test_an_empty_folder_is_a_mistake_that_can_be_mended(tmp_path, capsys):
+def test_an_empty_folder_is_reported(tmp_path, capsys):
     (tmp_path / "tree").mkdir()
-    words = shlex.split(f"catalogue --progression {tmp_path / 'tree'} --out {tmp_path / 'run'}")
-    assert cli.main(words) == 2
+    arguments = shlex.split(f"catalogue --progression {tmp_path / 'tree'} --out {tmp_path / 'run'}")
+    assert cli.main(arguments) == 2
     assert "no MR slice among its files (the folder is empty)" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The whole path on a tiny cohort with real Ray. The run directory that must stand at the end:
+"""The complete pipeline on a tiny cohort with real Ray. Expected content of the run directory:
 
 config.yaml  run.json  quarantine.csv  grades.csv  timeline.csv  reference_sheet.csv  volumes.csv
 metrics.json  report.html
@@ -46,23 +46,23 @@ def local_ray():
 
 
 @pytest.fixture(scope="module")
-def words(cohort_folder, tmp_path_factory):
+def arguments(cohort_folder, tmp_path_factory):
     run = tmp_path_factory.mktemp("run")
     inputs = {
         "--grading": cohort_folder / plan.GRADING,
         "--grades": cohort_folder / archive.CLINICAL_TABLE,
         "--progression": cohort_folder / plan.PROGRESSION,
     }
-    return [*(str(word) for pair in inputs.items() for word in pair), "--out", str(run)]
+    return [*(str(argument) for pair in inputs.items() for argument in pair), "--out", str(run)]
 
 
 @pytest.fixture(scope="module")
-def finished(words):
-    assert cli.main(["run", *words, *SMALL]) == 0
-    return Path(words[-1])
+def finished(arguments):
+    assert cli.main(["run", *arguments, *SMALL]) == 0
+    return Path(arguments[-1])
 
 
-def test_every_file_of_the_contract_is_left(finished):
+def test_every_documented_file_is_written(finished):
     for name in (
         *("config.yaml", "run.json", "quarantine.csv", "grades.csv", "reference_sheet.csv", "metrics.json"),
         *("patient_grades.csv", "report.html", "catalogue/_summary.json", "slices/_cohort.csv", "slices/_rejected.csv"),
@@ -79,7 +79,7 @@ def test_every_file_of_the_contract_is_left(finished):
     assert not list((finished / ".partial").iterdir())
 
 
-def test_the_tables_open_in_pandas_with_the_columns_of_the_contract(finished):
+def test_the_tables_have_the_documented_columns(finished):
     for folder, schema in (("catalogue", tables.CATALOGUE), ("slices", tables.SLICES), ("features", tables.FEATURES)):
         assert list(pd.read_parquet(finished / folder).columns) == schema.names
     for name, columns in (
@@ -107,7 +107,7 @@ def test_every_file_found_is_used_or_quarantined(finished, cohort_folder):
     assert summary["used"] == pd.read_parquet(finished / "catalogue")["path"].nunique()
 
 
-def test_slices_are_those_of_the_graded_patients_with_the_grades_of_the_truth(finished, cohort_folder):
+def test_slices_belong_to_the_graded_patients_and_have_the_true_grades(finished, cohort_folder):
     truth = pd.read_csv(cohort_folder / "truth.csv").query("collection == 'REMBRANDT'").set_index("PatientID")["grade"]
     slices = pd.read_parquet(finished / "slices")
     assert slices["PatientID"].nunique() == 9
@@ -116,22 +116,21 @@ def test_slices_are_those_of_the_graded_patients_with_the_grades_of_the_truth(fi
     assert slices["image"].map(len).eq(224 * 224).all()
 
 
-def test_vectors_are_those_of_the_slices_alone_whatever_ray_did_with_them(finished):
+def test_feature_vectors_equal_those_computed_from_single_slices(finished):
     vectors = pd.read_parquet(finished / "features")
-    place = ["SeriesInstanceUID", "order"]
-    slices = pd.read_parquet(finished / "catalogue").merge(vectors, on=place)
+    slices = pd.read_parquet(finished / "catalogue").merge(vectors, on=["SeriesInstanceUID", "order"])
     assert len(slices) == len(vectors)
     for row in slices.iloc[:: max(1, len(slices) // 40)].itertuples():
         frame = pixels.read_frame(row.path, row.frame)
-        alone = spectral.slice_vector(frame, wavelet="haar", method="brightest")
-        np.testing.assert_array_equal(row.vector, alone)
+        expected = spectral.slice_vector(frame, wavelet="haar", method="brightest")
+        np.testing.assert_array_equal(row.vector, expected)
 
 
-def test_a_series_is_drawn_without_doing_any_stage_again(finished, capsys):
+def test_a_series_is_drawn_without_rerunning_any_stage(finished, capsys):
     series = pd.read_csv(finished / "grades.csv").iloc[0]
     before = (finished / "run.json").read_bytes()
-    words = ["--show", series["PatientID"], series["date"], series["Type"], "--roi.method", "component"]
-    assert cli.main(["features", "--out", str(finished), *words]) == 0
+    arguments = ["--show", series["PatientID"], series["date"], series["Type"], "--roi.method", "component"]
+    assert cli.main(["features", "--out", str(finished), *arguments]) == 0
     picture = Path(capsys.readouterr().out.split("picture: ")[1].strip())
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert (finished / "run.json").read_bytes() == before
@@ -139,45 +138,45 @@ def test_a_series_is_drawn_without_doing_any_stage_again(finished, capsys):
     assert "no PatientID 'nobody'" in capsys.readouterr().err
 
 
-def test_the_report_says_how_far_each_region_is_the_tumour(finished):
+def test_the_report_states_how_well_each_region_matches_the_tumour(finished):
     dice = json.loads((finished / "metrics.json").read_text())["roi"]
     assert set(dice) == {"brightest", "component"}
     assert dice["component"]["T1post"]["dice"]["value"] > dice["brightest"]["T1post"]["dice"]["value"] + 0.2
     assert "Dice's coefficient" in html.unescape((finished / "report.html").read_text())
 
 
-def test_no_patient_of_the_grader_stands_on_two_sides(finished):
+def test_no_patient_of_the_grader_is_in_two_sets(finished):
     predictions = pq.read_table(finished / "grader" / "predictions.parquet").to_pandas()
     assert (predictions.groupby("PatientID")["side"].nunique() == 1).all()
     assert set(predictions["side"]) == {"train", "validation", "test"}
     assert pd.read_csv(finished / "grader" / "leaks.csv").empty
 
 
-def test_the_epochs_own_accuracy_is_that_of_the_predictions_table(finished):
-    """The loop counts in shards and batches, the table slice by slice: they must agree on the kept epoch."""
+def test_the_accuracy_in_the_history_matches_the_predictions_table(finished):
+    """The training loop counts in shards and batches, the table slice by slice; they must agree on the best epoch."""
     history = pd.read_csv(finished / "grader" / "history.csv")
-    kept = history[history["Best Model Saved"]].iloc[-1]
+    best = history[history["Best Model Saved"]].iloc[-1]
     levels = metrics.grader_levels(pq.read_table(finished / "grader" / "predictions.parquet").to_pandas())
     for side, column in (("validation", "Validation Acc (%)"), ("test", "Test Acc (%)")):
         slices = levels["slice"][levels["slice"]["side"] == side]
-        assert 100 * (slices["grade"] == slices["predicted"]).mean() == pytest.approx(kept[column], abs=1e-3)
+        assert 100 * (slices["grade"] == slices["predicted"]).mean() == pytest.approx(best[column], abs=1e-3)
 
 
 def test_the_reference_sheet_has_first_dates_and_the_true_days(finished, cohort_folder):
     truth = pd.read_csv(cohort_folder / "truth.csv").query("collection == 'Brain-Tumor-Progression'")
     first = truth.dropna(subset="days").set_index("PatientID")
     sheet = pd.read_csv(finished / "reference_sheet.csv")
-    assert len(sheet) == 3 * 9  # three patients, nine image series each; the mask is none
+    assert len(sheet) == 3 * 9  # three patients with nine image series each; the mask series is excluded
     assert (sheet["days"] == sheet["PatientID"].map(first["days"])).all()
     assert (sheet["date"] == sheet["PatientID"].map(first["date"])).all()
     assert "MaskTumor" not in set(sheet["Type"])
 
 
-def test_volumes_are_those_of_the_truth_and_change_as_it_does(finished, cohort_folder):
+def test_volumes_and_their_changes_match_the_truth(finished, cohort_folder):
     truth = pd.read_csv(cohort_folder / "truth.csv").query("collection == 'Brain-Tumor-Progression'")
     both = pd.read_csv(finished / "volumes.csv").merge(truth, on=["PatientID", "date"])
     assert len(both) == 2 * 3
-    # three slices of 10 mm cut a phantom but roughly
+    # three slices of 10 mm sample a phantom only roughly
     np.testing.assert_allclose(both["volume_ml"], both["enhancing_ml"], rtol=0.5)
     later = both.dropna(subset="change_ml")
     assert len(later) == 3
@@ -185,55 +184,55 @@ def test_volumes_are_those_of_the_truth_and_change_as_it_does(finished, cohort_f
     assert "Tumour (ml)" in (finished / "report.html").read_text()
 
 
-def test_a_patients_prediction_is_its_series_by_their_weights(finished):
+def test_a_patients_prediction_is_the_weighted_mean_over_its_series(finished):
     series = pd.read_csv(finished / "progression" / "predictions.csv").query("Protocol == 'patient'")
-    told = pd.read_csv(finished / "progression" / "patient_predictions.csv").query("Protocol == 'patient'")
-    by_hand = {
+    predicted = pd.read_csv(finished / "progression" / "patient_predictions.csv").query("Protocol == 'patient'")
+    expected = {
         patient: np.average(rows["Predicted_Progression_Timeline"], weights=rows["Weight"])
         for patient, rows in series.groupby("PatientID")
     }
-    assert told.set_index("PatientID")["Predicted_Progression_Timeline"].to_dict() == pytest.approx(by_hand)
-    judged = json.loads((finished / "metrics.json").read_text())["progression"]["patient"]["all"]["patient"]
-    errors = (told["Predicted_Progression_Timeline"] - told["days"] / 30.4375).abs()
-    assert judged["mae"]["value"] == pytest.approx(errors.mean())
-    assert set(judged["baselines"]) == {"mean", "median", "ridge", "volume"}
+    assert predicted.set_index("PatientID")["Predicted_Progression_Timeline"].to_dict() == pytest.approx(expected)
+    reported = json.loads((finished / "metrics.json").read_text())["progression"]["patient"]["all"]["patient"]
+    errors = (predicted["Predicted_Progression_Timeline"] - predicted["days"] / 30.4375).abs()
+    assert reported["mae"]["value"] == pytest.approx(errors.mean())
+    assert set(reported["baselines"]) == {"mean", "median", "ridge", "volume"}
 
 
-def test_a_fold_among_all_on_ray_is_the_fold_alone(finished):
-    """Bit by bit, whatever process it was trained in and beside whatever."""
-    series = train_progression.learnable(finished)
+def test_a_fold_trained_on_ray_equals_the_same_fold_trained_in_this_process(finished):
+    """The results are bitwise identical, regardless of the process and of concurrent trainings."""
+    series = train_progression.read_training_series(finished)
     settings = Progression(epochs=3, hidden=8)
-    told = pd.read_csv(finished / "progression" / "predictions.csv")
+    on_ray = pd.read_csv(finished / "progression" / "predictions.csv")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     for trial in train_progression.plan(series, seed=0):
-        alone = train_progression.train_fold(series, trial, settings, 0)["predictions"]
-        place = ["PatientID", "date", "Type"]
-        same = told[(told["Protocol"] == trial.protocol) & (told["Fold"] == trial.fold.name)]
-        both = same[same["Cohort"] == trial.cohort].merge(alone, on=place, suffixes=("", "_alone"))
-        assert len(both) == len(alone)
+        local = train_progression.train_fold(series, trial, settings, 0)["predictions"]
+        keys = ["PatientID", "date", "Type"]
+        same = on_ray[(on_ray["Protocol"] == trial.protocol) & (on_ray["Fold"] == trial.fold.name)]
+        both = same[same["Cohort"] == trial.cohort].merge(local, on=keys, suffixes=("", "_local"))
+        assert len(both) == len(local)
         for column in ("Predicted_Progression_Timeline", "Weight"):
-            assert both[column].tolist() == both[f"{column}_alone"].tolist()
+            assert both[column].tolist() == both[f"{column}_local"].tolist()
     torch.set_num_threads(before)
 
 
-def test_the_report_prints_the_bar_and_the_null_control(finished):
-    told = json.loads((finished / "metrics.json").read_text())
-    assert told["published_intervals"]["median"]["mae"]["value"] == pytest.approx(4.35, abs=0.005)
-    assert set(told["null_control"]) == {"patient", "paper"}
+def test_the_report_contains_the_baseline_and_the_null_control(finished):
+    reported = json.loads((finished / "metrics.json").read_text())
+    assert reported["published_intervals"]["median"]["mae"]["value"] == pytest.approx(4.35, abs=0.005)
+    assert set(reported["null_control"]) == {"patient", "paper"}
     page = html.unescape((finished / "report.html").read_text())
     assert "Brain-Tumor-Progression's 20 intervals: the median of the others" in page
     assert (finished / "figures" / "months-null-control.png").is_file()
 
 
-def test_features_come_in_the_order_of_the_slices(finished):
+def test_features_are_in_slice_order(finished):
     rows = pd.read_parquet(finished / "features")
     for _, series in rows.groupby("SeriesInstanceUID"):
         assert list(series["order"]) == list(range(3))
     assert np.isfinite(np.stack(rows["vector"])).all()
 
 
-def test_each_patient_is_predicted_by_a_model_that_never_saw_it(finished):
+def test_each_patient_is_predicted_by_a_model_trained_without_it(finished):
     folds = pd.read_csv(finished / "progression" / "folds.csv").query("Protocol == 'patient'")
     for _, fold in folds.groupby(["Cohort", "Fold"]):
         sides = fold.groupby("PatientID")["side"].nunique()
@@ -242,41 +241,41 @@ def test_each_patient_is_predicted_by_a_model_that_never_saw_it(finished):
     assert (predictions["Fold"] == predictions["PatientID"]).all()
 
 
-def test_the_reported_figures_can_be_computed_again_from_the_tables(finished):
-    told = json.loads((finished / "metrics.json").read_text())
+def test_the_reported_metrics_can_be_recomputed_from_the_tables(finished):
+    reported = json.loads((finished / "metrics.json").read_text())
     predictions = pd.read_csv(finished / "progression" / "predictions.csv").query("Protocol == 'patient'")
     errors = (predictions["Predicted_Progression_Timeline"] - predictions["days"] / 30.4375).abs()
-    assert told["progression"]["patient"]["all"]["series"]["mae"]["value"] == pytest.approx(errors.mean())
-    assert told["progression"]["patient"]["all"]["series"]["mae"]["n"] == len(predictions)
+    assert reported["progression"]["patient"]["all"]["series"]["mae"]["value"] == pytest.approx(errors.mean())
+    assert reported["progression"]["patient"]["all"]["series"]["mae"]["n"] == len(predictions)
     slices = pq.read_table(finished / "grader" / "predictions.parquet").to_pandas().query("side == 'test'")
     predicted = slices[["p2", "p3", "p4"]].to_numpy().argmax(axis=1) + 2
-    accuracy = told["grader"]["patient"]["slice"]["accuracy"]
+    accuracy = reported["grader"]["patient"]["slice"]["accuracy"]
     assert accuracy["value"] == pytest.approx((predicted == slices["grade"]).mean())
-    assert set(told["grader"]["patient"]["patient"]["baselines"]) == {"majority", "institution"}
+    assert set(reported["grader"]["patient"]["patient"]["baselines"]) == {"majority", "institution"}
 
 
-def test_the_report_says_that_its_patients_do_not_exist(finished):
+def test_the_report_states_that_the_patients_are_synthetic(finished):
     assert "These patients do not exist" in (finished / "report.html").read_text()
 
 
-def test_no_name_of_a_patient_reaches_a_table_or_the_report(finished):
+def test_no_patient_name_appears_in_a_table_or_the_report(finished):
     for path in finished.rglob("*"):
         if path.suffix in {".csv", ".json", ".html", ".yaml", ".parquet"}:
             assert b"Phantom" not in path.read_bytes(), path
 
 
-def test_a_second_run_does_nothing_and_says_so(finished, words, capsys):
+def test_a_second_run_has_nothing_to_do_and_reports_this(finished, arguments, capsys):
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.parquet")}
-    assert cli.main(["run", *words, *SMALL]) == 0
+    assert cli.main(["run", *arguments, *SMALL]) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*.parquet")} == before
 
 
-def test_one_changed_setting_redoes_only_what_depends_on_it(finished, words, caplog):
-    kept = json.loads((finished / "run.json").read_text())["stages"]
+def test_a_changed_setting_reruns_only_the_stages_that_depend_on_it(finished, arguments, caplog):
+    before = json.loads((finished / "run.json").read_text())["stages"]
     assert cli.main(["run", "--out", str(finished), "--features.wavelet", "db2"]) == 0
     after = json.loads((finished / "run.json").read_text())["stages"]
-    assert {name for name in kept if kept[name]["id"] != after[name]["id"]} == {
+    assert {name for name in before if before[name]["id"] != after[name]["id"]} == {
         "features",
         "train_progression",
         "report",
@@ -295,15 +294,15 @@ def test_a_finished_run_predicts_for_new_patients(finished, cohort_folder, tmp_p
     assert predictions["Predicted_Progression_Timeline"].between(0, 100).all()
 
 
-def test_too_few_who_progressed_are_told(finished, cohort_folder, capsys):
-    words = ["--outcomes", str(cohort_folder / archive.OUTCOMES_TABLE), "--progression.target", "survival"]
-    assert cli.main(["train-progression", "--out", str(finished), *words]) == 2
-    assert "3 patients are followed, 2 of whom progressed; 3 or more of either are needed" in capsys.readouterr().err
+def test_too_few_progressed_patients_are_reported(finished, cohort_folder, capsys):
+    arguments = ["--outcomes", str(cohort_folder / archive.OUTCOMES_TABLE), "--progression.target", "survival"]
+    assert cli.main(["train-progression", "--out", str(finished), *arguments]) == 2
+    assert "3 patients are followed, 2 of whom progressed; at least 3 of each are required" in capsys.readouterr().err
 
 
 @pytest.fixture
 def one_date(finished, cohort_folder, tmp_path):
-    """A run directory with the features of the first dates only, as of patients who have not come back."""
+    """A run directory with the features of the first dates only, as for patients without a second date."""
     run = tmp_path / "one-date"
     (run / "features").mkdir(parents=True)
     first = pd.read_csv(cohort_folder / "truth.csv").dropna(subset="days")["date"]
@@ -312,24 +311,24 @@ def one_date(finished, cohort_folder, tmp_path):
     tables.write_shard(run / "features" / "part-00000.parquet", table, tables.FEATURES)
     for name in (f"features/{tables.SUMMARY}", "grades.csv", "volumes.csv", "quarantine.csv"):
         (run / name).write_text((finished / name).read_text())
-    (run / "reference_sheet.csv").write_text(",".join(tables.REFERENCE_SHEET) + "\n")  # nobody has two dates
+    (run / "reference_sheet.csv").write_text(",".join(tables.REFERENCE_SHEET) + "\n")  # no patient has two dates
     (run / "catalogue").symlink_to(finished / "catalogue")
     return run
 
 
-def test_survival_is_learned_from_a_table_of_outcomes_and_one_date(one_date, cohort_folder, tmp_path):
-    known = pd.read_csv(cohort_folder / archive.OUTCOMES_TABLE).assign(event=1)
-    known.to_csv(tmp_path / "outcomes.csv", index=False)
-    words = ["--outcomes", str(tmp_path / "outcomes.csv"), "--progression.target", "survival"]
-    words += ["--progression.epochs", "2", "--progression.hidden", "4", "--report.bootstrap", "20"]
-    assert cli.main(["train-progression", "--out", str(one_date), *words]) == 0
+def test_survival_is_trained_on_a_table_of_outcomes_and_one_date(one_date, cohort_folder, tmp_path):
+    outcomes = pd.read_csv(cohort_folder / archive.OUTCOMES_TABLE).assign(event=1)
+    outcomes.to_csv(tmp_path / "outcomes.csv", index=False)
+    arguments = ["--outcomes", str(tmp_path / "outcomes.csv"), "--progression.target", "survival"]
+    arguments += ["--progression.epochs", "2", "--progression.hidden", "4", "--report.bootstrap", "20"]
+    assert cli.main(["train-progression", "--out", str(one_date), *arguments]) == 0
     assert cli.main(["report", "--out", str(one_date)]) == 0
     patients = pd.read_csv(one_date / "progression" / "patient_survival.csv")
     assert list(patients.columns) == list(tables.PATIENT_SURVIVAL)
     assert patients.groupby(["Protocol", "Model"])["PatientID"].nunique()["patient", "model"] == 3
-    told = json.loads((one_date / "metrics.json").read_text())["survival"]["patient"]["all"]["patient"]
-    assert set(told) == {"concordance", "integrated_brier_score", "baselines"}
-    assert told["concordance"]["n"] == 3
+    reported = json.loads((one_date / "metrics.json").read_text())["survival"]["patient"]["all"]["patient"]
+    assert set(reported) == {"concordance", "integrated_brier_score", "baselines"}
+    assert reported["concordance"]["n"] == 3
     assert "Time to progression, with censoring" in (one_date / "report.html").read_text()
     predict.run(one_date, tmp_path, Settings())
     new = pd.read_csv(tmp_path / "patient_predictions.csv")

@@ -1,4 +1,4 @@
-"""The archive and the run directory in an object store: an S3 that speaks on this machine's loopback."""
+"""The archive and the run directory in an object store: an S3 server on this machine's loopback."""
 
 import json
 import shlex
@@ -13,12 +13,12 @@ from tumorprog import cli, storage, tables
 from tumorprog.errors import InputError
 from tumorprog.synthetic import archive, plan
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]  # botocore's own
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]  # raised by botocore
 
 
 @pytest.fixture(scope="module")
 def store():
-    """The address of an empty bucket; this process and Ray's workers know how to reach it."""
+    """The address of an empty bucket, with the environment that this process and Ray's workers need to reach it."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -49,36 +49,36 @@ def upload(folder, address):
 
 @pytest.fixture(scope="module")
 def finished(store, cohort_folder):
-    """A run of catalogue and slices from the store into the store; its address."""
+    """The address of a run directory with catalogue and slices, read from and written to the store."""
     upload(cohort_folder, f"{store}/cohort")
-    words = shlex.split(f"--grading {store}/cohort/{plan.GRADING} --grades {store}/cohort/{archive.CLINICAL_TABLE}")
+    arguments = shlex.split(f"--grading {store}/cohort/{plan.GRADING} --grades {store}/cohort/{archive.CLINICAL_TABLE}")
     for command in ("catalogue", "slices"):
-        assert cli.main([command, *words, "--out", f"{store}/run"]) == 0
+        assert cli.main([command, *arguments, "--out", f"{store}/run"]) == 0
     return f"{store}/run"
 
 
-def columns_that_do_not_name_places(table):
+def without_paths(table):
     return table.to_pandas().drop(columns=["path"], errors="ignore")
 
 
-def test_the_store_gives_the_same_catalogue_and_images_as_a_disk(finished, cohort_folder, tmp_path):
+def test_the_store_gives_the_same_catalogue_and_images_as_the_disk(finished, cohort_folder, tmp_path):
     grading, grades = cohort_folder / plan.GRADING, cohort_folder / archive.CLINICAL_TABLE
-    words = ["--grading", str(grading), "--grades", str(grades), "--out", str(tmp_path)]
+    arguments = ["--grading", str(grading), "--grades", str(grades), "--out", str(tmp_path)]
     for command in ("catalogue", "slices"):
-        assert cli.main([command, *words]) == 0
+        assert cli.main([command, *arguments]) == 0
     for name, schema in (("catalogue", tables.CATALOGUE), ("slices", tables.SLICES)):
         remote = tables.read_shards(storage.place(finished) / name, schema)
         pd.testing.assert_frame_equal(
-            *(columns_that_do_not_name_places(table) for table in (remote, tables.read_shards(tmp_path / name, schema)))
+            *(without_paths(table) for table in (remote, tables.read_shards(tmp_path / name, schema)))
         )
 
 
-def test_nothing_but_the_results_is_left_in_the_store(finished):
-    left = {file.path.removeprefix(finished + "/").split("/")[0] for file in storage.walk(storage.place(finished))}
-    assert left == {"catalogue", "slices", "quarantine.csv", "config.yaml", "run.json"}
+def test_only_the_results_remain_in_the_store(finished):
+    names = {file.path.removeprefix(finished + "/").split("/")[0] for file in storage.walk(storage.place(finished))}
+    assert names == {"catalogue", "slices", "quarantine.csv", "config.yaml", "run.json"}
 
 
-def test_a_second_run_does_nothing_and_a_new_object_costs_only_itself(finished, store, caplog):
+def test_a_second_run_does_nothing_and_a_new_object_is_the_only_one_read(finished, store, caplog):
     assert cli.main(["catalogue", "--out", finished]) == 0
     assert "up to date" in caplog.text
     fs, tree = storage.file_system(storage.place(f"{store}/cohort/{plan.GRADING}"))
@@ -89,12 +89,12 @@ def test_a_second_run_does_nothing_and_a_new_object_costs_only_itself(finished, 
     assert summary["found"] == summary["used"] + summary["quarantined"]
 
 
-def test_two_commands_on_one_address_are_refused_until_the_first_was_killed(store, monkeypatch):
+def test_a_second_command_on_an_address_is_refused_until_the_lease_expires(store, monkeypatch):
     folder = storage.place(f"{store}/locked")
     with storage.locked(folder), pytest.raises(InputError, match=r"another tumorprog command works there \(.*process"):
         storage.locked(folder).__enter__()
     with storage.locked(folder):
-        pass  # it was given back
+        pass  # the lock was released
     held = storage.locked(folder)
     held.__enter__()
     monkeypatch.setattr(storage, "_LEASE_S", 0.0)  # as if a minute had passed without a renewal
@@ -102,7 +102,7 @@ def test_two_commands_on_one_address_are_refused_until_the_first_was_killed(stor
         pass
 
 
-def test_a_file_in_a_store_appears_whole_or_not_at_all(store):
+def test_a_file_in_a_store_is_written_atomically(store):
     path = storage.place(f"{store}/file")
 
     def fails():
@@ -115,8 +115,8 @@ def test_a_file_in_a_store_appears_whole_or_not_at_all(store):
     assert not path.exists()
 
 
-def test_objects_that_stand_for_folders_are_no_files(store):
-    """Arrow makes them, for Ray Train, and so do the web consoles of stores."""
+def test_objects_that_mark_folders_are_not_listed_as_files(store):
+    """Arrow creates them for Ray Train, and so do the web consoles of stores."""
     folder = storage.place(f"{store}/marked")
     arrow, name = pyarrow.fs.FileSystem.from_uri(str(folder))
     arrow.create_dir(f"{name}/some/empty", recursive=True)

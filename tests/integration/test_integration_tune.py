@@ -1,4 +1,4 @@
-"""Sweeps with real Ray on two cores, begun from the YAML files of tune_configs. What must stand in tune/:
+"""Sweeps with real Ray on two cores, from the YAML files of tune_configs. Expected content of tune/:
 
 trials.csv  curves.csv  best.yaml  test.json  tensorboard/trial-N/events.out.tfevents.*
 """
@@ -44,17 +44,17 @@ space:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run on a cohort with six patients of two dates; Ray is not running when it is done."""
+    """A run on a cohort with six patients with two dates; Ray is shut down after it."""
     cohort, run = tmp_path_factory.mktemp("cohort"), tmp_path_factory.mktemp("run")
     size = Synthetic(graded_patients=9, ungraded_patients=0, progression_patients=6, series_slices=3, size=64)
     for _ in write_cohort(cohort, size, seed=0):
         pass
-    words = (
+    arguments = (
         *("--grading", str(cohort / plan.GRADING), "--grades", str(cohort / archive.CLINICAL_TABLE)),
         *("--progression", str(cohort / plan.PROGRESSION), "--out", str(run)),
     )
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    assert cli.main(["run", *words, *SMALL]) == 0
+    assert cli.main(["run", *arguments, *SMALL]) == 0
     ray.shutdown()
     return run
 
@@ -71,7 +71,7 @@ def local_ray():
     ray.shutdown()
 
 
-def left(run):
+def read_outputs(run):
     tune = run / "tune"
     return (
         pd.read_csv(tune / "trials.csv"),
@@ -80,21 +80,21 @@ def left(run):
     )
 
 
-def test_both_smoke_sweeps_end_on_two_cores_and_come_into_the_report(run, local_ray, tmp_path):
+def test_both_smoke_sweeps_finish_on_two_cores_and_appear_in_the_report(run, local_ray, tmp_path):
     command = ["tune", "grader", str(CONFIGS / "smoke_grader.yaml"), "--out", str(run)]
     assert cli.main(command) == 0
-    trials, told, best = left(run)
-    assert len(trials) == sum(told["trials"].values()) == 2
-    assert trials["validation_accuracy"].max() == told["validation"]
-    assert set(told["test"]) == {"slice", "series", "patient"}
+    trials, result, best = read_outputs(run)
+    assert len(trials) == sum(result["trials"].values()) == 2
+    assert trials["validation_accuracy"].max() == result["validation"]
+    assert set(result["test"]) == {"slice", "series", "patient"}
     tested = pd.read_csv(run / "grader" / "split.csv").query("side == 'test'")
-    assert told["test"]["patient"]["accuracy"]["n"] == len(tested)
+    assert result["test"]["patient"]["accuracy"]["n"] == len(tested)
 
     command = ["tune", "progression", str(CONFIGS / "smoke_progression.yaml"), "--out", str(run)]
     assert cli.main(command) == 0
-    trials, told, best = left(run)
+    trials, result, best = read_outputs(run)
     assert trials["status"].tolist() == ["finished"] * 4
-    assert trials["validation_mae_months"].min() == told["validation"]
+    assert trials["validation_mae_months"].min() == result["validation"]
     winner = trials.loc[trials["validation_mae_months"].idxmin()]
     assert best["progression"] == {"learning_rate": winner.iloc[2], "hidden": winner.iloc[3], "epochs": winner.iloc[4]}
     curves = pd.read_csv(run / "tune" / "curves.csv")
@@ -107,13 +107,13 @@ def test_both_smoke_sweeps_end_on_two_cores_and_come_into_the_report(run, local_
     assert "A sweep of the progression" in page
     assert "4 trials were tried (4 finished)" in page
 
-    words = ["--config", str(run / "tune" / "best.yaml"), "--out", str(run)]
-    assert cli.main(["train-progression", *words]) == 0
+    arguments = ["--config", str(run / "tune" / "best.yaml"), "--out", str(run)]
+    assert cli.main(["train-progression", *arguments]) == 0
     description = json.loads((run / "progression" / "model.json").read_text())
     assert {name: description["progression"][name] for name in best["progression"]} == best["progression"]
 
 
-def test_a_killed_sweep_goes_on_and_keeps_the_trials_that_had_ended(run, tmp_path):
+def test_a_killed_sweep_resumes_and_keeps_the_finished_trials(run, tmp_path):
     sweep = tmp_path / "sweep.yaml"
     sweep.write_text(RANDOM)
     line = [sys.executable, "-m", "tumorprog.cli", "tune", "progression", str(sweep), "--out", str(run)]
@@ -121,18 +121,18 @@ def test_a_killed_sweep_goes_on_and_keeps_the_trials_that_had_ended(run, tmp_pat
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     first = subprocess.Popen(line, start_new_session=True, **piped)
     deadline = time.monotonic() + 200
-    while not (ended := [path for path in results(run) if '"ended": true' in path.read_text()]):
+    while not (finished_trials := [path for path in results(run) if '"ended": true' in path.read_text()]):
         assert first.poll() is None, first.stdout.read()
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
-    before = ended[0].read_text()
+    before = finished_trials[0].read_text()
     assert not (run / "tune").exists()
     second = subprocess.run(line, check=False, timeout=250, **piped)
     assert second.returncode == 0, second.stdout
-    assert "going on with the sweep" in second.stdout
-    trials, _, _ = left(run)
+    assert "resuming the interrupted sweep" in second.stdout
+    trials, _, _ = read_outputs(run)
     assert len(trials) == 8
     assert set(trials["status"]) <= {"finished", "stopped"}
     reported = [json.loads(row) for row in before.splitlines()]
@@ -145,18 +145,18 @@ def results(run):
     return list(run.glob(".partial/tune-*/.ray/trials/*/result.json"))
 
 
-@pytest.mark.filterwarnings("ignore:.*noload.*")  # mlflow's own use of sqlalchemy (3.17)
-def test_optuna_searches_and_mlflow_gets_every_trial(run, local_ray, tmp_path):
+@pytest.mark.filterwarnings("ignore:.*noload.*")  # raised by mlflow's use of sqlalchemy (3.17)
+def test_a_sweep_with_optuna_records_every_trial_in_mlflow(run, local_ray, tmp_path):
     pytest.importorskip("optuna")
     mlflow = pytest.importorskip("mlflow")
     sweep = tmp_path / "sweep.yaml"
     sweep.write_text(RANDOM.replace("samples: 8", "samples: 3\nsearch: optuna"))
     server = f"sqlite:///{tmp_path / 'mlflow.db'}"
     assert cli.main(["tune", "progression", str(sweep), "--out", str(run), "--tune.mlflow", server]) == 0
-    trials, _, _ = left(run)
+    trials, _, _ = read_outputs(run)
     assert len(trials) == 3
-    told = mlflow.MlflowClient(server)
-    (experiment,) = (one for one in told.search_experiments() if one.name == "tumorprog progression")
-    runs = told.search_runs([experiment.experiment_id])
-    rates = sorted(float(one.data.params["progression.learning_rate"]) for one in runs)
+    client = mlflow.MlflowClient(server)
+    (experiment,) = (entry for entry in client.search_experiments() if entry.name == "tumorprog progression")
+    runs = client.search_runs([experiment.experiment_id])
+    rates = sorted(float(entry.data.params["progression.learning_rate"]) for entry in runs)
     assert rates == pytest.approx(sorted(trials["progression.learning_rate"]))

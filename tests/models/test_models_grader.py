@@ -8,12 +8,12 @@ from torchvision.models import resnet18
 from torchvision.transforms import Normalize
 
 from tumorprog.errors import SettingsError
-from tumorprog.models.grader import build, evidence, normalise, probabilities
+from tumorprog.models.grader import build, grad_cam, normalise, probabilities
 
 
 @pytest.fixture(scope="module")
 def pretrained():
-    """A ResNet-18 of 1000 classes that is no one's: stands for ImageNet's."""
+    """A ResNet-18 of 1000 classes with random weights, in place of the ImageNet weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(99)
         return resnet18(weights=None)
@@ -21,13 +21,13 @@ def pretrained():
 
 @pytest.fixture(scope="module")
 def images():
-    """Read-only, as views of Parquet columns are."""
+    """Read-only images, as views of Parquet columns are."""
     stored = np.random.default_rng(0).integers(0, 256, (5, 224, 224), dtype=np.uint8)
     stored.setflags(write=False)
     return stored
 
 
-def test_the_seed_decides_the_weights_and_the_global_state_is_left_alone():
+def test_the_seed_determines_the_weights_and_the_global_state_is_unchanged():
     before = torch.get_rng_state()
     first, again, other = (build("none", seed=seed).state_dict() for seed in (3, 3, 4))
     assert torch.equal(torch.get_rng_state(), before)
@@ -42,7 +42,9 @@ def test_there_is_one_output_per_grade():
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])
 @pytest.mark.parametrize("last_layer", ["of ImageNet", "missing", "of the grades"])
-def test_weights_of_a_file_fill_all_but_a_foreign_last_layer(tmp_path, pretrained, suffix, last_layer):
+def test_weights_of_a_file_fill_all_layers_except_a_last_layer_of_other_classes(
+    tmp_path, pretrained, suffix, last_layer
+):
     state = dict(pretrained.state_dict())
     if last_layer != "of ImageNet":
         del state["fc.weight"], state["fc.bias"]
@@ -57,13 +59,13 @@ def test_weights_of_a_file_fill_all_but_a_foreign_last_layer(tmp_path, pretraine
     assert torch.equal(built["fc.bias"], source["fc.bias"])
 
 
-def test_files_without_the_counters_of_batch_norm_are_read(tmp_path, pretrained):
+def test_files_without_batch_norm_counters_are_read(tmp_path, pretrained):
     state = {name: tensor for name, tensor in pretrained.state_dict().items() if "num_batches" not in name}
     save_file(state, tmp_path / "old.safetensors")
     assert torch.equal(build(str(tmp_path / "old.safetensors"), seed=0).conv1.weight, pretrained.conv1.weight)
 
 
-def test_imagenet_weights_come_from_the_cache_of_torch(tmp_path, monkeypatch, pretrained):
+def test_imagenet_weights_are_read_from_the_torch_cache(tmp_path, monkeypatch, pretrained):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     cache = tmp_path / "hub" / "checkpoints"
     cache.mkdir(parents=True)
@@ -71,21 +73,21 @@ def test_imagenet_weights_come_from_the_cache_of_torch(tmp_path, monkeypatch, pr
     built = build("imagenet", seed=0)
     assert torch.equal(built.layer4[1].conv2.weight, pretrained.layer4[1].conv2.weight)
     (cache / "resnet18-f37072fd.pth").write_bytes(b"cut short")
-    with pytest.raises(SettingsError, match=r"damaged .*delete them there"):
+    with pytest.raises(SettingsError, match=r"damaged .*delete them"):
         build("imagenet", seed=0)
 
 
-def test_without_a_network_the_message_says_what_to_do(tmp_path, monkeypatch):
+def test_without_a_network_the_error_names_the_alternatives(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
     monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.setattr(urllib.request, "_opener", None)  # it remembers the proxies of an earlier test
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the proxies of an earlier test
     with pytest.raises(SettingsError, match=r"no network\?.*--grader\.weights FILE.*--grader\.weights none"):
         build("imagenet", seed=0)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected_text"),
     [
         ({"fc.weight": torch.zeros(10, 512)}, r"fc\.weight has shape \(10, 512\), expected \(3, 512\)"),
         ({"conv1.weight": torch.zeros(64, 1, 7, 7)}, r"conv1\.weight has shape"),
@@ -93,47 +95,47 @@ def test_without_a_network_the_message_says_what_to_do(tmp_path, monkeypatch):
         ({"conv1.weight": None}, r"conv1\.weight is missing"),
     ],
 )
-def test_another_network_is_refused_with_file_and_keys(tmp_path, pretrained, change, said):
+def test_weights_of_another_network_are_rejected_with_file_and_keys(tmp_path, pretrained, change, expected_text):
     state = {name: tensor for name, tensor in (dict(pretrained.state_dict()) | change).items() if tensor is not None}
     torch.save(state, tmp_path / "other.pth")
-    with pytest.raises(SettingsError, match=r"grader\.weights.*other\.pth.*" + said):
+    with pytest.raises(SettingsError, match=r"grader\.weights.*other\.pth.*" + expected_text):
         build(str(tmp_path / "other.pth"), seed=0)
 
 
-def test_what_is_no_state_dict_is_refused(tmp_path, pretrained):
+def test_a_file_without_a_plain_state_dict_is_rejected(tmp_path, pretrained):
     path = tmp_path / "whole.pth"
-    torch.save(pretrained, path)  # code and all, as torch.save(model) leaves it
+    torch.save(pretrained, path)  # includes code, as torch.save(model) does
     with pytest.raises(SettingsError, match=r"whole\.pth.*state_dict"):
         build(str(path), seed=0)
     torch.save({"epoch": 3, "state_dict": dict(pretrained.state_dict())}, path)
-    with pytest.raises(SettingsError, match=r"whole\.pth holds more or other than a state dict"):
+    with pytest.raises(SettingsError, match=r"whole\.pth is not a plain state dict"):
         build(str(path), seed=0)
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])
-@pytest.mark.parametrize("kept", [0, 7, 0.01, 0.5, 0.999])
-def test_damaged_files_are_named(tmp_path, pretrained, suffix, kept):
-    whole, cut = tmp_path / "whole", tmp_path / f"cut.{suffix}"
-    (save_file if suffix == "safetensors" else torch.save)(dict(pretrained.state_dict()), whole)
-    content = whole.read_bytes()
-    cut.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
+@pytest.mark.parametrize("size", [0, 7, 0.01, 0.5, 0.999])
+def test_damaged_files_are_named_in_the_error(tmp_path, pretrained, suffix, size):
+    complete, truncated = tmp_path / "whole", tmp_path / f"cut.{suffix}"
+    (save_file if suffix == "safetensors" else torch.save)(dict(pretrained.state_dict()), complete)
+    content = complete.read_bytes()
+    truncated.write_bytes(content[: size if isinstance(size, int) else int(size * len(content))])
     with pytest.raises(SettingsError, match=rf"cut\.{suffix} cannot be read"):
-        build(str(cut), seed=0)
+        build(str(truncated), seed=0)
 
 
 @pytest.mark.parametrize("weights", ["imagnet", "/no/such/file.pth", "."])
-def test_what_is_neither_a_name_nor_a_file_is_refused(weights):
-    with pytest.raises(SettingsError, match="which is no file; give imagenet, none or"):
+def test_weights_that_are_neither_a_name_nor_a_file_are_rejected(weights):
+    with pytest.raises(SettingsError, match="which is not a file; expected imagenet, none or"):
         build(weights, seed=0)
 
 
-def test_other_suffixes_are_refused(tmp_path):
+def test_other_file_suffixes_are_rejected(tmp_path):
     (tmp_path / "weights.h5").write_bytes(b"")
-    with pytest.raises(SettingsError, match=r"weights\.h5 is neither"):
+    with pytest.raises(SettingsError, match=r"weights\.h5 is not a"):
         build(str(tmp_path / "weights.h5"), seed=0)
 
 
-def test_normalise_is_torchvisions_of_three_equal_channels(images):
+def test_normalise_equals_torchvision_on_three_equal_channels(images):
     tensor = torch.from_numpy(images.copy())
     expected = Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])(tensor.unsqueeze(1).expand(-1, 3, -1, -1) / 255)
     result = normalise(tensor)
@@ -142,12 +144,12 @@ def test_normalise_is_torchvisions_of_three_equal_channels(images):
     torch.testing.assert_close(result, expected, rtol=0, atol=1e-6)
 
 
-def test_normalise_refuses_images_already_scaled(images):
+def test_normalise_rejects_scaled_images(images):
     with pytest.raises(TypeError, match=r"float32.*uint8"):
         normalise(torch.from_numpy(images / np.float32(255)))
 
 
-def test_probabilities_are_the_networks_whatever_the_batch(images):
+def test_probabilities_are_those_of_the_network_for_any_batch_size(images):
     model = build("none", seed=0).train()
     together = probabilities(model, images, device="cpu")
     assert together.dtype == np.float32
@@ -159,7 +161,7 @@ def test_probabilities_are_the_networks_whatever_the_batch(images):
     np.testing.assert_allclose(probabilities(model, images, device="cpu", batch_size=2), together, atol=1e-5)
 
 
-def test_probabilities_change_nothing_in_the_model_and_take_no_images_too(images):
+def test_probabilities_leave_the_model_unchanged_and_accept_zero_images(images):
     model = build("none", seed=0).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     probabilities(model, images, device="cpu")
@@ -167,29 +169,29 @@ def test_probabilities_change_nothing_in_the_model_and_take_no_images_too(images
     assert probabilities(model, images[:0], device="cpu").shape == (0, 3)
 
 
-def test_evidence_is_grad_cam_by_its_definition():
-    """Against gradients, taken by autograd, averaged over the image and multiplied with the activations."""
+def test_grad_cam_matches_its_definition():
+    """Compare with autograd gradients, averaged over the image and multiplied with the activations."""
     model = build("none", seed=0).eval()
     images = np.random.default_rng(0).integers(0, 256, (3, 224, 224), np.uint8)
     classes = np.array([0, 2, 1])
-    classes.setflags(write=False)  # as pandas gives them
-    kept = []
-    model.layer4.register_forward_hook(lambda _module, _given, found: kept.append(found))
+    classes.setflags(write=False)  # as arrays from pandas are
+    activations = []
+    model.layer4.register_forward_hook(lambda _module, _inputs, output: activations.append(output))
     logits = model(normalise(torch.from_numpy(images)))
-    (gradient,) = torch.autograd.grad(logits[torch.arange(3), torch.tensor([0, 2, 1])].sum(), kept[0])
-    maps = torch.relu((gradient.mean(dim=(2, 3), keepdim=True) * kept[0]).sum(dim=1)).detach()
+    (gradient,) = torch.autograd.grad(logits[torch.arange(3), torch.tensor([0, 2, 1])].sum(), activations[0])
+    maps = torch.relu((gradient.mean(dim=(2, 3), keepdim=True) * activations[0]).sum(dim=1)).detach()
     maps = maps / maps.amax(dim=(1, 2), keepdim=True)
     expected = torch.nn.functional.interpolate(maps[:, None], size=(224, 224), mode="bilinear")[:, 0]
-    found = evidence(model, images, classes, device="cpu")
+    found = grad_cam(model, images, classes, device="cpu")
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
     assert found.min() >= 0
-    assert np.abs(found - evidence(model, images, classes[::-1].copy(), device="cpu")).max() > 0.1
+    assert np.abs(found - grad_cam(model, images, classes[::-1].copy(), device="cpu")).max() > 0.1
 
 
-def test_where_nothing_speaks_for_a_class_there_is_no_evidence():
+def test_grad_cam_is_zero_if_nothing_supports_the_class():
     model = build("none", seed=0)
     with torch.no_grad():
         model.fc.weight.fill_(-1.0)  # activations are never negative
     images = np.random.default_rng(0).integers(0, 256, (1, 224, 224), np.uint8)
-    assert not evidence(model, images, np.array([1]), device="cpu").any()
+    assert not grad_cam(model, images, np.array([1]), device="cpu").any()

@@ -10,20 +10,20 @@ EDGES = np.array([0.0, 2.0, 4.0, 8.0])
 
 
 def outcomes(count=200, seed=0):
-    random = np.random.default_rng(seed)
-    months, last_seen = random.exponential(6, count), random.exponential(9, count)
-    return np.minimum(months, last_seen), months <= last_seen
+    rng = np.random.default_rng(seed)
+    months, last_follow_up = rng.exponential(6, count), rng.exponential(9, count)
+    return np.minimum(months, last_follow_up), months <= last_follow_up
 
 
 def test_the_targets_are_those_of_the_paper():
-    """Event: come through what ended before it. Censored: come through what was half over."""
+    """Events survive the intervals before them; censored patients also an interval of which half has elapsed."""
     months, event = np.array([3.0, 3.0, 2.9, 4.0, 4.1, 20.0, 20.0]), np.array([1, 0, 0, 1, 1, 1, 0], bool)
-    through, progressed = hazard.targets(months, event, EDGES).unbind(1)
-    assert through.tolist() == [[1, 0, 0], [1, 1, 0], [1, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1], [1, 1, 1]]
+    survived, progressed = hazard.targets(months, event, EDGES).unbind(1)
+    assert survived.tolist() == [[1, 0, 0], [1, 1, 0], [1, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1], [1, 1, 1]]
     assert progressed.tolist() == [[0, 1, 0], [0, 0, 0], [0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0]]
 
 
-def test_every_interval_holds_as_many_events():
+def test_all_intervals_have_equal_numbers_of_events():
     months, event = outcomes(1000)
     edges = hazard.interval_edges(months, event)
     assert (edges[0], len(edges)) == (0.0, hazard.INTERVALS + 1)
@@ -33,31 +33,31 @@ def test_every_interval_holds_as_many_events():
 
 
 @pytest.mark.parametrize("times", [[5.0], [5.0, 5.0], [1.0, 2.0, 3.0]])
-def test_few_events_make_few_intervals_but_never_one(times):
+def test_few_events_give_few_intervals_but_at_least_two(times):
     edges = hazard.interval_edges(np.array(times), np.ones(len(times), bool))
     assert 3 <= len(edges) <= hazard.INTERVALS + 1
     assert (np.diff(edges) > 0).all()
 
 
-def test_the_loss_is_the_likelihood_of_coming_through_and_of_progressing():
+def test_the_loss_is_the_likelihood_of_survival_and_of_progression():
     odds = torch.tensor([[0.5, -1.0, 2.0]])
     hazards = torch.sigmoid(odds)[0]
-    seen = hazard.loss(odds, hazard.targets(np.array([3.0]), np.array([True]), EDGES))
-    assert seen == pytest.approx(float(-torch.log((1 - hazards[0]) * hazards[1])))
-    lost = hazard.loss(odds, hazard.targets(np.array([3.5]), np.array([False]), EDGES))
-    assert lost == pytest.approx(float(-torch.log((1 - hazards[0]) * (1 - hazards[1]))))
+    observed = hazard.loss(odds, hazard.targets(np.array([3.0]), np.array([True]), EDGES))
+    assert observed == pytest.approx(float(-torch.log((1 - hazards[0]) * hazards[1])))
+    censored = hazard.loss(odds, hazard.targets(np.array([3.5]), np.array([False]), EDGES))
+    assert censored == pytest.approx(float(-torch.log((1 - hazards[0]) * (1 - hazards[1]))))
 
 
-def test_the_common_hazards_are_the_ones_of_least_loss():
+def test_the_baseline_hazards_minimise_the_loss():
     target = hazard.targets(*outcomes(), EDGES)
-    best = torch.tensor(hazard.common_log_odds(target), requires_grad=True)
+    best = torch.tensor(hazard.baseline_log_odds(target), requires_grad=True)
     loss = hazard.loss(best.expand(len(target), -1), target)
     loss.backward()
     assert best.grad.abs().max() < 1e-6
 
 
 @given(st.lists(st.floats(-30, 30), min_size=3, max_size=3))
-def test_survival_falls_from_one_and_is_the_product_at_the_edges(odds):
+def test_survival_decreases_from_one_and_is_the_product_at_the_edges(odds):
     odds = np.array([odds])
     months = np.array([0.0, 1.0, 2.0, 4.0, 6.0, 8.0, 12.0])
     curve = hazard.survival(odds, EDGES, months)[0]

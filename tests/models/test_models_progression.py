@@ -7,8 +7,8 @@ from tumorprog.models.progression import ProgressionLSTM, pad, predict_months
 
 
 def series(*lengths, seed=0, spread=3.0):
-    generator = np.random.default_rng(seed)
-    return [generator.normal(5, spread, (length, 100)).astype(np.float32) for length in lengths]
+    rng = np.random.default_rng(seed)
+    return [rng.normal(5, spread, (length, 100)).astype(np.float32) for length in lengths]
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def model():
     return model
 
 
-def test_a_series_alone_is_as_in_any_batch(model):
+def test_a_prediction_does_not_depend_on_the_batch(model):
     vectors = series(3, 11, 1, 7, 11)
     together = predict_months(model, vectors)
     alone = np.concatenate([predict_months(model, [one]) for one in vectors])
@@ -29,7 +29,7 @@ def test_a_series_alone_is_as_in_any_batch(model):
     assert np.ptp(together) > 0.01
 
 
-def test_what_stands_behind_the_end_of_a_series_is_not_seen(model):
+def test_values_after_the_end_of_a_series_are_ignored(model):
     vectors, lengths = pad(series(3, 6))
     expected = model(vectors, lengths)
     vectors[0, 3:] = torch.nan
@@ -37,15 +37,15 @@ def test_what_stands_behind_the_end_of_a_series_is_not_seen(model):
 
 
 def test_the_output_joins_the_last_states_of_both_directions(model):
-    """Against two one-way LSTMs with the same weights, the second reading backwards."""
+    """Compare with two unidirectional LSTMs with the same weights, the second one on reversed input."""
     (vectors,) = series(6)
     inputs = (torch.from_numpy(vectors)[None] - model.vector_mean) / model.vector_std
     states = []
     for suffix, order in (("", inputs), ("_reverse", inputs.flip(1))):
-        one_way = torch.nn.LSTM(100, 16, batch_first=True)
+        unidirectional = torch.nn.LSTM(100, 16, batch_first=True)
         own = dict(model.lstm.named_parameters())
-        one_way.load_state_dict({name: own[name + suffix] for name in one_way.state_dict()})
-        states.append(one_way(order)[1][0][0])
+        unidirectional.load_state_dict({name: own[name + suffix] for name in unidirectional.state_dict()})
+        states.append(unidirectional(order)[1][0][0])
     months = model.head(torch.cat(states, dim=1)) * model.months_std + model.months_mean
     np.testing.assert_allclose(predict_months(model, [vectors]), months.detach().numpy()[0], rtol=1e-5)
 
@@ -55,7 +55,7 @@ def test_the_order_of_slices_matters(model):
     assert abs(predict_months(model, [vectors]) - predict_months(model, [vectors[::-1]])) > 1e-4
 
 
-def test_scales_are_those_of_scikit_learn_over_all_slices(model):
+def test_the_standardisation_equals_that_of_scikit_learn_over_all_slices(model):
     vectors, months = series(4, 9, 2), np.array([1.5, 0.5, 32.0])
     model.fit_standardisation(vectors, months)
     scaler = StandardScaler().fit(np.concatenate(vectors).astype(np.float64))
@@ -68,7 +68,7 @@ def test_scales_are_those_of_scikit_learn_over_all_slices(model):
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1e-8, -3e7])
-def test_a_feature_that_does_not_vary_does_no_harm(model, constant):
+def test_a_constant_feature_is_harmless(model, constant):
     vectors = series(5, 6)
     for one in vectors:
         one[:, 17] = constant
@@ -78,7 +78,7 @@ def test_a_feature_that_does_not_vary_does_no_harm(model, constant):
     assert np.isfinite(predict_months(model, vectors)).all()
 
 
-def test_a_feature_that_varies_by_rounding_alone_is_not_blown_up(model):
+def test_a_feature_that_varies_by_rounding_only_is_not_scaled_up(model):
     vectors = series(6)
     vectors[0][:, 17] = 0.1
     vectors[0][::2, 17] = np.nextafter(np.float32(0.1), np.float32(1))
@@ -86,14 +86,14 @@ def test_a_feature_that_varies_by_rounding_alone_is_not_blown_up(model):
     assert model.vector_std[17] == 1
 
 
-def test_small_features_are_scaled_like_others(model):
+def test_small_features_are_scaled_like_other_features(model):
     vectors = series(50)
     vectors[0][:, 3] *= 1e-6
     model.fit_standardisation(vectors, np.array([1.0]))
     assert model.vector_std[3] == pytest.approx(vectors[0][:, 3].std(), rel=1e-4)
 
 
-def test_no_series_give_no_months(model):
+def test_zero_series_give_zero_predictions(model):
     assert predict_months(model, []).shape == (0,)
 
 
@@ -104,7 +104,7 @@ def test_many_series_are_predicted_in_order(model):
     np.testing.assert_allclose(months[590:], predict_months(model, vectors[590:]), rtol=1e-5)
 
 
-def test_pad_keeps_vectors_and_lengths():
+def test_pad_preserves_vectors_and_lengths():
     vectors = series(2, 4)
     padded, lengths = pad(vectors)
     assert padded.shape == (2, 4, 100)

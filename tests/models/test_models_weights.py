@@ -14,7 +14,7 @@ from tumorprog.models.weights import load_description, load_into, save
 DESCRIPTION = {"classes": [2, 3, 4], "scaling": "robust", "epoch": 7}
 
 
-def test_a_model_comes_back_as_it_was_with_its_scales(tmp_path):
+def test_a_loaded_model_equals_the_saved_one_with_its_standardisation(tmp_path):
     vectors = [np.random.default_rng(0).normal(2, 9, (5, 100)).astype(np.float32)]
     first, second = ProgressionLSTM(8), ProgressionLSTM(8)
     first.fit_standardisation(vectors, np.array([6.0]))
@@ -24,7 +24,7 @@ def test_a_model_comes_back_as_it_was_with_its_scales(tmp_path):
     assert sorted(path.name for path in (tmp_path / "progression").iterdir()) == ["model.json", "model.safetensors"]
 
 
-def test_the_files_are_plain_safetensors_and_json_that_others_may_read(tmp_path):
+def test_the_files_are_plain_safetensors_and_json_with_ordinary_permissions(tmp_path):
     model = nn.Linear(4, 3)
     save(tmp_path, model, DESCRIPTION)
     assert torch.equal(load_file(tmp_path / "model.safetensors")["weight"], model.weight)
@@ -33,7 +33,7 @@ def test_the_files_are_plain_safetensors_and_json_that_others_may_read(tmp_path)
     assert modes[0] == modes[1]
 
 
-def test_tensors_that_are_views_are_written_whole(tmp_path):
+def test_tensors_that_are_views_are_written_completely(tmp_path):
     model = nn.Linear(4, 3)
     model.weight = nn.Parameter(torch.arange(12.0).reshape(4, 3).T)
     save(tmp_path, model, {})
@@ -42,46 +42,46 @@ def test_tensors_that_are_views_are_written_whole(tmp_path):
     assert torch.equal(loaded.weight, model.weight)
 
 
-def test_tuples_are_expected_as_json_lists(tmp_path):
+def test_expected_tuples_match_json_lists(tmp_path):
     save(tmp_path, nn.Linear(1, 1), {"classes": (2, 3, 4)})
     load_into(tmp_path, nn.Linear(1, 1), expected={"classes": (2, 3, 4)})
 
 
 @pytest.mark.parametrize(
-    ("expected", "said"),
+    ("expected", "expected_text"),
     [
         ({"scaling": "minmax"}, "scaling is robust, expected minmax"),
         ({"classes": [2, 3]}, r"classes is \[2, 3, 4\], expected \[2, 3\]"),
         ({"wavelet": "haar"}, "wavelet is missing, expected haar"),
     ],
 )
-def test_a_description_that_differs_is_refused_and_the_model_untouched(tmp_path, expected, said):
+def test_a_different_description_is_rejected_and_the_model_unchanged(tmp_path, expected, expected_text):
     save(tmp_path, nn.Linear(2, 2), DESCRIPTION)
     model = nn.Linear(2, 2)
     before = model.weight.clone()
-    with pytest.raises(InputError, match=r"model\.json: " + said):
+    with pytest.raises(InputError, match=r"model\.json: " + expected_text):
         load_into(tmp_path, model, expected=expected)
     assert torch.equal(model.weight, before)
 
 
-def test_tensors_of_another_network_are_refused(tmp_path):
+def test_tensors_of_another_network_are_rejected(tmp_path):
     save(tmp_path, nn.Linear(2, 2), DESCRIPTION)
     with pytest.raises(InputError, match=r"model\.safetensors: .*weight is \(2, 2\), expected \(2, 3\)"):
         load_into(tmp_path, nn.Linear(3, 2), expected={})
-    with pytest.raises(InputError, match=r"bias is .*expected none of that name"):
+    with pytest.raises(InputError, match=r"bias is .*expected no tensor of that name"):
         load_into(tmp_path, nn.Linear(2, 2, bias=False), expected={})
 
 
-@pytest.mark.parametrize("kept", [0, 20, 100])
-def test_damaged_weights_are_named(tmp_path, kept):
+@pytest.mark.parametrize("num_bytes", [0, 20, 100])
+def test_damaged_weights_are_named_in_the_error(tmp_path, num_bytes):
     save(tmp_path, nn.Linear(20, 20), DESCRIPTION)
     path = tmp_path / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:kept])
+    path.write_bytes(path.read_bytes()[:num_bytes])
     with pytest.raises(InputError, match=r"model\.safetensors: cannot be read"):
         load_into(tmp_path, nn.Linear(20, 20), expected={})
 
 
-def test_missing_files_are_named(tmp_path):
+def test_missing_files_are_named_in_the_error(tmp_path):
     with pytest.raises(InputError, match=r"model\.json: no such file.*train one first"):
         load_description(tmp_path)
     save(tmp_path, nn.Linear(1, 1), DESCRIPTION)
@@ -91,15 +91,15 @@ def test_missing_files_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe"])
-def test_a_damaged_description_is_named(tmp_path, content):
+def test_a_damaged_description_is_named_in_the_error(tmp_path, content):
     (tmp_path / "model.json").write_bytes(content)
     with pytest.raises(InputError, match=r"model\.json"):
         load_description(tmp_path)
 
 
-def test_a_save_that_fails_leaves_nothing_that_passes_for_a_model(tmp_path):
+def test_a_failed_save_leaves_no_loadable_model(tmp_path):
     save(tmp_path, nn.Linear(1, 1), DESCRIPTION)
     with pytest.raises(ValueError, match="JSON"):
         save(tmp_path, nn.Linear(1, 1), {"loss": float("nan")})
-    with pytest.raises(InputError, match="no finished model"):
+    with pytest.raises(InputError, match="no complete model"):
         load_into(tmp_path, nn.Linear(1, 1), expected={})

@@ -50,18 +50,18 @@ def months(protocols=("patient", "paper"), cohorts=("all", "grade_rise"), shift=
     return frame.assign(**known, Lower=(predicted - 3).clip(lower=0), Upper=(predicted + 40).clip(lower=0))
 
 
-def of_patients(series):
+def patient_rows(series):
     rows = combination.patients(series)
     return rows.assign(Lower=rows["Predicted_Progression_Timeline"] - 3, Upper=rows["days"] / 10)
 
 
 def scatter(series):
-    return progression_figures.months_scatter(series, of_patients(series))
+    return progression_figures.months_scatter(series, patient_rows(series))
 
 
-def null():
-    one = {"mae": metric(0.4, 0.2, 0.6), "baselines": {"mean": {"mae": metric(5.0, 3.0, 7.0)}}}
-    return {"paper": {"series": one}, "patient": {"series": {**one, "mae": metric(6.0, 4.0, 8.0)}}}
+def null_control():
+    scores = {"mae": metric(0.4, 0.2, 0.6), "baselines": {"mean": {"mae": metric(5.0, 3.0, 7.0)}}}
+    return {"paper": {"series": scores}, "patient": {"series": {**scores, "mae": metric(6.0, 4.0, 8.0)}}}
 
 
 def losses():
@@ -80,7 +80,7 @@ def progression():
     return {"paper": {"all": {"patient": leaking}}, "patient": {"all": {"patient": patient}}}
 
 
-def followed():
+def survival_predictions():
     expected = np.linspace(3, 20, 6)
     curves = {f"Survival_{month}m": np.exp(-month / expected) for month in SURVIVAL_MONTHS}
     rows = pd.DataFrame({"months": expected, "event": [1, 0, 1, 1, 0, 1], "Cohort": "all", **curves})
@@ -93,8 +93,11 @@ def survival(rows):
 
 
 def grader():
-    one = {"balanced_accuracy": metric(0.5, 0.4, 0.6), "baselines": {"majority": {"balanced_accuracy": metric(1 / 3)}}}
-    return {"patient": {"patient": one}}
+    scores = {
+        "balanced_accuracy": metric(0.5, 0.4, 0.6),
+        "baselines": {"majority": {"balanced_accuracy": metric(1 / 3)}},
+    }
+    return {"patient": {"patient": scores}}
 
 
 def groups():
@@ -104,9 +107,9 @@ def groups():
     }
 
 
-def attended():
-    place = np.linspace(0, 1, 64 * 64).reshape(64, 64)
-    return {"title": "grade 2, told 3 (81%)", "image": (255 * place).astype(np.uint8), "evidence": place.T}
+def grad_cam_example():
+    ramp = np.linspace(0, 1, 64 * 64).reshape(64, 64)
+    return {"title": "grade 2, predicted 3 (81%)", "image": (255 * ramp).astype(np.uint8), "heat_map": ramp.T}
 
 
 def steps(mask):
@@ -116,7 +119,7 @@ def steps(mask):
         "clusters": (3 * image).astype(int).clip(0, 2),
         "bands": np.stack([image * mask] * 4),
         "coefficients": np.arange(6.0) * mask.any(),
-        "places": np.array([[0, 0], [0, 1], [1, 0], [2, 0], [1, 1], [0, 2]]),
+        "positions": np.array([[0, 0], [0, 1], [1, 0], [2, 0], [1, 1], [0, 2]]),
     }
 
 
@@ -146,7 +149,7 @@ def parallel(rows, best=2):
 
 DRAWN = {
     "trials": lambda: parallel(trials()),
-    "trials_of_nobody": lambda: parallel(trials().iloc[:0]),
+    "trials_without_data": lambda: parallel(trials().iloc[:0]),
     "importance": lambda: sweep_figures.importance({"rate": 0.5, "kind": 0.1}),
     "curves": lambda: sweep_figures.curves(
         pd.DataFrame({"trial": [0, 0, 2], "epoch": [1, 2, 1], "error": [5.0, 4.0, 3.5]}), "error", best=2
@@ -154,32 +157,32 @@ DRAWN = {
     "learning_curves": lambda: grader_figures.learning_curves(history()),
     "learning_curves_nothing_saved": lambda: grader_figures.learning_curves(history(saved=[False] * 4)),
     "confusion": lambda: grader_figures.confusion(levels(), "Test"),
-    "confusion_of_nobody": lambda: grader_figures.confusion({"slice": level().iloc[:0]}, "Test"),
+    "confusion_without_data": lambda: grader_figures.confusion({"slice": level().iloc[:0]}, "Test"),
     "reliability": lambda: grader_figures.reliability({"slice": bins(), "patient": bins()}, "Test"),
-    "reliability_of_nobody": lambda: grader_figures.reliability({"slice": bins().iloc[:0]}, "Test"),
+    "reliability_without_data": lambda: grader_figures.reliability({"slice": bins().iloc[:0]}, "Test"),
     "progression_curves": lambda: progression_figures.progression_curves(losses()),
-    "progression_curves_of_nobody": lambda: progression_figures.progression_curves(losses().iloc[:0]),
+    "progression_curves_without_data": lambda: progression_figures.progression_curves(losses().iloc[:0]),
     "months_scatter": lambda: scatter(months()),
     "months_scatter_without_intervals": lambda: progression_figures.months_scatter(
         months(), combination.patients(months())
     ),
-    "months_scatter_of_nobody": lambda: scatter(months().iloc[:0]),
-    "errors_beside_baselines": lambda: progression_figures.errors_beside_baselines(progression()),
-    "null_control": lambda: progression_figures.null_control(null()),
-    "survival_curves": lambda: survival(followed()),
-    "survival_curves_of_nobody": lambda: survival(followed().iloc[:0]),
-    "errors_of_nobody": lambda: progression_figures.errors_beside_baselines({}),
-    "grader_beside_baselines": lambda: grader_figures.grader_beside_baselines(grader()),
+    "months_scatter_without_data": lambda: scatter(months().iloc[:0]),
+    "errors_with_baselines": lambda: progression_figures.errors_with_baselines(progression()),
+    "null_control": lambda: progression_figures.null_control(null_control()),
+    "survival_curves": lambda: survival(survival_predictions()),
+    "survival_curves_without_data": lambda: survival(survival_predictions().iloc[:0]),
+    "errors_without_data": lambda: progression_figures.errors_with_baselines({}),
+    "grader_with_baselines": lambda: grader_figures.grader_with_baselines(grader()),
     "group_bars": lambda: grader_figures.group_bars(groups(), "By institution"),
-    "group_bars_of_nobody": lambda: grader_figures.group_bars({}, "By institution"),
+    "group_bars_without_data": lambda: grader_figures.group_bars({}, "By institution"),
     "cohort_overview": lambda: figures.cohort_overview(pd.DataFrame({"grading": [5, 0]}, index=["FLAIR", "T2"])),
-    "cohort_overview_of_nobody": lambda: figures.cohort_overview(pd.DataFrame()),
+    "cohort_overview_without_data": lambda: figures.cohort_overview(pd.DataFrame()),
     "roi_panel": lambda: figures.roi_panel([example(square())] * 3),
     "roi_panel_empty_and_full": lambda: figures.roi_panel([example(square() & False), example(square() | True)]),
-    "evidence_panel": lambda: grader_figures.evidence_panel([attended()] * 3),
+    "grad_cam_panel": lambda: grader_figures.grad_cam_panel([grad_cam_example()] * 3),
     "feature_steps": lambda: figures.feature_steps(steps(square())),
-    "feature_steps_of_nothing": lambda: figures.feature_steps(steps(square() & False)),
-    "roi_panel_of_nobody": lambda: figures.roi_panel([]),
+    "feature_steps_of_an_empty_region": lambda: figures.feature_steps(steps(square() & False)),
+    "roi_panel_without_data": lambda: figures.roi_panel([]),
 }
 
 
@@ -188,23 +191,23 @@ def test_each_figure_is_drawn_wide_enough_without_a_warning(name):
     picture = Image.open(io.BytesIO(drawing.png(DRAWN[name]())))
     assert picture.width in (1120, 1800)
     assert picture.height < 4000
-    assert name == "roi_panel_of_nobody" or len(picture.convert("RGB").getcolors(1 << 20)) > 3
+    assert name == "roi_panel_without_data" or len(picture.convert("RGB").getcolors(1 << 20)) > 3
 
 
-def test_the_same_figure_is_the_same_bytes():
+def test_equal_figures_give_equal_bytes():
     assert drawing.png(DRAWN["group_bars"]()) == drawing.png(DRAWN["group_bars"]())
 
 
-def test_the_best_trial_stands_out_and_a_trial_without_a_figure_is_left_out():
+def test_the_best_trial_is_highlighted_and_trials_without_a_metric_are_excluded():
     (axes,) = parallel(trials()).axes
     lines = [line for line in axes.lines if len(line.get_xdata()) == 4]
     assert len(lines) == 2
     (best,) = (line for line in lines if line.get_label() == "best")
-    # of the two that are drawn it has the larger rate and the smaller error; what they share is in the middle
+    # of the two lines it has the larger rate and the smaller error; equal values are in the middle
     assert best.get_ydata().tolist() == [1.0, 0.5, 0.5, 0.0]
 
 
-def test_drawing_leaves_matplotlibs_global_state_alone():
+def test_drawing_does_not_change_the_global_state_of_matplotlib():
     before = dict(mpl.rcParams)
     drawing.png(grader_figures.confusion(levels(), "Test"))
     scatter(months())
@@ -222,14 +225,14 @@ def test_the_confusion_matrix_shows_the_counts_of_each_true_grade_in_its_row():
     assert "67%" in texts(axes)[-1]
 
 
-def test_a_leaking_protocol_is_marked_in_every_figure_that_can_hold_one():
+def test_leakage_is_marked_in_every_figure_that_can_show_the_paper_protocol():
     for figure in (
         scatter(months()),
-        progression_figures.errors_beside_baselines(progression()),
-        progression_figures.null_control(null()),
-        survival(followed()),
+        progression_figures.errors_with_baselines(progression()),
+        progression_figures.null_control(null_control()),
+        survival(survival_predictions()),
     ):
-        marked = [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="right") == "leaks"]
+        marked = [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="right") == "leakage"]
         assert marked == [title for axes in figure.axes if "paper" in (title := axes.get_title(loc="left"))]
         assert marked
     for figure in (
@@ -238,54 +241,54 @@ def test_a_leaking_protocol_is_marked_in_every_figure_that_can_hold_one():
         grader_figures.reliability({"slice": bins(), "patient": bins()}, "Test", leaks=True),
         grader_figures.group_bars(groups(), "By institution", leaks=True),
     ):
-        assert "leaks" in figure.get_suptitle()
+        assert "leakage" in figure.get_suptitle()
 
 
 def test_an_empty_cohort_has_no_panel():
     with_empty = {protocol: {**cohorts, "grade_rise": {}} for protocol, cohorts in progression().items()}
-    titles = [axes.get_title(loc="left") for axes in progression_figures.errors_beside_baselines(with_empty).axes]
+    titles = [axes.get_title(loc="left") for axes in progression_figures.errors_with_baselines(with_empty).axes]
     assert titles == ["protocol: patient, cohort: all", "protocol: paper, cohort: all"]
 
 
-def test_bars_of_the_leaking_protocol_are_hatched_and_grey_and_come_last():
-    first, second = progression_figures.errors_beside_baselines(progression()).axes
+def test_bars_of_a_protocol_with_leakage_are_hatched_and_grey_and_come_last():
+    first, second = progression_figures.errors_with_baselines(progression()).axes
     assert "patient" in first.get_title(loc="left")
     assert not first.patches[0].get_hatch()
     assert second.patches[0].get_hatch()
     assert to_hex(second.patches[0].get_facecolor()).upper() == drawing.GREY
 
 
-def test_every_interval_lies_inside_its_axes():
+def test_every_interval_is_within_the_limits_of_its_axes():
     for figure in (
-        progression_figures.errors_beside_baselines(progression()),
+        progression_figures.errors_with_baselines(progression()),
         grader_figures.group_bars(groups(), "By vendor"),
     ):
         for axes in figure.axes:
             ends = [path.vertices[:, 0].max() for lines in axes.collections for path in lines.get_paths()]
             assert max(ends, default=0) <= axes.get_xlim()[1]
-    first, second = progression_figures.errors_beside_baselines(progression()).axes
+    first, second = progression_figures.errors_with_baselines(progression()).axes
     assert first.get_xlim() == second.get_xlim()
 
 
-def test_predictions_below_zero_months_stay_in_sight():
+def test_predictions_below_zero_months_are_within_the_axes():
     rows = months(shift=-9.0)
     lowest = rows["Predicted_Progression_Timeline"].min()
     assert lowest < 0
     for axes in scatter(rows).axes:
         assert axes.get_ylim()[0] <= lowest
-        assert axes.get_ylim()[1] >= of_patients(rows)["Upper"].max()
+        assert axes.get_ylim()[1] >= patient_rows(rows)["Upper"].max()
 
 
-def test_what_is_not_defined_is_said_and_not_drawn_as_zero():
-    _, leaking = progression_figures.errors_beside_baselines(progression()).axes
+def test_an_undefined_metric_is_labelled_and_not_drawn_as_zero():
+    _, leaking = progression_figures.errors_with_baselines(progression()).axes
     assert " not defined" in texts(leaking)
     assert len(leaking.patches) == 1
 
 
-def test_the_epoch_that_is_marked_is_the_last_one_saved():
+def test_the_marked_epoch_is_the_last_one_saved():
     for axes in grader_figures.learning_curves(history()).axes:
-        (kept,) = [line for line in axes.lines if line.get_linestyle() == ":"]
-        assert kept.get_xdata()[0] == 3
+        (selected,) = [line for line in axes.lines if line.get_linestyle() == ":"]
+        assert selected.get_xdata()[0] == 3
 
 
 def test_the_mean_over_folds_counts_a_stopped_fold_with_its_last_loss():

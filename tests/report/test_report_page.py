@@ -16,7 +16,7 @@ HOSTILE = "<script>alert('x')</script>\"'&{{ 7 * 7 }}"
 
 
 class Document(HTMLParser):
-    """Checks that tags nest, and keeps each with its attributes and all text."""
+    """Parser that checks the nesting of tags and collects the tags, their attributes and the text."""
 
     def __init__(self, source):
         super().__init__()
@@ -40,7 +40,7 @@ class Document(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
     @property
-    def words(self):
+    def visible_text(self):
         return " ".join(" ".join(self.text).split())
 
 
@@ -78,7 +78,7 @@ def page(picture_bytes, text="plain"):
     )
 
 
-def test_the_page_is_well_formed_and_every_anchor_leads_somewhere(picture_bytes):
+def test_the_page_is_well_formed_and_every_link_has_a_target(picture_bytes):
     document = Document(render(page(picture_bytes)))
     ids = [attributes["id"] for _, attributes in document.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -88,7 +88,7 @@ def test_the_page_is_well_formed_and_every_anchor_leads_somewhere(picture_bytes)
     assert set(labels) <= set(ids)
 
 
-def test_the_page_needs_nothing_else_and_runs_no_script(picture_bytes):
+def test_the_page_is_self_contained_and_runs_no_script(picture_bytes):
     source = render(page(picture_bytes))
     document = Document(source)
     addresses = [attributes[key] for _, attributes in document.tags for key in ("src", "href") if key in attributes]
@@ -99,19 +99,19 @@ def test_the_page_needs_nothing_else_and_runs_no_script(picture_bytes):
     assert "default-src 'none'" in document.all("meta")[-1]["content"]
 
 
-def test_every_text_is_escaped_and_still_read_as_it_was_written(picture_bytes):
+def test_every_text_is_escaped_and_displayed_unchanged(picture_bytes):
     source = render(page(picture_bytes, text=HOSTILE))
     document = Document(source)
     assert not document.all("script")
     assert "<script" not in source
-    assert "49" not in document.words
-    plain = Document(render(page(picture_bytes, text="plain words")))
-    assert document.words.count(HOSTILE) == plain.words.count("plain words")
+    assert "49" not in document.visible_text
+    plain = Document(render(page(picture_bytes, text="plain text")))
+    assert document.visible_text.count(HOSTILE) == plain.visible_text.count("plain text")
     assert [attributes["alt"] for attributes in document.all("img")] == [HOSTILE, HOSTILE]
     assert len(document.tags) == len(plain.tags)
 
 
-def test_pictures_are_inside_as_they_were_given_with_their_size_and_words(picture_bytes):
+def test_pictures_are_embedded_unchanged_with_their_size_and_alternative_text(picture_bytes):
     images = Document(render(page(picture_bytes))).all("img")
     for image in images:
         assert base64.b64decode(image["src"].partition(",")[2]) == picture_bytes
@@ -120,37 +120,37 @@ def test_pictures_are_inside_as_they_were_given_with_their_size_and_words(pictur
     assert len(images) == 2
 
 
-def test_tables_have_headers_for_columns_and_rows_a_caption_and_their_source(picture_bytes):
+def test_tables_have_column_and_row_headers_and_a_caption(picture_bytes):
     document = Document(render(page(picture_bytes)))
     scopes = [attributes["scope"] for attributes in document.all("th")]
     assert scopes == ["col"] * 5 + ["row"] * 2
     assert len(document.all("caption")) == 1
-    assert "Table 1." in document.words
-    assert "Figure 1." in document.words
-    assert "Figure 2." in document.words
+    assert "Table 1." in document.visible_text
+    assert "Figure 1." in document.visible_text
+    assert "Figure 2." in document.visible_text
 
 
-def test_metrics_are_shown_with_their_interval_and_missing_ones_are_called_so(picture_bytes):
-    words = Document(render(page(picture_bytes))).words
-    assert "0.50 (0.41 to 0.62)" in words
-    assert "95 % interval 0.41 to 0.62" in words
-    assert "not defined" in words
-    assert "1,234" in words
-    assert "nan" not in words.lower()
-    assert "None" not in words
+def test_metrics_are_shown_with_their_intervals_and_undefined_ones_are_labelled(picture_bytes):
+    text = Document(render(page(picture_bytes))).visible_text
+    assert "0.50 (0.41 to 0.62)" in text
+    assert "95 % confidence interval 0.41 to 0.62" in text
+    assert "not defined" in text
+    assert "1,234" in text
+    assert not re.search(r"\bnan\b", text.lower())
+    assert "None" not in text
 
 
-def test_what_leaks_is_marked_in_tiles_and_rows(picture_bytes):
+def test_leakage_is_marked_in_tiles_and_rows(picture_bytes):
     document = Document(render(page(picture_bytes)))
     marked = [tag for tag, attributes in document.tags if "leaking" in attributes.get("class", "").split()]
     assert marked == ["div", "tr"]
-    assert document.words.count("leaks") == 2
+    assert document.visible_text.count("leakage") == 2
 
 
-def test_the_warning_and_the_provenance_stand_on_every_page():
-    words = Document(render(Page(title="T", summary="S", footer={"Seed": "17"}))).words
-    assert "For research use only. Not a medical device." in words
-    assert "Seed 17" in words
+def test_every_page_contains_the_warning_and_the_provenance():
+    text = Document(render(Page(title="T", summary="S", footer={"Seed": "17"}))).visible_text
+    assert "For research use only. Not a medical device." in text
+    assert "Seed 17" in text
 
 
 def test_a_data_frame_and_its_rows_give_the_same_table():
@@ -167,10 +167,10 @@ def test_a_data_frame_and_its_rows_give_the_same_table():
     assert ">4.35<" in pages[0]
 
 
-def test_an_empty_table_is_still_a_page():
-    table = Table(caption="Nobody", rows=pd.DataFrame({"Cohort": [], "mae": []}), source="metrics.json")
+def test_an_empty_table_is_rendered_with_its_headings():
+    table = Table(caption="No patients", rows=pd.DataFrame({"Cohort": [], "mae": []}), source="metrics.json")
     document = Document(render(Page(title="T", summary="S", sections=[Section(id="s", title="S", tables=[table])])))
-    assert "Nobody" in document.words
+    assert "No patients" in document.visible_text
     assert len(document.all("th")) == 2
 
 
@@ -191,10 +191,10 @@ def test_an_empty_table_is_still_a_page():
         (np.float32(0.25), "0.25"),
     ],
 )
-def test_numbers_are_short_and_keep_what_matters(value, shown):
+def test_numbers_are_short_and_keep_their_significant_digits(value, shown):
     assert number(value) == shown
 
 
-def test_the_page_is_the_same_every_time(picture_bytes):
+def test_rendering_is_reproducible(picture_bytes):
     assert render(page(picture_bytes)) == render(page(picture_bytes))
     assert io.StringIO(render(page(picture_bytes))).readline().strip() == "<!doctype html>"

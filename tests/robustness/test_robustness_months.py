@@ -1,8 +1,9 @@
-"""What the months to progression must teach, and what they must not.
+"""Tests of what the progression model learns from the months to progression.
 
-The null control: with the months shuffled between patients there is nothing to learn but who is who; leaving one
-patient out must then fall to the mean of the others, while the paper's split stays near zero error. And where the truth
-can be learned, as from the phantoms, the model must beat that mean for patients that it never saw.
+Permutation control (null control): with the months shuffled between patients, only the patients' identities can be
+learned. Leave-one-patient-out must then be no better than the mean of the other patients, while the error under the
+paper's split stays near zero. If the months depend on the images, as for the phantoms, the model must beat that mean
+for held-out patients.
 """
 
 import cv2
@@ -20,7 +21,7 @@ from tumorprog.synthetic import phantom, plan
 
 pytestmark = pytest.mark.long
 
-PLACES = {sequence: place for place, sequence in enumerate(plan.PROGRESSION_SERIES.values())}
+INDICES = {sequence: index for index, sequence in enumerate(plan.PROGRESSION_SERIES.values())}
 
 
 @pytest.fixture(autouse=True)
@@ -34,73 +35,78 @@ def one_thread():
 
 
 def table(rows):
-    """Rows of (patient, sequence, vectors, days) as `train_progression.learnable` gives them."""
+    """Convert rows of (patient, sequence, vectors, days) to a table of `train_progression.read_training_series`."""
     series = pd.DataFrame(rows, columns=["PatientID", "sequence", "vectors", "days"])
-    known = {"date": "2000-01-01", "PredictedGrade": 4, "FirstGrade": 4, "LaterGrade": 4, "volume_ml": np.nan}
+    constants = {"date": "2000-01-01", "PredictedGrade": 4, "FirstGrade": 4, "LaterGrade": 4, "volume_ml": np.nan}
     uids = [str(number) for number in range(len(series))]
     months = series["days"] / tables.DAYS_PER_MONTH
-    made = {"Type": series["sequence"], "SeriesInstanceUID": uids, "MonthDif": series["days"] // 31, "months": months}
-    return series.assign(**known, **made)
+    columns = {
+        "Type": series["sequence"],
+        "SeriesInstanceUID": uids,
+        "MonthDif": series["days"] // 31,
+        "months": months,
+    }
+    return series.assign(**constants, **columns)
 
 
 def mean_errors(series, settings, *, null_control=False):
-    """Protocol -> (the model's, the mean's) mean absolute error per series, by the project's own folds."""
+    """Return the mean absolute error per series of (the model, the mean) by protocol, using the project's own folds."""
     trials = train_progression.plan(series, seed=0, null_control=null_control)
-    found = {}
+    errors = {}
     for protocol in ("patient", "paper"):
         chosen = [trial for trial in trials if trial.protocol == protocol and trial.shuffled == null_control]
         results = [train_progression.train_fold(series, trial, settings, 0) for trial in chosen]
         model = pd.concat([result["predictions"] for result in results])
-        beside = pd.concat([result["baselines"] for result in results])
-        mean = beside[beside["Baseline"] == "mean"]
-        judged = [metrics.progression_metrics(rows, resamples=10, seed=0) for rows in (model, mean)]
-        found[protocol] = tuple(one["mae"]["value"] for one in judged)
+        baselines = pd.concat([result["baselines"] for result in results])
+        mean = baselines[baselines["Baseline"] == "mean"]
+        evaluated = [metrics.progression_metrics(rows, resamples=10, seed=0) for rows in (model, mean)]
+        errors[protocol] = tuple(result["mae"]["value"] for result in evaluated)
         if protocol == "patient":
             combined = metrics.progression_metrics(combination.patients(model), resamples=10, seed=0)
-            found["combined"] = (combined["mae"]["value"], found[protocol][1])
-    return found
+            errors["combined"] = (combined["mae"]["value"], errors[protocol][1])
+    return errors
 
 
 def test_shuffled_months_are_learned_under_the_papers_split_and_not_by_patients():
-    """Series that show plainly whose they are."""
+    """The series of each patient are clearly recognisable as belonging together."""
     random = np.random.default_rng(0)
     rows = []
     for number in range(16):
-        face, days = random.normal(0, 1, tables.VECTOR_LENGTH), int(random.lognormal(4.64, 0.9))
+        identity, days = random.normal(0, 1, tables.VECTOR_LENGTH), int(random.lognormal(4.64, 0.9))
         for kind in range(8):
-            vectors = face + random.normal(0, 0.3, (5, tables.VECTOR_LENGTH))
+            vectors = identity + random.normal(0, 0.3, (5, tables.VECTOR_LENGTH))
             rows.append((f"P{number:02d}", f"T{kind}", vectors.astype(np.float32), days))
     settings = Progression(hidden=32, epochs=60, learning_rate=5e-3, min_improvement=0.001)
-    found = mean_errors(table(rows), settings, null_control=True)
-    model, mean = found["paper"]
+    errors = mean_errors(table(rows), settings, null_control=True)
+    model, mean = errors["paper"]
     assert model < 0.1 * mean
-    model, mean = found["patient"]
+    model, mean = errors["patient"]
     assert 0.85 * mean < model < 1.6 * mean
 
 
 def vectors_of(patient, sequence):
-    """The features of the first date's series, by the same functions that make the archive and read it."""
+    """Compute the features of a first-date series with the functions that create and read the synthetic archive."""
     study = patient.studies[0]
-    random = np.random.default_rng([*patient.key, PLACES[sequence]])
+    random = np.random.default_rng([*patient.key, INDICES[sequence]])
     receiver = phantom.random_receiver(random)
-    found = []
+    vectors = []
     for plane in study.stacks[0].planes:
         painted = phantom.layers(patient.head, study.tumour, plane)
         signal = phantom.image(patient.head, study.tumour, sequence=sequence, painted=painted, plane=plane)
-        seen = phantom.received(signal, receiver, random, sequence=sequence, plane=plane).astype(np.float32)
-        found.append(spectral.slice_vector(seen, wavelet="haar", method="component"))
-    return np.stack(found)
+        received = phantom.received(signal, receiver, random, sequence=sequence, plane=plane).astype(np.float32)
+        vectors.append(spectral.slice_vector(received, wavelet="haar", method="component"))
+    return np.stack(vectors)
 
 
-def test_where_the_truth_can_be_learned_the_model_beats_the_mean_on_unseen_patients():
-    """40 phantoms beyond the 20 with published intervals, whose 966 days would decide the mean error alone."""
+def test_the_model_beats_the_mean_on_held_out_patients_if_the_images_predict_the_months():
+    """Uses 40 phantoms after the 20 with published intervals, whose outlier of 966 days would dominate the error."""
     shape = Synthetic(series_slices=8, size=96)
     rows = []
     for number in range(20, 60):
         patient = plan.plan_patient("progression", number, shape=shape, seed=0)
         days = (patient.studies[1].day - patient.studies[0].day).days
         rows += [(patient.patient_id, name, vectors_of(patient, name), days) for name in ("T1post", "dT1")]
-    found = mean_errors(table(rows), Progression())
+    errors = mean_errors(table(rows), Progression())
     for level in ("patient", "combined"):
-        model, mean = found[level]
+        model, mean = errors[level]
         assert model < 0.8 * mean

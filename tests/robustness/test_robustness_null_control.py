@@ -1,7 +1,7 @@
-"""The null control: where grades are drawn at random among patients, there is nothing to learn but who is who.
+"""Permutation control (null control): with random grades, only the patients' identities can be learned.
 
-A split by patients must then fall to chance; the paper's, which lets slices of one patient stand on both sides, does
-not.
+The accuracy under a split by patients must then be at chance level. Under the paper's split, which puts slices of one
+patient into both the training and the test set, it is not.
 """
 
 import numpy as np
@@ -20,14 +20,14 @@ CHANCE = 1 / len(tables.GRADES)
 
 
 def cohort(seed):
-    """Slices that show who the patient is, and patients with grades that have nothing to do with it."""
+    """Return slices that identify their patient, and metadata with grades that are independent of the images."""
     random = np.random.default_rng(seed)
-    faces = random.normal(128, 60, (PATIENTS, SIDE // 8, SIDE // 8)).repeat(8, axis=1).repeat(8, axis=2)
+    identities = random.normal(128, 60, (PATIENTS, SIDE // 8, SIDE // 8)).repeat(8, axis=1).repeat(8, axis=2)
     patient = np.repeat(np.arange(PATIENTS), SLICES_EACH)
-    images = (faces[patient] + random.normal(0, 12, (len(patient), SIDE, SIDE))).clip(0, 255).astype(np.uint8)
+    images = (identities[patient] + random.normal(0, 12, (len(patient), SIDE, SIDE))).clip(0, 255).astype(np.uint8)
     grades = random.permutation(np.tile(tables.GRADES, PATIENTS // len(tables.GRADES)))
     names = np.array([f"P{number:02d}" for number in range(PATIENTS)])
-    known = pd.DataFrame(
+    slices = pd.DataFrame(
         {
             "slice": np.arange(len(patient)),
             "PatientID": names[patient],
@@ -41,24 +41,24 @@ def cohort(seed):
             "Manufacturer": "one",
         }
     )
-    return images, known
+    return images, slices
 
 
-def sides_of(known, protocol, seed):
+def assign_sides(slices, protocol, seed):
     if protocol == "paper":
-        return splits.split_slices(len(known), seed=seed)
-    chosen = splits.split_patients(known.groupby("PatientID")["grade"].first(), seed=seed)
-    return known["PatientID"].map(chosen).to_numpy()
+        return splits.split_slices(len(slices), seed=seed)
+    by_patient = splits.split_patients(slices.groupby("PatientID")["grade"].first(), seed=seed)
+    return slices["PatientID"].map(by_patient).to_numpy()
 
 
 def balanced_accuracy(protocol, seed):
-    """Of the test slices, after the project's own split, audit, training and metrics."""
-    images, known = cohort(seed)
-    known = known.assign(side=sides_of(known, protocol, seed))
-    leaks = splits.audit(known, protocol=protocol)
+    """Return the balanced accuracy on the test slices, using the project's own split, audit, training and metrics."""
+    images, slices = cohort(seed)
+    slices = slices.assign(side=assign_sides(slices, protocol, seed))
+    leaks = splits.audit(slices, protocol=protocol)
     assert bool(len(leaks)) == (protocol == "paper")
-    labels = torch.tensor((known["grade"] - tables.GRADES[0]).tolist())
-    train = np.flatnonzero(known["side"] == "train")
+    labels = torch.tensor((slices["grade"] - tables.GRADES[0]).tolist())
+    train = np.flatnonzero(slices["side"] == "train")
     weights = class_weights(torch.bincount(labels[train], minlength=len(tables.GRADES)).tolist())
     model = grader.build("none", seed=seed)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -66,11 +66,11 @@ def balanced_accuracy(protocol, seed):
         order = np.random.default_rng([seed, epoch]).permutation(train)
         batches = [(torch.from_numpy(images[rows]), labels[rows]) for rows in np.array_split(order, len(order) // 24)]
         train_epoch(model, batches, optimiser=optimiser, criterion=Criterion(class_weights=weights), epoch=epoch)
-    test = known[known["side"] == "test"]
-    told = grader.probabilities(model, images[test.index], device="cpu")
-    predictions = test.assign(**{f"p{grade}": told[:, column] for column, grade in enumerate(tables.GRADES)})
-    judged = metrics.grader_metrics(metrics.grader_levels(predictions)["slice"], resamples=10, seed=0)
-    return judged["balanced_accuracy"]["value"]
+    test = slices[slices["side"] == "test"]
+    probabilities = grader.probabilities(model, images[test.index], device="cpu")
+    predictions = test.assign(**{f"p{grade}": probabilities[:, column] for column, grade in enumerate(tables.GRADES)})
+    evaluated = metrics.grader_metrics(metrics.grader_levels(predictions)["slice"], resamples=10, seed=0)
+    return evaluated["balanced_accuracy"]["value"]
 
 
 @pytest.mark.long
@@ -80,5 +80,5 @@ def test_random_grades_are_learned_under_the_papers_split_and_not_by_patients():
         for protocol in ("patient", "paper")
     }
     assert by_protocol["paper"] > 0.9
-    # nine test patients in three draws: of nine guesses seven or more are right in one of a hundred cases
+    # nine test patients over three draws: seven or more random guesses are correct in one of a hundred cases
     assert by_protocol["patient"] < CHANCE + 0.36

@@ -14,15 +14,15 @@ def slices(patient, date, sequence, *probabilities):
 
 
 def test_the_most_common_grade_of_the_slices_wins():
-    told = grade.vote(slices("A", "d", "T2", (0.6, 0.4, 0), (0.6, 0.4, 0), (0, 0, 1)), KEYS).iloc[0]
-    assert told["PredictedGrade"] == 2
-    assert told[["Slices", "Votes2", "Votes3", "Votes4"]].tolist() == [3, 2, 0, 1]
-    assert told["Confidence"] == pytest.approx(0.4)
+    row = grade.vote(slices("A", "d", "T2", (0.6, 0.4, 0), (0.6, 0.4, 0), (0, 0, 1)), KEYS).iloc[0]
+    assert row["PredictedGrade"] == 2
+    assert row[["Slices", "Votes2", "Votes3", "Votes4"]].tolist() == [3, 2, 0, 1]
+    assert row["Confidence"] == pytest.approx(0.4)
 
 
 def test_a_tie_goes_to_the_grade_with_the_higher_mean_probability():
-    told = grade.vote(slices("A", "d", "T2", (0.5, 0.1, 0.4), (0.05, 0.05, 0.9)), KEYS).iloc[0]
-    assert (told["Votes2"], told["Votes4"], told["PredictedGrade"]) == (1, 1, 4)
+    row = grade.vote(slices("A", "d", "T2", (0.5, 0.1, 0.4), (0.05, 0.05, 0.9)), KEYS).iloc[0]
+    assert (row["Votes2"], row["Votes4"], row["PredictedGrade"]) == (1, 1, 4)
 
 
 def test_votes_do_not_depend_on_the_order_of_the_slices():
@@ -36,7 +36,7 @@ def sheet(*parts, sequences=("T1post", "FLAIR")):
     return grade.reference_sheet(patients, grade.vote(graded, KEYS), min_gap_days=14)
 
 
-def test_the_sheet_has_the_first_dates_series_and_the_time_to_the_second():
+def test_the_reference_sheet_has_the_series_of_the_first_date_and_the_time_to_the_second():
     two, four = (1, 0, 0), (0, 0, 1)
     found = sheet(
         slices("A", "1991-11-19", "T1post", two),
@@ -50,7 +50,7 @@ def test_the_sheet_has_the_first_dates_series_and_the_time_to_the_second():
     ]
 
 
-def test_a_patients_grade_is_that_of_t1post_and_flair_slices_together():
+def test_t1post_and_flair_slices_vote_together_for_a_patients_grade():
     two, three, four = (1, 0, 0), (0, 1, 0), (0, 0, 1)
     found = sheet(
         slices("A", "2000-01-01", "T1post", two, two),
@@ -62,7 +62,7 @@ def test_a_patients_grade_is_that_of_t1post_and_flair_slices_together():
     assert set(found["LaterGrade"]) == {4}
 
 
-def test_any_sequences_can_be_the_ones_that_vote_for_a_patient():
+def test_the_voting_sequences_can_be_configured():
     two, four = (1, 0, 0), (0, 0, 1)
     graded = pd.concat([slices("A", "2000-01-01", "T1post", two, two, two), slices("A", "2000-01-01", "ADC", four)])
     by_default = grade.grades_of_patients(graded, ("T1post", "FLAIR")).iloc[0]
@@ -72,26 +72,26 @@ def test_any_sequences_can_be_the_ones_that_vote_for_a_patient():
     assert list(by_adc.index) == list(tables.PATIENT_GRADES)
 
 
-def test_where_none_of_them_is_all_slices_vote():
+def test_all_slices_vote_if_none_of_the_voting_sequences_exists():
     graded = slices("A", "2000-01-01", "ADC", (1, 0, 0), (1, 0, 0))
     assert grade.grades_of_patients(graded, ("T1post",)).iloc[0]["Slices"] == 2
 
 
-def test_without_two_dates_the_sheet_is_empty_and_has_its_columns():
+def test_without_two_dates_the_reference_sheet_is_empty_but_has_its_columns():
     found = sheet(slices("A", "2000-01-01", "T2", (1, 0, 0)), slices("B", "", "T2", (1, 0, 0)))
     assert found.empty
     assert {"PatientID", "date", "Type", "MonthDif", "days", "FirstGrade", "LaterGrade"} <= set(found.columns)
 
 
-def test_studies_of_one_day_are_one_date_with_the_series_of_both():
+def test_studies_of_one_day_are_one_date_with_all_their_series():
     two, four = (1, 0, 0), (0, 0, 1)
-    again = slices("A", "2000-01-01", "T1post", four, four).assign(SeriesInstanceUID="second study")
+    second = slices("A", "2000-01-01", "T1post", four, four).assign(SeriesInstanceUID="second study")
     found = sheet(
         slices("A", "2000-01-01", "T1post", two),
-        again,
+        second,
         slices("A", "2000-03-01", "T1post", four),
         sequences=("T1post",),
     )
     assert found["SeriesInstanceUID"].tolist() == ["A2000-01-01T1post", "second study"]
-    assert set(found["FirstGrade"]) == {4}  # three slices vote, whatever study they are of
+    assert set(found["FirstGrade"]) == {4}  # three slices vote, from both studies
     assert set(found["days"]) == {60}

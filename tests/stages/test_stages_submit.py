@@ -14,20 +14,20 @@ from tumorprog.stages import submit
 
 @pytest.fixture
 def answering(monkeypatch):
-    """An address at which everything is answered with one status."""
+    """Return addresses of servers that answer every request with a given status."""
     servers = []
-    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")  # so that it is taken back
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")  # so that it is restored afterwards
 
     def answer(status):
-        class Always(BaseHTTPRequestHandler):
+        class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 self.send_response(status)
                 self.end_headers()
 
-            def log_message(self, *words):
-                """Says nothing."""
+            def log_message(self, *arguments):
+                """Log nothing."""
 
-        server = HTTPServer(("127.0.0.1", 0), Always)
+        server = HTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
         return f"http://127.0.0.1:{server.server_port}"
@@ -39,23 +39,23 @@ def answering(monkeypatch):
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refused_token_is_told_as_such(answering, status):
-    with pytest.raises(InputError, match=r"refuses the token; export RAY_AUTH_MODE=token and the RAY_AUTH_TOKEN"):
+def test_a_rejected_token_is_reported(answering, status):
+    with pytest.raises(InputError, match=r"rejected the token; export RAY_AUTH_MODE=token and the RAY_AUTH_TOKEN"):
         submit.connect(answering(status))
 
 
 @pytest.mark.parametrize("status", [200, 404, 500])
-def test_what_answers_and_is_no_ray_is_told_as_such(answering, status):
+def test_a_server_other_than_ray_is_reported(answering, status):
     with pytest.raises(InputError, match="no Ray cluster answers there"):
         submit.connect(answering(status))
 
 
-def test_nobody_there_is_told_as_such(answering):
+def test_a_closed_port_is_reported(answering):
     with pytest.raises(InputError, match=r"http://127.0.0.1:9: no Ray cluster answers there \(Connection refused\)"):
         submit.connect("http://127.0.0.1:9")
 
 
-def test_who_listens_and_says_nothing_is_told_as_such(monkeypatch):
+def test_a_server_that_does_not_answer_is_reported(monkeypatch):
     monkeypatch.setattr(submit, "_ANSWER_S", 0.3)
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -66,36 +66,36 @@ def test_who_listens_and_says_nothing_is_told_as_such(monkeypatch):
 
 
 @pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "ftp://host"])
-def test_an_address_that_is_no_dashboards_is_told_as_such(address):
-    with pytest.raises(InputError, match="a cluster's dashboard, which is at http://HOST:8265"):
+def test_an_address_other_than_a_dashboards_is_reported(address):
+    with pytest.raises(InputError, match="a cluster's dashboard, whose address is http://HOST:8265"):
         submit.connect(address)
 
 
-def test_the_package_and_local_files_of_settings_go_along(tmp_path):
-    (tmp_path / "there").mkdir()
-    mine = tmp_path / "mine.yaml"
-    mine.write_text("seed: 3")
-    words = ["run", "--config", str(mine), f"--config={mine}", "--out", "/data/run", "--grader.split", "no/such.yaml"]
-    told = submit.pack(words, tmp_path / "there")
-    names = [told[2], told[3].removeprefix("--config=")]
-    assert [told[0], told[1], *told[4:]] == [words[0], words[1], *words[4:]]
+def test_the_package_and_local_configuration_files_are_sent_along(tmp_path):
+    (tmp_path / "sent").mkdir()
+    file = tmp_path / "mine.yaml"
+    file.write_text("seed: 3")
+    given = ["run", "--config", str(file), f"--config={file}", "--out", "/data/run", "--grader.split", "no/such.yaml"]
+    packed = submit.pack(given, tmp_path / "sent")
+    names = [packed[2], packed[3].removeprefix("--config=")]
+    assert [packed[0], packed[1], *packed[4:]] == [given[0], given[1], *given[4:]]
     assert not any("/" in name for name in names)
-    assert [(tmp_path / "there" / name).read_text() for name in names] == ["seed: 3", "seed: 3"]
-    assert (tmp_path / "there" / "tumorprog" / "report" / "page.html").is_file()
-    assert not list((tmp_path / "there").rglob("__pycache__"))
+    assert [(tmp_path / "sent" / name).read_text() for name in names] == ["seed: 3", "seed: 3"]
+    assert (tmp_path / "sent" / "tumorprog" / "report" / "page.html").is_file()
+    assert not list((tmp_path / "sent").rglob("__pycache__"))
 
 
 class Client:
-    """A cluster that takes a job, or not, says two lines and ends it in some way."""
+    """A cluster that accepts a job or not, logs two lines and then returns or raises a given end."""
 
-    def __init__(self, ends, takes=True):
-        self._ends, self._takes = ends, takes
+    def __init__(self, end, accepts=True):
+        self._end, self._accepts = end, accepts
 
     def get_address(self):
         return "http://head:8265"
 
     def submit_job(self, *, entrypoint, runtime_env):
-        if not self._takes:
+        if not self._accepts:
             raise RuntimeError("Request failed with status code 500")
         self.entrypoint = entrypoint
         self.sent = sorted(path.name for path in Path(runtime_env["working_dir"]).iterdir())
@@ -104,14 +104,14 @@ class Client:
     async def tail_job_logs(self, job):
         yield "one\n"
         yield "two\n"
-        if isinstance(self._ends, KeyboardInterrupt):
-            raise self._ends
+        if isinstance(self._end, KeyboardInterrupt):
+            raise self._end
         raise RuntimeError("the connection is closed")
 
     def get_job_info(self, job):
-        if isinstance(self._ends, Exception):
-            raise self._ends
-        return self._ends
+        if isinstance(self._end, Exception):
+            raise self._end
+        return self._end
 
 
 def ended(status, code=None):
@@ -126,7 +126,7 @@ def outcome(client, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("ends", "code"),
+    ("end", "code"),
     [
         (ended(JobStatus.SUCCEEDED, 0), 0),
         (ended(JobStatus.FAILED, 2), 2),
@@ -135,15 +135,15 @@ def outcome(client, monkeypatch):
     ],
     ids=["succeeded", "failed", "stopped", "interrupted"],
 )
-def test_a_job_shows_its_log_and_gives_its_exit_code(monkeypatch, ends, code):
-    client = Client(ends)
+def test_a_job_shows_its_log_and_returns_its_exit_code(monkeypatch, end, code):
+    client = Client(end)
     assert outcome(client, monkeypatch) == (code, "one\ntwo\n")
     assert client.entrypoint == "/env/python -m tumorprog.cli report --out '/data/two words'"
     assert client.sent == ["tumorprog"]
 
 
-def test_a_cluster_that_is_lost_or_takes_no_job_is_told_as_such(monkeypatch):
-    with pytest.raises(InputError, match=r"http://head:8265: the cluster takes no job \(Request failed"):
-        outcome(Client(None, takes=False), monkeypatch)
-    with pytest.raises(InputError, match=r"the cluster answers no more; job raysubmit_1 is lost"):
+def test_a_lost_cluster_and_a_rejected_job_are_reported(monkeypatch):
+    with pytest.raises(InputError, match=r"http://head:8265: the cluster rejected the job \(Request failed"):
+        outcome(Client(None, accepts=False), monkeypatch)
+    with pytest.raises(InputError, match=r"the cluster stopped answering; job raysubmit_1 is either lost"):
         outcome(Client(requests.ConnectionError("reset")), monkeypatch)

@@ -11,7 +11,7 @@ from tumorprog.synthetic import files, phantom, plan
 
 
 def counted(*masks):
-    """Rows of (patient, date, series, voxels of each slice): 1 x 2 mm pixels, a slice every 5 mm, 3 mm thick."""
+    """Return counted masks, given as (patient, date, series, voxels of each slice): 1 x 2 x 3 mm voxels, 5 mm apart."""
     rows = [
         {"PatientID": patient, "date": date, "SeriesInstanceUID": series, "stack": 0, "voxels": voxels}
         | {"position_mm": 5.0 * order, "SliceThickness": 3.0, "row_spacing_mm": 1.0, "column_spacing_mm": 2.0}
@@ -21,8 +21,8 @@ def counted(*masks):
     return pd.DataFrame(rows, columns=volumes.COUNTED.names)
 
 
-def test_volumes_stand_by_date_with_their_change_since_the_date_before():
-    found = volumes.of_dates(
+def test_volumes_are_sorted_by_date_with_the_change_since_the_previous_date():
+    found = volumes.volumes_by_date(
         counted(
             ("A", "2000-03-01", "2", [0, 150, 150]),
             ("A", "2000-01-01", "1", [100, 100, 0]),
@@ -36,28 +36,30 @@ def test_volumes_stand_by_date_with_their_change_since_the_date_before():
     assert found.loc[[0, 2], ["days_since", "change_ml", "change_percent"]].isna().all(axis=None)
 
 
-def test_of_several_masks_of_a_date_the_largest_counts():
-    found = volumes.of_dates(counted(("A", "d1", "1", [10, 0]), ("A", "d1", "2", [40, 0])).replace("d1", "2000-01-01"))
+def test_the_largest_of_several_masks_of_a_date_counts():
+    found = volumes.volumes_by_date(
+        counted(("A", "d1", "1", [10, 0]), ("A", "d1", "2", [40, 0])).replace("d1", "2000-01-01")
+    )
     assert found[["volume_ml", "masks"]].to_numpy().tolist() == [[0.4, 2]]
 
 
-def test_a_tumour_that_was_gone_grows_by_no_percentage():
-    found = volumes.of_dates(counted(("A", "2000-01-01", "1", [0, 0]), ("A", "2000-02-01", "2", [100, 0])))
+def test_a_change_from_zero_volume_has_no_percentage():
+    found = volumes.volumes_by_date(counted(("A", "2000-01-01", "1", [0, 0]), ("A", "2000-02-01", "2", [100, 0])))
     assert found["change_ml"].tolist()[1] == pytest.approx(1.0)
     assert found["change_percent"].isna().all()
 
 
-def test_a_mask_without_a_date_or_a_size_has_no_volume():
+def test_a_mask_without_a_date_or_voxel_size_has_no_volume():
     unknown = counted(("A", "", "1", [10, 10]), ("B", "2000-01-01", "2", [10, 10]))
-    assert volumes.of_dates(unknown.assign(row_spacing_mm=np.nan)).empty
-    assert volumes.of_dates(unknown)["PatientID"].tolist() == ["B"]
-    assert volumes.of_dates(counted()).empty
+    assert volumes.volumes_by_date(unknown.assign(row_spacing_mm=np.nan)).empty
+    assert volumes.volumes_by_date(unknown)["PatientID"].tolist() == ["B"]
+    assert volumes.volumes_by_date(counted()).empty
 
 
 @pytest.mark.parametrize("slices", [12, 33])
 @pytest.mark.parametrize("number", [0, 1])  # GE's and Siemens' matrices and pixels
 def test_the_mask_of_a_phantom_has_the_phantoms_volume(tmp_path, number, slices):
-    """Written as DICOM, read by header and frame as the stage reads it, against the volume on a grid of 1.5 mm."""
+    """The mask is written as DICOM and read as the stage reads it; the true volume is from a grid of 1.5 mm."""
     shape = Synthetic(series_slices=slices, size=160)
     patient = plan.plan_patient("progression", number, shape=shape, seed=3)
     stack = patient.studies[0].stacks[0]
@@ -66,12 +68,12 @@ def test_the_mask_of_a_phantom_has_the_phantoms_volume(tmp_path, number, slices)
     for index, plane in enumerate(stack.planes):
         writer.write(index, plane, phantom.layers(patient.head, patient.studies[0].tumour, plane))
     rows = [row for path in sorted(tmp_path.rglob("*.dcm")) for row in header.read_rows(str(path))]
-    unknown = {"stack": 0, "file_bytes": 0}
-    work = [{**row, **unknown, "date": row["StudyDate"], "pixel_offset": -1} for row in rows]
-    made, rejected = volumes.count(pa.Table.from_pylist(work, volumes.WORK))
+    defaults = {"stack": 0, "file_bytes": 0}
+    work = [{**row, **defaults, "date": row["StudyDate"], "pixel_offset": -1} for row in rows]
+    counts, rejected = volumes.count_voxels(pa.Table.from_pylist(work, volumes.WORK))
     assert not rejected
     assert {row["sequence"] for row in rows} == {"mask"}
     _, truth = phantom.volumes_ml(patient.studies[0].tumour)
-    assert volumes.of_dates(made.to_pandas())["volume_ml"].item() == pytest.approx(truth, rel=0.08)
-    thick = made.to_pandas().assign(position_mm=np.nan)  # the thickness is as good here: slices touch
-    assert volumes.of_dates(thick)["volume_ml"].item() == pytest.approx(truth, rel=0.08)
+    assert volumes.volumes_by_date(counts.to_pandas())["volume_ml"].item() == pytest.approx(truth, rel=0.08)
+    unpositioned = counts.to_pandas().assign(position_mm=np.nan)  # the slices touch, so their thickness is sufficient
+    assert volumes.volumes_by_date(unpositioned)["volume_ml"].item() == pytest.approx(truth, rel=0.08)

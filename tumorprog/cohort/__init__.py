@@ -1,1 +1,1 @@
-"""Who is in the study, when they were scanned, and on which side they stand."""
+"""Which patients are in the study, when they were scanned, and to which set of a split they belong."""

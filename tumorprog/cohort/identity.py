@@ -1,8 +1,8 @@
-"""Who is who: spellings of a patient's id, ids and studies that several patients share -> one patient, or a finding.
+"""Resolve the spellings of patient IDs, and report IDs and studies that several patients share.
 
-Two spellings are one patient where they differ in nothing but case and in `_`, `-`, spaces between their parts; also in
-the zeros before a number where that is unambiguous: just two forms are there, and one has all the zeros of the other.
-Of `P1`, `P01` and `P001` nobody can tell which two are one; they stay three, and `catalogue --check` names them.
+Two spellings are one patient if they differ only in case and in `_`, `-` and spaces between their parts, or in leading
+zeros of numbers where that is unambiguous: only two forms exist, and one has all the leading zeros of the other.
+`P1`, `P01` and `P001` are ambiguous; they remain three patients, and `catalogue --check` reports them.
 """
 
 import re
@@ -14,24 +14,24 @@ import pandas as pd
 
 from tumorprog.errors import some
 
-WHO = (
+OCCURRENCES = (
     *("cohort", "PatientID", "PatientID_stated", "StudyDate", "StudyInstanceUID", "folder"),
     *("files", "renamed", "undated", "torn"),
 )
-"""Columns of a table of who lies where: the id as the outputs have it and as the header does, a study and its date, the
-folder of its files, how many `files` these are, how many of them were given a SOP instance UID of their own
-(`renamed`), have a date that is not StudyDate (`undated`) or dates more than a day apart (`torn`)."""
+"""Columns of a table of where each patient occurs: the ID in the outputs and in the header, a study and its date, the
+folder of its files, the number of `files`, and how many of them received a new SOP instance UID (`renamed`), have a
+date other than StudyDate (`undated`) or have dates more than one day apart (`torn`)."""
 
 _PARTS = re.compile(r"[0-9]+|[^\W\d_]+|[^\w\s\-]|[^\W]")
 _DASHES = re.compile(r"[‐‑‒–—−_]")
 
-_CONSTANT = re.compile(
+_PLACEHOLDER_ID = re.compile(
     r"(?:ANON(?:YM(?:OUS|IZED|ISED|ISIERT|E|O|)?)?(?:PATIENT|SUBJECT)?|DEIDENTIFIED|DEID|REMOVED|HIDDEN|REDACTED|DUMMY|"
     r"PATIENT(?:ID)?|PAT(?:IENT)?NAME|SUBJECT|UNKNOWN|NONE|NULL|NOID|NOTAVAILABLE|ID|NA|TEST|X+|0+|123456(?:7(?:89?)?)?)0*"
 )
-"""What anonymisers write for everyone, without what is no letter or digit."""
+"""IDs that anonymisers assign to every patient, compared by letters and digits only."""
 
-_NO_PATIENT = re.compile(
+_NON_PATIENT_FOLDER = re.compile(
     r"(?:19|20)[0-9]{6}.*|[0-9]{4}[-._][0-9]{1,2}[-._][0-9]{1,2}.*|[0-9]{1,2}[-._][0-9]{1,2}[-._](?:19|20)[0-9]{2}.*|"
     r"[0-9]+(?:\.[0-9]+){3,}|"
     r"(?:[0-9]+[\W_]*)?(?:JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC)[A-Z]*[\W_]*(?:19|20)[0-9]{2}|"
@@ -41,14 +41,14 @@ _NO_PATIENT = re.compile(
     r"MR|MRI|BRAIN|HEAD|AX|AXIAL|COR|CORONAL|SAG|SAGITTAL|FLAIR|DWI|ADC|DTI|PERF|PERFUSION|SWI|PD|MASK|LOC|LOCALIZER|"
     r"TRAIN|TRAINING|TEST|VALIDATION|EXPORT|DOWNLOAD|ARCHIVE|MANIFEST|[0-9]+(?=-))(?:[\W_0-9]|$).*"
 )
-"""Folders of dates, UIDs, series and deliveries, which one patient may have several of."""
+"""Names of folders for dates, UIDs, visits, series or deliveries, of which one patient may have several."""
 
 
-def form(name: str) -> str:
-    """A patient's id without what differs between the spellings of one: case, and `_`, `-`, spaces between its parts.
+def canonical_form(name: str) -> str:
+    """Return a patient ID in upper case, with its parts joined by `-`, so that spellings of one ID are equal.
 
-    Parts are letters, numbers, and other characters each: `pgbm 001` and `PGBM001` are `PGBM-001`, but `P1-2` is not
-    `P12`.
+    Parts are runs of letters, runs of digits, and single other characters: `pgbm 001` and `PGBM001` become `PGBM-001`,
+    but `P1-2` is not `P12`.
     """
     parts: list[str] = []
     for part in _PARTS.findall(_DASHES.sub("-", unicodedata.normalize("NFKC", name)).upper()):
@@ -59,160 +59,173 @@ def form(name: str) -> str:
     return "-".join(parts) or name
 
 
-def _without_zeros(told: str) -> str:
-    """A form without the zeros before its numbers."""
-    return "-".join(part.lstrip("0") or "0" if part.isdigit() else part for part in told.split("-"))
+def _without_leading_zeros(form: str) -> str:
+    return "-".join(part.lstrip("0") or "0" if part.isdigit() else part for part in form.split("-"))
 
 
-def _by_form(names: Iterable[str]) -> dict[str, dict[str, list[str]]]:
-    """The names by their form without zeros, and then by their form."""
-    found: dict[str, dict[str, list[str]]] = {}
+def _group_by_form(names: Iterable[str]) -> dict[str, dict[str, list[str]]]:
+    """Group the names by their form without leading zeros, and then by their canonical form."""
+    groups: dict[str, dict[str, list[str]]] = {}
     for name in names:
-        told = form(name)
-        found.setdefault(_without_zeros(told), {}).setdefault(told, []).append(name)
-    return found
+        form = canonical_form(name)
+        groups.setdefault(_without_leading_zeros(form), {}).setdefault(form, []).append(name)
+    return groups
 
 
-def _are_one(forms: Iterable[str]) -> bool:
-    """Whether forms that differ in zeros alone are surely one patient's."""
-    several = sorted(forms, key=len)
-    if len(several) > 2:
+def _are_one_patient(forms: Iterable[str]) -> bool:
+    """Return whether forms that differ only in leading zeros unambiguously belong to one patient."""
+    by_length = sorted(forms, key=len)
+    if len(by_length) > 2:
         return False
-    lengths = [[len(part) for part in told.split("-")] for told in several]
+    lengths = [[len(part) for part in form.split("-")] for form in by_length]
     return all(short <= long for short, long in zip(lengths[0], lengths[-1], strict=True))
 
 
 def spellings(names: Iterable[str]) -> dict[str, str]:
-    """Which patient each id means.
+    """Map each patient ID to the first spelling of its patient.
 
     Args:
-        names: ids as they stand in headers, the first one first.
-
-    Returns:
-        For each id the first spelling of its patient.
+        names: IDs as given in the headers, in order of priority.
     """
     first: dict[str, str] = {}
-    for forms in _by_form(names).values():
-        together = [[name for group in forms.values() for name in group]] if _are_one(forms) else list(forms.values())
-        first |= {name: group[0] for group in together for name in group}
+    for forms in _group_by_form(names).values():
+        patients = (
+            [[name for group in forms.values() for name in group]] if _are_one_patient(forms) else list(forms.values())
+        )
+        first |= {name: group[0] for group in patients for name in group}
     return first
 
 
-def unclear(names: Iterable[str]) -> list[list[str]]:
-    """Ids that differ in zeros alone, of which nobody can tell which are one patient: a list for each number."""
-    return [[group[0] for group in forms.values()] for forms in _by_form(names).values() if not _are_one(forms)]
+def ambiguous(names: Iterable[str]) -> list[list[str]]:
+    """Return groups of IDs that differ only in leading zeros and cannot be resolved to patients."""
+    return [
+        [group[0] for group in forms.values()]
+        for forms in _group_by_form(names).values()
+        if not _are_one_patient(forms)
+    ]
 
 
-def matched(names: Iterable[str], others: Iterable[str]) -> dict[str, str]:
-    """Finds the patients of one source in another, such as those of a table among the images'.
+def match_ids(names: Iterable[str], others: Iterable[str]) -> dict[str, str]:
+    """Find the patients of another source, such as a table, among the patients of the images.
 
     Args:
-        names: of the images, a spelling for each patient.
-        others: in the other source.
+        names: patients of the images, one spelling each.
+        others: IDs in the other source.
 
     Returns:
-        For each of the others that is there its name among `names`: the one of the same form, or else the only one
-        that differs in zeros alone, where no other one of the others is nearer.
+        The name among `names` of each matched ID: the one with the same form, or else the only one that differs only in
+        leading zeros, unless another ID of `others` matches it exactly.
     """
-    ours, theirs = _by_form(names), _by_form(others)
-    found: dict[str, str] = {}
-    for key, forms in theirs.items():
-        mine = ours.get(key, {})
-        left = [told for told in forms if told not in mine]
-        free = [told for told in mine if told not in forms]
-        pairs = {told: told for told in forms if told in mine}
-        if len(left) == len(free) == 1 and _are_one({left[0], free[0]}):
-            pairs[left[0]] = free[0]
-        found |= {name: mine[told][0] for other, told in pairs.items() for name in forms[other]}
-    return found
+    image_groups, other_groups = _group_by_form(names), _group_by_form(others)
+    matched: dict[str, str] = {}
+    for key, forms in other_groups.items():
+        image_forms = image_groups.get(key, {})
+        unmatched = [form for form in forms if form not in image_forms]
+        free = [form for form in image_forms if form not in forms]
+        pairs = {form: form for form in forms if form in image_forms}
+        if len(unmatched) == len(free) == 1 and _are_one_patient({unmatched[0], free[0]}):
+            pairs[unmatched[0]] = free[0]
+        matched |= {name: image_forms[form][0] for other, form in pairs.items() for name in forms[other]}
+    return matched
 
 
-def renamed(others: pd.Series, names: Iterable[str]) -> pd.Series:
-    """The ids of another source as the images have them; who is not among the images keeps his own. See `matched`."""
-    known = matched(names, others)
-    return others.map(lambda name: known.get(name, name)).astype(object)
+def to_image_ids(others: pd.Series, names: Iterable[str]) -> pd.Series:
+    """Replace the IDs of another source by those of the images where `match_ids` finds a match."""
+    matched = match_ids(names, others)
+    return others.map(lambda name: matched.get(name, name)).astype(object)
 
 
 Finding = tuple[str, str, str, str, str]
-"""Of `inventory.FINDINGS`: what, PatientID, date, series, detail."""
+"""A row of `inventory.FINDINGS`: finding, PatientID, date, series, detail."""
 
 
-def findings(who: pd.DataFrame) -> Iterator[Finding]:
-    """What is odd about who is who.
+def findings(occurrences: pd.DataFrame) -> Iterator[Finding]:
+    """Yield the problems with the identity of patients and studies.
 
     Args:
-        who: columns `WHO`, for all folders of a catalogue.
+        occurrences: columns `OCCURRENCES`, for all folders of a catalogue.
 
     Yields:
-        Patients with several spellings, ids that may be one, studies of several patients, ids over the folders of
-        several patients, SOP instance UIDs that several images share, dates that are lost or disagree.
+        Patients with several spellings, IDs that may be one patient, studies shared by several patients, IDs shared by
+        folders of several patients, SOP instance UIDs shared by several images, missing or inconsistent dates.
     """
-    for patient, stated in who.groupby("PatientID")["PatientID_stated"].unique().items():
+    for patient, stated in occurrences.groupby("PatientID")["PatientID_stated"].unique().items():
         if len(stated) > 1:
-            yield ("patient with several spellings: read as one", str(patient), "", "", some(sorted(map(str, stated))))
-    for names in unclear(sorted(who["PatientID"].unique())):
-        yield ("ids that differ in zeros alone: read as several patients", names[0], "", "", some(sorted(names)))
-    yield from _studies(who)
-    for (_, patient), group in who.groupby(["cohort", "PatientID"]):
+            yield (
+                "patient with several spellings: treated as one",
+                str(patient),
+                "",
+                "",
+                some(sorted(map(str, stated))),
+            )
+    for names in ambiguous(sorted(occurrences["PatientID"].unique())):
+        yield ("IDs that differ only in leading zeros: treated as distinct", names[0], "", "", some(sorted(names)))
+    yield from _studies(occurrences)
+    for (_, patient), group in occurrences.groupby(["cohort", "PatientID"]):
         names = folders_of_patients(str(patient), group)
         if names:
-            yield ("one PatientID over folders of several patients", str(patient), "", "", some(sorted(names)))
-    for patient, renamed in who.groupby("PatientID")["renamed"].sum().items():
+            yield ("PatientID shared by folders of several patients", str(patient), "", "", some(sorted(names)))
+    for patient, renamed in occurrences.groupby("PatientID")["renamed"].sum().items():
         if renamed:
-            told = f"{renamed} files were given a UID of their own"
-            yield ("SOP instance UID of several images", str(patient), "", "", told)
-    yield from _dates(who)
+            detail = f"{renamed} files received a new UID"
+            yield ("SOP instance UID shared by several images", str(patient), "", "", detail)
+    yield from _dates(occurrences)
 
 
-def _dates(who: pd.DataFrame) -> Iterator[Finding]:
-    counts = who.groupby(["PatientID", "StudyDate"], as_index=False)[["undated", "torn"]].sum()
+def _dates(occurrences: pd.DataFrame) -> Iterator[Finding]:
+    counts = occurrences.groupby(["PatientID", "StudyDate"], as_index=False)[["undated", "torn"]].sum()
     for row in counts.to_dict("records"):
         patient, date = row["PatientID"], row["StudyDate"]
         if row["undated"]:
-            told = f"{row['undated']} files; another date of the header is used"
-            yield ("no usable StudyDate", patient, date, "", told)
+            detail = f"{row['undated']} files; another date of the header is used"
+            yield ("no usable StudyDate", patient, date, "", detail)
         if row["torn"]:
-            yield ("dates of the header more than a day apart", patient, date, "", f"{row['torn']} files")
+            yield ("header dates more than one day apart", patient, date, "", f"{row['torn']} files")
 
 
-def _studies(who: pd.DataFrame) -> Iterator[Finding]:
-    for study, patients in who.groupby("StudyInstanceUID")["PatientID"].unique().items():
+def _studies(occurrences: pd.DataFrame) -> Iterator[Finding]:
+    for study, patients in occurrences.groupby("StudyInstanceUID")["PatientID"].unique().items():
         if len(patients) > 1:
-            told = f"study {study} of {some(sorted(patients))}"
-            yield ("one study under several patients: a leak", min(patients), "", "", told)
+            detail = f"study {study} of {some(sorted(patients))}"
+            yield ("study shared by several patients: leakage", min(patients), "", "", detail)
 
 
-def folders_of_patients(patient: str, who: pd.DataFrame) -> list[str]:
-    """The folders named like patients that one id lies in, if there are several: an anonymiser's constant.
+def folders_of_patients(patient: str, occurrences: pd.DataFrame) -> list[str]:
+    """Return the folders that look like different patients but share one ID, which an anonymiser may have assigned.
 
-    Folders are compared where the id's files part for the first time. Dates, UIDs, visits, series and deliveries are
-    no patients; nor is anything below a folder that bears the id, or above several that do. Each must have studies of
-    its own. Names that are not all of one make, such as `case 1` and `case 2`, count only under an id that is known
-    as an anonymiser's, such as ANON.
+    Folder names are compared at the first level where the paths of the ID's files differ. Names of dates, UIDs, visits,
+    series and deliveries are not patients, and neither are folders below or above a folder named with the ID. Each
+    folder must have its own studies. Names that do not follow one numbered pattern, such as `case 1` and `case 2`,
+    count only for an ID that anonymisers are known to assign, such as ANON.
 
     Args:
-        patient: the id.
-        who: columns folder and StudyInstanceUID, of the id's files.
+        patient: the ID.
+        occurrences: columns folder and StudyInstanceUID, for the files of the ID.
 
     Returns:
-        Their names; none if nothing is wrong.
+        The folder names; empty if there is no problem.
     """
-    paths = [PurePath(folder).parts for folder in who["folder"]]
+    paths = [PurePath(folder).parts for folder in occurrences["folder"]]
     depth = next((n for n, parts in enumerate(zip(*paths, strict=False)) if len(set(parts)) > 1), None)
     if depth is None:
         return []
-    owner, names = form(patient), {path[depth] for path in paths}
-    bear = any(_bears(part, owner) for path in paths for part in (*path[:depth], *path[depth + 1 :]))
-    studies = who["StudyInstanceUID"].groupby([path[depth] for path in paths]).agg(set)
-    apart = sum(map(len, studies)) == len(set().union(*studies))
-    visits = all(_bears(name, owner) for name in names)
-    if bear or visits or not apart or any(_NO_PATIENT.fullmatch(name.strip().upper()) for name in names):
+    form, names = canonical_form(patient), {path[depth] for path in paths}
+    id_elsewhere = any(_is_named_with(part, form) for path in paths for part in (*path[:depth], *path[depth + 1 :]))
+    studies = occurrences["StudyInstanceUID"].groupby([path[depth] for path in paths]).agg(set)
+    disjoint = sum(map(len, studies)) == len(set().union(*studies))
+    are_visits = all(_is_named_with(name, form) for name in names)
+    if (
+        id_elsewhere
+        or are_visits
+        or not disjoint
+        or any(_NON_PATIENT_FOLDER.fullmatch(name.strip().upper()) for name in names)
+    ):
         return []
-    makes = {re.sub(r"[0-9]+", "0", form(name)) for name in names}
-    numbered = len(makes) == 1 and re.search("[^0-9-]", next(iter(makes))) and "0" in next(iter(makes))
-    return sorted(names) if numbered or _CONSTANT.fullmatch(re.sub(r"[\W_]", "", patient.upper())) else []
+    patterns = {re.sub(r"[0-9]+", "0", canonical_form(name)) for name in names}
+    numbered = len(patterns) == 1 and re.search("[^0-9-]", next(iter(patterns))) and "0" in next(iter(patterns))
+    return sorted(names) if numbered or _PLACEHOLDER_ID.fullmatch(re.sub(r"[\W_]", "", patient.upper())) else []
 
 
-def _bears(folder: str, owner: str) -> bool:
-    """Whether a folder is named by an id, whatever follows it there, such as a date or the number of a visit."""
-    return f"{form(folder)}-".startswith(f"{owner}-")
+def _is_named_with(folder: str, form: str) -> bool:
+    """Return whether the name of a folder starts with an ID, optionally followed by a date or visit number."""
+    return f"{canonical_form(folder)}-".startswith(f"{form}-")

@@ -1,4 +1,4 @@
-"""Tables that people keep of patients: xlsx or text -> tables of text, whose columns are found by usual names."""
+"""Read tables of patients from spreadsheets (xlsx) or text files, and find their columns by common names."""
 
 import csv
 import functools
@@ -57,7 +57,7 @@ PATIENT = (
     "tcia id",
     "study id",
 )
-"""Usual names of the column of patients, the likeliest first; case and what is no letter or digit do not matter."""
+"""Common names of the patient column, the most likely first; case, spaces and punctuation are ignored."""
 
 Names = Sequence[str]
 _UNREADABLE = (
@@ -71,121 +71,121 @@ _UNREADABLE = (
     ParseError,
     csv.Error,
 )
-"""What a file that is no table, or half of one, makes of the libraries that read it."""
+"""Exceptions of the parsing libraries on a file that is not a table, or is truncated."""
 _SHEET = "report"
-_HEADER_WITHIN = 20  # rows that are not blank
+_MAX_HEADER_ROWS = 20  # rows that are not blank
 _SEPARATORS = ",\t;|"
 _UNIT = re.compile(
     r"[(\[{<].*[)\]}>]|-+|years?|days?|months?|weeks?|text|string|int(eger)?|float|number", re.IGNORECASE
 )
-_NOBODY = {"#N/A", "N/A", "NA", "<NA>", "NAN", "NONE", "NULL"}
-_NOTHING = {
+_NOT_PATIENTS = {"#N/A", "N/A", "NA", "<NA>", "NAN", "NONE", "NULL"}
+_MISSING = {
     *("", "na", "n/a", "n.a", "nan", "nat", "none", "null", "nr", "nd", "n/d", "unknown", "missing", "no data", "k.a"),
-    *(f"not {what}" for what in ("available", "reported", "applicable", "evaluated", "known")),
+    *(f"not {participle}" for participle in ("available", "reported", "applicable", "evaluated", "known")),
     *("keine angabe", "unbekannt", "inconnu", "desconocido", "onbekend"),
 }
-_MARKED = re.compile(r"""="([^"]*)"|'([^']*)'?""")
-"""How spreadsheets mark what is text and no number, and other programs what is text."""
-_FORMATS = "give xlsx, csv or tab-separated text"
-_Rows = list[tuple[int, list[str]]]  # the row's number in the file, from 1, and its cells
+_QUOTED = re.compile(r"""="([^"]*)"|'([^']*)'?""")
+"""How spreadsheets and other programs mark a cell as text rather than a number."""
+_FORMATS = "provide xlsx, csv or tab-separated text"
+_Rows = list[tuple[int, list[str]]]  # the number of the row in the file, from 1, and its cells
 
 
-def tables_of(path: Path, wanted: Sequence[Names] = (PATIENT,)) -> list[pd.DataFrame]:
-    """The tables of a file, the likeliest first; all text, without spaces around names and values.
+def read_tables(path: Path, wanted: Sequence[Names] = (PATIENT,)) -> list[pd.DataFrame]:
+    """Read the tables of a file, the most likely one first; all cells are text, without surrounding spaces.
 
-    What stands above the header (titles, comments, blank rows) is left out, as are blank rows, units below the header,
-    and the header where it is repeated, in whatever words. Two rows of header become one where that gives more of the
-    wanted columns. Where all of a row stands in one cell, the cell is read as text.
+    Titles, comments and blank rows above the header are skipped, as are blank rows, a row of units below the header,
+    and repetitions of the header, also under other names. A header of two rows is joined into one if that yields more
+    of the wanted columns. If each row is a single cell of delimited text, that text is parsed.
 
     Args:
-        path: xlsx (the sheet `report` comes first), or text with commas, tabs, semicolons or bars, in UTF-8, UTF-16
-            (both with or without byte order mark) or Windows-1252.
-        wanted: of each column to be found its usual names; the header is the row with the most of them.
+        path: xlsx (the sheet `report` comes first), or text separated by commas, tabs, semicolons or bars, in UTF-8,
+            UTF-16 (both with or without byte order mark) or Windows-1252.
+        wanted: the common names of each column to find; the row that contains most of these columns is the header.
 
     Returns:
-        Tables whose index is the rows' numbers in the file, from 1; a name that stands twice has `.1`, `.2` behind it.
+        Tables indexed by the row number in the file, from 1; a repeated column name gets the suffix `.1`, `.2`.
 
     Raises:
-        InputError: if it cannot be read as a table.
+        InputError: if the file cannot be read as a table.
     """
     try:
         with path.open("rb") as file:
-            held = file.read()
-        if held.startswith(b"PK"):
-            found = [_of_rows(rows, wanted) for rows in _sheets(held)]
+            content = file.read()
+        if content.startswith(b"PK"):
+            tables = [_parse_rows(rows, wanted) for rows in _read_sheets(content)]
         else:
-            found = [_of_text(_text(path, held), wanted)]
+            tables = [_parse_text(_decode(path, content), wanted)]
     except _UNREADABLE as error:
         raise InputError(f"{path}: cannot be read as a table ({error}); {_FORMATS}") from error
-    return found
+    return tables
 
 
-def _sheets(held: bytes) -> Iterator[_Rows]:
+def _read_sheets(content: bytes) -> Iterator[_Rows]:
     sheets = pd.read_excel(
-        io.BytesIO(held), sheet_name=None, header=None, dtype=str, keep_default_na=False, engine="openpyxl"
+        io.BytesIO(content), sheet_name=None, header=None, dtype=str, keep_default_na=False, engine="openpyxl"
     )
     for name in sorted(sheets, key=lambda name: name.strip().lower() != _SHEET):
         rows = sheets[name].fillna("").to_numpy().tolist()
-        yield [(number, [_plain(str(cell)) for cell in row]) for number, row in enumerate(rows, start=1)]
+        yield [(number, [_clean(str(cell)) for cell in row]) for number, row in enumerate(rows, start=1)]
 
 
-def _text(path: Path, held: bytes) -> str:
-    """The text of a file in the encoding that its first bytes, or else its bytes on the whole, tell."""
-    if held.startswith(b"\xd0\xcf\x11\xe0") or held.lstrip()[:1] == b"<":
+def _decode(path: Path, content: bytes) -> str:
+    """Decode a file in the encoding indicated by its byte order mark, or else by the distribution of its bytes."""
+    if content.startswith(b"\xd0\xcf\x11\xe0") or content.lstrip()[:1] == b"<":
         raise InputError(
-            f"{path}: cannot be read as a table (an old, foreign or locked kind of spreadsheet); {_FORMATS}"
+            f"{path}: cannot be read as a table (an unsupported or encrypted spreadsheet format); {_FORMATS}"
         )
     for mark, encoding in ((b"\xff\xfe\0\0", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
-        if held.startswith(mark):
-            return held.decode(encoding)
-    zeros = [held[start::2].count(0) for start in (0, 1)]
-    if max(zeros) > len(held) // 8:  # every other byte of most letters
-        return held.decode("utf-16-be" if zeros[0] > zeros[1] else "utf-16-le")
+        if content.startswith(mark):
+            return content.decode(encoding)
+    zeros = [content[start::2].count(0) for start in (0, 1)]
+    if max(zeros) > len(content) // 8:  # in UTF-16, every other byte of most letters is zero
+        return content.decode("utf-16-be" if zeros[0] > zeros[1] else "utf-16-le")
     if max(zeros):
         raise InputError(f"{path}: cannot be read as a table (it is not text); {_FORMATS}")
     try:
-        return held.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        # what Windows-1252 leaves open is Latin-1's
-        return "".join(bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in held)
+        # Bytes that Windows-1252 does not define are decoded as Latin-1.
+        return "".join(bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in content)
 
 
-def _of_text(text: str, wanted: Sequence[Names]) -> pd.DataFrame:
-    """The table of a text, by the separator that gives most of the wanted columns.
+def _parse_text(text: str, wanted: Sequence[Names]) -> pd.DataFrame:
+    """Parse a text with the separator that yields most of the wanted columns.
 
     Raises:
         csv.Error: if a quote is not closed, so that rows would be lost.
     """
-    ways, failed = {}, csv.Error()
+    by_separator, failed = {}, csv.Error()
     for separator in _SEPARATORS:
         try:
-            ways[separator] = list(_rows(text, separator))
-        except csv.Error as error:  # a wrong separator can make half of the file one cell
+            by_separator[separator] = list(_split_rows(text, separator))
+        except csv.Error as error:  # with a wrong separator, half of the file can become one cell
             failed = error
-    if not ways:
+    if not by_separator:
         raise failed
-    found = {separator: _table(rows, wanted) for separator, rows in ways.items()}
-    best = max(found, key=lambda way: (_score(list(found[way].columns), wanted), len(found[way].columns)))
+    tables = {separator: _build_table(rows, wanted) for separator, rows in by_separator.items()}
+    best = max(tables, key=lambda key: (_score(list(tables[key].columns), wanted), len(tables[key].columns)))
     _refuse_open_quotes(text, best)
-    inner = _inner(ways[best], wanted)
-    return _of_text(inner, wanted) if inner and inner != "\n".join(text.splitlines()) else found[best]
+    inner = _inner_text(by_separator[best], wanted)
+    return _parse_text(inner, wanted) if inner and inner != "\n".join(text.splitlines()) else tables[best]
 
 
-def _of_rows(rows: _Rows, wanted: Sequence[Names]) -> pd.DataFrame:
-    inner = _inner(rows, wanted)
-    return _of_text(inner, wanted) if inner else _table(rows, wanted)
+def _parse_rows(rows: _Rows, wanted: Sequence[Names]) -> pd.DataFrame:
+    inner = _inner_text(rows, wanted)
+    return _parse_text(inner, wanted) if inner else _build_table(rows, wanted)
 
 
-def _inner(rows: _Rows, wanted: Sequence[Names]) -> str:
-    """The text that the cells are, where each row is one cell which holds the names or values of several; else ""."""
+def _inner_text(rows: _Rows, wanted: Sequence[Names]) -> str:
+    """Return the delimited text in the first column if each row is a single cell of several values; else ""."""
     lines = [cells[0] if cells else "" for _, cells in rows]
-    if any(any(cells[1:]) for _, cells in rows) or any(_score([line], wanted) for line in lines[:_HEADER_WITHIN]):
+    if any(any(cells[1:]) for _, cells in rows) or any(_score([line], wanted) for line in lines[:_MAX_HEADER_ROWS]):
         return ""
     return "\n".join(lines) if any(separator in line for line in lines for separator in _SEPARATORS) else ""
 
 
 def _refuse_open_quotes(text: str, separator: str) -> None:
-    """Only rows of several lines are looked into: others may have quotes in odd places, and lose nothing by it."""
+    """Raise csv.Error for an unclosed quote; only rows of several lines are checked, since others lose no data."""
     lines = io.StringIO(text, newline="").readlines()
     before, reader = 0, csv.reader(lines, delimiter=separator, skipinitialspace=True)
     for _ in reader:
@@ -199,34 +199,36 @@ def _refuse_open_quotes(text: str, separator: str) -> None:
         before = reader.line_num
 
 
-def _rows(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+def _split_rows(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
     before = 0
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
     for row in reader:
-        yield before + 1, [_plain(cell) for cell in row]
+        yield before + 1, [_clean(cell) for cell in row]
         before = reader.line_num
 
 
-def _plain(cell: str) -> str:
-    """Without byte order marks, spaces of no width and marks of text, and with one usual space for any others."""
-    told = " ".join(re.sub("[\ufeff\u200b\u200c\u200d\u2060\u00ad]", "", cell).split())
-    marked = _MARKED.fullmatch(told)
-    return (marked[1] or marked[2] or "") if marked else told
+def _clean(cell: str) -> str:
+    """Remove byte order marks, zero-width characters and text marks from a cell, and collapse white space."""
+    text = " ".join(re.sub("[\ufeff\u200b\u200c\u200d\u2060\u00ad]", "", cell).split())
+    quoted = _QUOTED.fullmatch(text)
+    return (quoted[1] or quoted[2] or "") if quoted else text
 
 
-def _table(rows: _Rows, wanted: Sequence[Names]) -> pd.DataFrame:
-    told = [(number, cells) for number, cells in rows if any(cells)]
-    if not told:
+def _build_table(rows: _Rows, wanted: Sequence[Names]) -> pd.DataFrame:
+    filled = [(number, cells) for number, cells in rows if any(cells)]
+    if not filled:
         return pd.DataFrame()
-    width = max(len(cells) for _, cells in told)
-    told = [(number, cells + [""] * (width - len(cells))) for number, cells in told]
-    first, header = _header([cells for _, cells in told], wanted)
-    last = max(place for place, name in enumerate(header) if name) + 1 if any(header) else width
-    named = [place for place, name in enumerate(header) if _score([name], wanted)]
-    body = [(number, cells) for number, cells in told[first:] if not _is_no_row(cells, header, named, wanted)]
+    width = max(len(cells) for _, cells in filled)
+    filled = [(number, cells + [""] * (width - len(cells))) for number, cells in filled]
+    first, header = _find_header([cells for _, cells in filled], wanted)
+    last = max(index for index, name in enumerate(header) if name) + 1 if any(header) else width
+    wanted_indices = [index for index, name in enumerate(header) if _score([name], wanted)]
+    body = [
+        (number, cells) for number, cells in filled[first:] if not _is_not_data(cells, header, wanted_indices, wanted)
+    ]
     if body and all(_UNIT.fullmatch(cell) for cell in body[0][1] if cell):
         body = body[1:]
-    last = max([last, *(place + 1 for _, cells in body for place, cell in enumerate(cells) if cell)])
+    last = max([last, *(index + 1 for _, cells in body for index, cell in enumerate(cells) if cell)])
     return pd.DataFrame(
         [cells[:last] for _, cells in body],
         columns=_unique(header[:last]),
@@ -235,25 +237,25 @@ def _table(rows: _Rows, wanted: Sequence[Names]) -> pd.DataFrame:
     )
 
 
-def _header(rows: list[list[str]], wanted: Sequence[Names]) -> tuple[int, list[str]]:
-    """Where the rows of patients begin, and the names of the columns."""
-    top = rows[:_HEADER_WITHIN]
-    ways = [(place + 1, cells) for place, cells in enumerate(top)]
-    ways += [(place + 2, _joined(*pair, wanted)) for place, pair in enumerate(pairwise(top))]
-    # the first of several, single rows before pairs, comments last
-    first, header = max(ways, key=lambda way: (_score(way[1], wanted), not way[1][0].startswith("#")))
+def _find_header(rows: list[list[str]], wanted: Sequence[Names]) -> tuple[int, list[str]]:
+    """Return the index of the first data row, and the column names."""
+    top = rows[:_MAX_HEADER_ROWS]
+    candidates = [(index + 1, cells) for index, cells in enumerate(top)]
+    candidates += [(index + 2, _join_header_rows(*pair, wanted)) for index, pair in enumerate(pairwise(top))]
+    # Ties go to the first candidate, single rows before pairs, and comments last.
+    first, header = max(candidates, key=lambda one: (_score(one[1], wanted), not one[1][0].startswith("#")))
     if _score(header, wanted):
         return first, header
     usual = Counter(_num_cells(cells) for cells in rows).most_common(1)[0][0]
-    return next((way for way in ways if _num_cells(way[1]) >= usual), ways[0])
+    return next((one for one in candidates if _num_cells(one[1]) >= usual), candidates[0])
 
 
 def _num_cells(cells: Sequence[str]) -> int:
     return sum(map(bool, cells))
 
 
-def _joined(upper: list[str], lower: list[str], wanted: Sequence[Names]) -> list[str]:
-    """Two rows of header as one: a name above several columns, of which only the first cell has it, is for all."""
+def _join_header_rows(upper: list[str], lower: list[str], wanted: Sequence[Names]) -> list[str]:
+    """Join two header rows into one; a name in the upper row also applies to the empty cells to its right."""
     names, above = [], ""
     for over, under in zip(upper, lower, strict=True):
         above = over or above
@@ -263,144 +265,144 @@ def _joined(upper: list[str], lower: list[str], wanted: Sequence[Names]) -> list
 
 
 def _score(names: Sequence[str], wanted: Sequence[Names]) -> int:
-    """How many of the wanted columns there are."""
+    """Return the number of wanted columns among the names."""
     keys = {key for name in names for key in _keys(name)}
     return sum(any(_key(alias) in keys for alias in aliases) for aliases in wanted)
 
 
-def _is_no_row(cells: list[str], header: list[str], named: list[int], wanted: Sequence[Names]) -> bool:
-    """Whether it is a comment or the header once more; `named` are the places of the wanted columns."""
+def _is_not_data(cells: list[str], header: list[str], wanted_indices: list[int], wanted: Sequence[Names]) -> bool:
+    """Return whether a row is a comment or a repeated header."""
     comment = cells[0].startswith("#") and (_num_cells(cells) == 1 or cells[0].startswith("# "))
-    again = len(named) > 1 and all(_score([cells[place]], wanted) for place in named)
-    return comment or again or [cell.lower() for cell in cells] == [name.lower() for name in header]
+    repeated = len(wanted_indices) > 1 and all(_score([cells[index]], wanted) for index in wanted_indices)
+    return comment or repeated or [cell.lower() for cell in cells] == [name.lower() for name in header]
 
 
 def _unique(names: list[str]) -> list[str]:
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     unique = []
     for name in names:
-        unique.append(f"{name}.{found[name]}" if found[name] else name)
-        found[name] += 1
+        unique.append(f"{name}.{counts[name]}" if counts[name] else name)
+        counts[name] += 1
     return unique
 
 
-@functools.lru_cache(maxsize=65536)  # a table may have as many columns as there are genes, each looked at many times
+@functools.lru_cache(maxsize=65536)  # a table may have a column for each gene, and each name is compared many times
 def _key(name: str) -> str:
-    """A name without what differs between the spellings of one: case, spaces, punctuation, and what `_unique` added."""
-    told = unicodedata.normalize("NFKC", re.sub(r"\.\d+$", "", name.strip()))
-    return re.sub(r"[\W_]+", "", told.casefold())
+    """Return a name in lower case without spaces, punctuation and the suffix that `_unique` added."""
+    text = unicodedata.normalize("NFKC", re.sub(r"\.\d+$", "", name.strip()))
+    return re.sub(r"[\W_]+", "", text.casefold())
 
 
 def _keys(name: str) -> set[str]:
-    """The keys under which a column is found: as it is, and without brackets and years."""
+    """Return the keys of a column: of its full name, and of its name without brackets and years."""
     return {_key(name), _key(re.sub(r"[(\[].*?[)\]]|(?<![^\W_])(19|20)\d\d(?![^\W_])", "", name))} - {""}
 
 
-def columns(table: pd.DataFrame, named: str, aliases: Names) -> list[str]:
-    """The columns of a table that may be meant, the likeliest first.
+def columns(table: pd.DataFrame, name: str, aliases: Names) -> list[str]:
+    """Return the columns of a table that match a name or its aliases, the most likely first.
 
     Args:
-        table: of `tables_of`.
-        named: by the user; "" if its usual names are to be tried. One that is named exactly is the only one.
-        aliases: the usual names.
+        table: from `read_tables`.
+        name: given by the user; "" to look for the aliases. An exact match excludes all others.
+        aliases: the common names of the column.
     """
-    if not named:
-        return list(dict.fromkeys(name for alias in aliases for name in table.columns if _key(alias) in _keys(name)))
-    plain = _plain(named)
-    ways = (lambda name: name, str.casefold, _key)
-    for way in ways:
-        found = [name for name in table.columns if way(name) == way(plain)]
-        if found:
-            return found
+    if not name:
+        return list(dict.fromkeys(found for alias in aliases for found in table.columns if _key(alias) in _keys(found)))
+    cleaned = _clean(name)
+    normalisations = (lambda name: name, str.casefold, _key)
+    for normalise in normalisations:
+        matches = [column for column in table.columns if normalise(column) == normalise(cleaned)]
+        if matches:
+            return matches
     return []
 
 
-def column(table: pd.DataFrame, named: str, aliases: Names) -> str:
-    """The name that a column has in a table, the first of `columns`; "" if it has none."""
-    return next(iter(columns(table, named, aliases)), "")
+def column(table: pd.DataFrame, name: str, aliases: Names) -> str:
+    """Return the first of `columns`; "" if there is none."""
+    return next(iter(columns(table, name, aliases)), "")
 
 
-def alike(names: Sequence[str]) -> list[str]:
-    """Those of the names that differ from the first in case, punctuation, brackets and years alone, with the first."""
+def similar_names(names: Sequence[str]) -> list[str]:
+    """Return the first name and those that differ from it only in case, punctuation, brackets and years."""
     return [name for name in names if name == names[0] or _keys(name) & _keys(names[0])]
 
 
 def normalise_id(text: str) -> str:
-    """A patient's id without what differs between tables and headers: case, and `_`, `-`, spaces between its parts."""
+    """Return a patient ID in upper case, with runs of `_`, `-` and spaces between its parts replaced by `-`."""
     return "-".join(re.split(r"[\s_\-]+", text.strip().upper())).strip("-")
 
 
-def is_nothing(text: str) -> bool:
-    """Whether a cell says that there is no value: blank, `--`, `NA`, `[Not Available]`, `unknown` and the like."""
-    return text.strip("-–— .'\"[](){}<>#…").lower() in _NOTHING
+def is_missing(text: str) -> bool:
+    """Return whether a cell denotes a missing value: blank, `--`, `NA`, `[Not Available]`, `unknown` and similar."""
+    return text.strip("-–— .'\"[](){}<>#…").lower() in _MISSING
 
 
 def patients(table: pd.DataFrame, column: str) -> pd.Series:
-    """The patient of each row, of `normalise_id`; "" where the row is nobody's."""
+    """Return the ID of each row's patient, as of `normalise_id`; "" for rows without a patient."""
     ids = table[column].map(normalise_id).astype(object)
-    return ids.where(~ids.isin(_NOBODY), "")
+    return ids.where(~ids.isin(_NOT_PATIENTS), "")
 
 
-def patient_columns(table: pd.DataFrame, named: str, images: Sequence[str]) -> list[str]:
-    """The column of patients, and those that may as well be it because they differ from it in case alone.
+def patient_columns(table: pd.DataFrame, name: str, image_ids: Sequence[str]) -> list[str]:
+    """Return the patient column, followed by similarly named columns that match the images as well but differ.
 
     Args:
-        table: of `tables_of`.
-        named: by the user, or "".
-        images: the patients of the images; of several columns the one that has most of them is taken.
+        table: from `read_tables`.
+        name: given by the user, or "".
+        image_ids: patients of the images; of several columns, the one with most of them is chosen.
     """
-    names = columns(table, named, PATIENT)
+    names = columns(table, name, PATIENT)
     ids = {name: patients(table, name) for name in names}
-    shared = {name: renamed(ids[name].drop_duplicates(), images).isin(list(images)).sum() for name in names}
+    shared = {name: to_image_ids(ids[name].drop_duplicates(), image_ids).isin(list(image_ids)).sum() for name in names}
     best = max(names, key=lambda name: shared[name], default="")
-    same = [name for name in alike([best, *names]) if name != best and any(ids[name])]
-    return [best, *(name for name in same if shared[name] == shared[best] and set(ids[name]) != set(ids[best]))]
+    similar = [name for name in similar_names([best, *names]) if name != best and any(ids[name])]
+    return [best, *(name for name in similar if shared[name] == shared[best] and set(ids[name]) != set(ids[best]))]
 
 
-def renamed(ids: pd.Series, images: Sequence[str]) -> pd.Series:
-    """The ids of a table as the images have them; who is not among the images keeps his own.
+def to_image_ids(ids: pd.Series, image_ids: Sequence[str]) -> pd.Series:
+    """Replace the IDs of a table by those of the images where they match.
 
     Args:
-        ids: of `patients`.
-        images: their patients, each once.
+        ids: from `patients`.
+        image_ids: patients of the images, each once.
     """
-    there = restored(list(ids), [normalise_id(one) for one in images])
-    return identity.renamed(pd.Series(there, ids.index, dtype=object), images)
+    restored = restore_ids(list(ids), [normalise_id(one) for one in image_ids])
+    return identity.to_image_ids(pd.Series(restored, ids.index, dtype=object), image_ids)
 
 
-def restored(ids: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Ids as they were before a spreadsheet took them for numbers, and made 7.0 or 7 of 007.
+def restore_ids(ids: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Restore IDs that a spreadsheet converted to numbers, such as 007 to 7 or 7.0.
 
     Args:
-        ids: of a table, each of `normalise_id`.
-        known: of the images, each of `normalise_id`.
+        ids: IDs of a table, from `normalise_id`.
+        known: IDs of the images, from `normalise_id`.
 
     Returns:
-        For each of the ids the known one that it was; itself if that is unknown, or could be several.
+        For each ID the known ID it was converted from; the ID itself if that is unknown or ambiguous.
     """
-    there, numbers = set(known), Counter(_number(one) for one in set(known) if one.isdigit())
+    known_ids, numbers = set(known), Counter(_number(one) for one in set(known) if one.isdigit())
     by_number = {_number(one): one for one in known if one.isdigit()}
-    found = Counter(filter(None, map(_number, dict.fromkeys(ids))))
-    taken = {_number(one) for one in ids if one in there}
+    counts = Counter(filter(None, map(_number, dict.fromkeys(ids))))
+    taken = {_number(one) for one in ids if one in known_ids}
 
     def restore(one: str) -> str:
         number = _number(one)
-        if one in there or not number or number in taken:
+        if one in known_ids or not number or number in taken:
             return one
         plain = re.sub(r"[.,]0+$", "", one)
-        return by_number[number] if numbers[number] == 1 and found[number] == 1 else plain if plain not in ids else one
+        return by_number[number] if numbers[number] == 1 and counts[number] == 1 else plain if plain not in ids else one
 
     return [restore(one) for one in ids]
 
 
-def apart(table: Sequence[str], images: Sequence[str]) -> str:
-    """A few of the ids that only a table has, and of those that only the images have; "" if not both are."""
-    if not len(table) or not len(images):
+def describe_unmatched(table_ids: Sequence[str], image_ids: Sequence[str]) -> str:
+    """Return examples of the IDs that only the table or only the images have; "" unless there are both."""
+    if not len(table_ids) or not len(image_ids):
         return ""
-    return f"only the table has {some(table)}; only the images have {some(images)}"
+    return f"only in the table: {some(table_ids)}; only in the images: {some(image_ids)}"
 
 
-def _number(one: str) -> str:
-    """The digits of an id that is a number, without zeros before it and `.0` behind; "" if it is none."""
-    match = re.fullmatch(r"0*(\d+)(?:[.,]0+)?", one)
+def _number(text: str) -> str:
+    """Return the digits of a numeric ID without leading zeros and trailing `.0`; "" if the ID is not a number."""
+    match = re.fullmatch(r"0*(\d+)(?:[.,]0+)?", text)
     return match[1] if match else ""

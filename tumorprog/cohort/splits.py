@@ -1,4 +1,4 @@
-"""Who stands on which side: splits by patients, the paper's splits, and the audit for what leaks."""
+"""Splits into training, validation and test sets: by patients, as in the paper, and the audit for leakage."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from tumorprog.errors import InputError, LeakError, some
 SIDES = ("train", "validation", "test")
 
 _SIDE = ("side", "split", "set", "subset", "partition", "train test split")
-_WORDS = {"training": "train", "val": "validation", "valid": "validation", "testing": "test"}
+_SIDE_ALIASES = {"training": "train", "val": "validation", "valid": "validation", "testing": "test"}
 _SHARE = 0.1
-"""Of the validation and of the test side."""
+"""Share of the validation set, and of the test set."""
 
 _IDENTITIES = {
     "patient": ["PatientID"],
@@ -27,7 +27,7 @@ _IDENTITIES = {
 }
 
 _ALLOWED = {"study": "study", "series": "series", "SOP instance": "instance", "identical image": "image"}
-"""The word of `settings.SHARABLE` that permits what leaks."""
+"""The value of `settings.SHARABLE` that permits each kind of leak."""
 
 LEAKS = ("what", "value", "sides", "patients")
 """Columns of leaks.csv."""
@@ -35,10 +35,10 @@ LEAKS = ("what", "value", "sides", "patients")
 
 @dataclass(frozen=True)
 class Fold:
-    """One training of the progression model: indices of series.
+    """One cross-validation fold of the progression model, as indices of series.
 
     Attributes:
-        name: the patient left out, or `paper`.
+        name: the held-out patient, or `paper`.
         train: (A,) int64.
         validation: (B,) int64, for early stopping.
         test: (C,) int64.
@@ -51,14 +51,14 @@ class Fold:
 
 
 def split_patients(patients: pd.Series, *, seed: int) -> pd.Series:
-    """Draws 80 % of the patients of each grade for training, 10 % for validation and 10 % for testing.
+    """Split the patients of each grade at random: 80 % for training, 10 % for validation and 10 % for testing.
 
     Args:
         patients: values are grades, index PatientID; the order does not matter.
-        seed: of the draw.
+        seed: of the random generator.
 
     Returns:
-        Values are sides, index PatientID, sorted. Each grade has at least one patient on each side.
+        Values are sides, index PatientID, sorted. Each grade has at least one patient in each set.
 
     Raises:
         InputError: if a grade has fewer than three patients.
@@ -70,7 +70,7 @@ def split_patients(patients: pd.Series, *, seed: int) -> pd.Series:
         if len(members) < 3:
             raise InputError(
                 f"grade {grade} has {len(members)} patients; a split by patients needs 3 or more of each grade: add "
-                "patients, or bring your own with --grader.split FILE"
+                "patients, or provide a split with --grader.split FILE"
             )
         shuffled = generator.permutation(np.array(members, dtype=object))
         held = max(1, round(_SHARE * len(members)))
@@ -80,16 +80,16 @@ def split_patients(patients: pd.Series, *, seed: int) -> pd.Series:
 
 
 def cross_validation(patients: pd.Series, *, folds: int, seed: int) -> pd.DataFrame:
-    """Parts the patients of each grade into folds; each fold tests one part, and a tenth of the others watch.
+    """Assign the patients to stratified cross-validation folds, with a tenth of them as validation set in each fold.
 
     Args:
         patients: values are grades, index PatientID; the order does not matter.
-        folds: how many, 2 or more.
-        seed: of the draws.
+        folds: number of folds, 2 or more.
+        seed: of the random generator.
 
     Returns:
-        Columns fold (from 1), patient and side: in each fold all patients once, in all folds together each patient
-        once on the test side. Each grade has at least one patient on each side of each fold.
+        Columns fold (from 1), patient and side: each fold contains all patients once, and each patient is in the test
+        set of exactly one fold. In each fold, each grade has at least one patient in each set.
 
     Raises:
         InputError: if a grade has too few patients.
@@ -98,47 +98,47 @@ def cross_validation(patients: pd.Series, *, folds: int, seed: int) -> pd.DataFr
     for grade, count in ordered.value_counts().sort_index().items():
         if count < folds or count - -(-count // folds) < 2:
             raise InputError(
-                f"grade {grade} has {count} patients, too few for {folds} folds: each needs one to test, one to watch "
-                f"and one to learn from; take fewer (--grader.folds), or add patients"
+                f"grade {grade} has {count} patients, too few for {folds} folds: each fold needs one for training, one "
+                f"for validation and one for testing; use fewer folds (--grader.folds) or add patients"
             )
-    drawn = StratifiedKFold(folds, shuffle=True, random_state=seed).split(ordered, ordered)
-    parts = []
-    for fold, (others, test) in enumerate(drawn, start=1):
+    stratified = StratifiedKFold(folds, shuffle=True, random_state=seed).split(ordered, ordered)
+    tables = []
+    for fold, (others, test) in enumerate(stratified, start=1):
         sides = pd.Series("train", index=ordered.index, dtype=object)
         sides.iloc[test] = "test"
         rest = ordered.iloc[others]
         generator = np.random.default_rng([seed, fold])
         for grade in sorted(ordered.unique()):
             members = rest.index[rest == grade].to_numpy(object)
-            watching = max(1, round(_SHARE * int((ordered == grade).sum())))
-            sides[generator.permutation(members)[:watching]] = "validation"
-        parts.append(pd.DataFrame({"fold": fold, "patient": sides.index, "side": sides.to_numpy()}))
-    return pd.concat(parts, ignore_index=True)
+            num_validation = max(1, round(_SHARE * int((ordered == grade).sum())))
+            sides[generator.permutation(members)[:num_validation]] = "validation"
+        tables.append(pd.DataFrame({"fold": fold, "patient": sides.index, "side": sides.to_numpy()}))
+    return pd.concat(tables, ignore_index=True)
 
 
-def left_out(slices: np.ndarray, *, workers: int, seed: int) -> np.ndarray:
-    """Which training slices are left out so that every worker gets as many: fewer than there are workers.
+def surplus_slices(slices: np.ndarray, *, workers: int, seed: int) -> np.ndarray:
+    """Choose the training slices to exclude so that all workers get the same number of slices.
 
     Args:
-        slices: (N,) their numbers.
-        workers: which take equal parts; 0 and 1 leave none out.
-        seed: of the choice.
+        slices: (N,) slice numbers.
+        workers: number of workers; with 0 or 1, no slice is excluded.
+        seed: of the random generator.
 
     Returns:
-        (N modulo workers,) numbers.
+        (N modulo workers,) slice numbers.
     """
     return np.random.default_rng(seed).choice(slices, len(slices) % max(1, workers), replace=False)
 
 
 def split_slices(count: int, *, seed: int) -> np.ndarray:
-    """The paper's split: slices at random, 80 / 10 / 10, whoever's they are. It leaks.
+    """Split slices at random, 80 / 10 / 10, regardless of the patient, as in the paper; this causes leakage.
 
     Args:
-        count: of the slices.
-        seed: of the draw.
+        count: number of slices.
+        seed: of the random generator.
 
     Returns:
-        (count,) object, a side for each slice.
+        (count,) object, the side of each slice.
     """
     held = round(_SHARE * count)
     sides = np.array(["validation"] * held + ["test"] * held + ["train"] * (count - 2 * held), dtype=object)
@@ -146,88 +146,89 @@ def split_slices(count: int, *, seed: int) -> np.ndarray:
 
 
 def read_split(path: Path, patients: list[str]) -> pd.Series:
-    """A user's own split.
+    """Read a split provided by the user.
 
     Args:
-        path: of a table as `sheets.tables_of` reads it, with the columns patient and side by their usual names; a
-            patient may be spelled in another way than in the images.
-        patients: who must be in it; others in it are left out.
+        path: a table that `sheets.read_tables` can read, with the columns patient and side under common names; patients
+            may be spelled differently from the images.
+        patients: the patients it must contain; other patients are ignored.
 
     Returns:
         Values are sides, index PatientID, in the order of `patients`.
 
     Raises:
-        InputError: if the file or a column is missing, a patient is missing or on two sides, or a side is none of
+        InputError: if the file or a column is missing, a patient is missing or in two sets, or a side is not one of
             train, validation, test.
     """
-    told = _read(path, patients)
-    others = sorted(set(told["patient"]) - set(patients))
-    told = told[told["patient"].isin(patients)]
-    wrong = sorted(set(told["side"]) - set(SIDES))
-    twice = sorted(told.loc[told["patient"].duplicated(), "patient"].unique())
-    missing = sorted(set(patients) - set(told["patient"]))
-    if wrong:
-        raise InputError(f"{path}: side {wrong[0]!r}; it must be one of {', '.join(SIDES)}")
-    if twice:
-        raise InputError(f"{path}: {_named(twice)} more than once; give each patient one side")
+    table = _read(path, patients)
+    others = sorted(set(table["patient"]) - set(patients))
+    table = table[table["patient"].isin(patients)]
+    invalid = sorted(set(table["side"]) - set(SIDES))
+    duplicated = sorted(table.loc[table["patient"].duplicated(), "patient"].unique())
+    missing = sorted(set(patients) - set(table["patient"]))
+    if invalid:
+        raise InputError(f"{path}: side {invalid[0]!r}; it must be one of {', '.join(SIDES)}")
+    if duplicated:
+        raise InputError(f"{path}: {_with_verb(duplicated)} listed more than once; assign one side to each patient")
     if missing:
-        apart = f" ({found})" if (found := sheets.apart(others, missing)) else ""
-        raise InputError(f"{path}: {_named(missing)} missing; give every graded patient a side{apart}")
-    sides = told.set_index("patient")["side"].loc[patients]
+        examples = f" ({found})" if (found := sheets.describe_unmatched(others, missing)) else ""
+        raise InputError(f"{path}: {_with_verb(missing)} missing; assign a side to every graded patient{examples}")
+    sides = table.set_index("patient")["side"].loc[patients]
     return sides.rename_axis("PatientID").astype(object)
 
 
 def _read(path: Path, patients: list[str]) -> pd.DataFrame:
-    """The columns patient, as the images have it, and side of a split."""
+    """Read the columns patient, with the IDs of the images, and side of a split."""
     if not path.is_file():
-        raise InputError(f"{path}: no such split; name it with --grader.split FILE")
+        raise InputError(f"{path}: split not found; specify an existing file with --grader.split FILE")
     found: list[str] = []
-    for table in sheets.tables_of(path, (sheets.PATIENT, _SIDE)):
-        who, *same = sheets.patient_columns(table, "", patients)
+    for table in sheets.read_tables(path, (sheets.PATIENT, _SIDE)):
+        patient, *others = sheets.patient_columns(table, "", patients)
         side = sheets.column(table, "", _SIDE)
-        if same:
-            raise InputError(f"{path}: the columns {who!r} and {same[0]!r} may both be the patients'; keep one")
-        if who and side:
-            words = table[side].str.lower().replace(_WORDS)
-            told = pd.DataFrame({"patient": sheets.patients(table, who), "side": words}).query("patient != ''")
-            return told.assign(patient=sheets.renamed(told["patient"], patients)).drop_duplicates()
+        if others:
+            raise InputError(
+                f"{path}: the columns {patient!r} and {others[0]!r} may both be the patient column; keep one of them"
+            )
+        if patient and side:
+            sides = table[side].str.lower().replace(_SIDE_ALIASES)
+            split = pd.DataFrame({"patient": sheets.patients(table, patient), "side": sides}).query("patient != ''")
+            return split.assign(patient=sheets.to_image_ids(split["patient"], patients)).drop_duplicates()
         found += list(table.columns)
     raise InputError(
-        f"{path}: no column of patients or of sides; found {', '.join(filter(None, found))}. "
-        "Name the columns patient and side"
+        f"{path}: no patient or side column; found {', '.join(filter(None, found))}. Name the columns patient and side"
     )
 
 
-def _named(patients: list[str]) -> str:
+def _with_verb(patients: list[str]) -> str:
     return f"{some(patients)} {'is' if len(patients) == 1 else 'are'}"
 
 
 def shuffled_between_patients(patients: pd.Series, targets: pd.Series, *, seed: int) -> np.ndarray:
-    """The null control's targets: each patient gets those of another drawn patient, so that nothing can be learned.
+    """Permute the targets between patients for the permutation control (null control).
 
     Args:
         patients: (N,) patient of each row.
         targets: (N,) one value for all rows of a patient.
-        seed: of the draw.
+        seed: of the random generator.
 
     Returns:
-        (N,) targets, again one for all rows of a patient; as many patients have each value as before.
+        (N,) targets, again one value per patient; each value is assigned to the same number of patients as before.
     """
     by_patient = targets.groupby(patients.to_numpy()).first()
     drawn = pd.Series(np.random.default_rng(seed).permutation(by_patient.to_numpy()), index=by_patient.index)
     return patients.map(drawn).to_numpy()
 
 
-def leaks(slices: pd.DataFrame) -> pd.DataFrame:
-    """Whatever stands on more than one side.
+def find_leaks(slices: pd.DataFrame) -> pd.DataFrame:
+    """Find the patients, studies, series, SOP instances and identical images that are in more than one set.
 
     Args:
-        slices: PatientID, StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, frame, pixel_hash ("" for flat images,
-            which are all alike and tell nothing) and side.
+        slices: PatientID, StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, frame, pixel_hash ("" for uniform
+            images, which are all identical and are ignored) and side.
 
     Returns:
-        A row for each: what (patient, study, series, SOP instance, identical image), value, sides, patients; none if
-        the split is clean.
+        A row for each: what (patient, study, series, SOP instance, identical image), value, sides, patients; no rows if
+        there is no leakage.
     """
     rows = []
     for what, columns in _IDENTITIES.items():
@@ -241,45 +242,48 @@ def leaks(slices: pd.DataFrame) -> pd.DataFrame:
 
 
 def audit(slices: pd.DataFrame, *, protocol: str, allowed: Sequence[str] = ()) -> pd.DataFrame:
-    """Looks for leaks before anything is trained.
+    """Check a split for leakage before training.
 
     Args:
-        slices: as for `leaks`.
-        protocol: under `patient` a leak ends the run; under `paper` the leaks are returned to be counted.
-        allowed: words of `settings.SHARABLE`: what stands on two sides and ends no run, because it identifies nobody.
+        slices: as for `find_leaks`.
+        protocol: with `patient`, leakage stops the run; with `paper`, the leaks are only returned.
+        allowed: values of `settings.SHARABLE`: what two sets may share because it does not identify a patient.
 
     Returns:
-        As `leaks`.
+        As `find_leaks`.
 
     Raises:
-        LeakError: names what leaks and whose it is.
+        LeakError: names the first leak and its patients.
     """
-    found = leaks(slices)
+    found = find_leaks(slices)
     refused = found[~found["what"].map(_ALLOWED).isin(list(allowed))]
     if protocol == "patient" and len(refused):
         first = refused.iloc[0]
         raise LeakError(
-            f"the split leaks: {len(refused)} identities stand on two sides, the first is {first['what']} "
+            f"the split has leakage: {len(refused)} identifiers are in more than one set, the first is {first['what']} "
             f"{first['value']} ({first['sides']}; patients {some(first['patients'].split(' '))}). If they are one "
-            "person, give them one side with --grader.split FILE or remove the double from the archive"
-            + _way_out(refused["what"], allowed)
+            "person, assign them to one set with --grader.split FILE, or remove the duplicate from the archive"
+            + _allow_hint(refused["what"], allowed)
         )
     return found
 
 
-def _way_out(what: Iterable[str], allowed: Sequence[str]) -> str:
-    """How to go on if an alarm is false."""
-    words = [*allowed, *sorted({_ALLOWED[one] for one in what if one in _ALLOWED})]
-    told = "if it identifies nobody (a UID that an anonymiser gave to all, a page that many have), allow it:"
-    return f"; {told} --cohort.allow_shared [{','.join(words)}]" if len(words) > len(allowed) else ""
+def _allow_hint(leaked: Iterable[str], allowed: Sequence[str]) -> str:
+    """Return advice on how to allow leaks that are false alarms."""
+    values = [*allowed, *sorted({_ALLOWED[kind] for kind in leaked if kind in _ALLOWED})]
+    hint = (
+        "if it does not identify a patient (a UID that an anonymiser assigned to all, a page that is in many series), "
+        "allow it with"
+    )
+    return f"; {hint} --cohort.allow_shared [{','.join(values)}]" if len(values) > len(allowed) else ""
 
 
 def audit_patients(studies: pd.DataFrame, *, allowed: Sequence[str] = ()) -> None:
-    """Looks for studies of several patients, where each patient stands on a side of its own once.
+    """Check for studies shared by several patients, before a leave-one-patient-out cross-validation.
 
     Args:
-        studies: PatientID and StudyInstanceUID of all that is to be learned from; doubles are welcome.
-        allowed: words of `settings.SHARABLE`.
+        studies: PatientID and StudyInstanceUID of all training data; duplicate rows are allowed.
+        allowed: values of `settings.SHARABLE`.
 
     Raises:
         LeakError: names the first such study and its patients.
@@ -288,21 +292,22 @@ def audit_patients(studies: pd.DataFrame, *, allowed: Sequence[str] = ()) -> Non
     shared = patients[patients.map(len) > 1]
     if len(shared) and "study" not in allowed:
         raise LeakError(
-            f"leaving a patient out leaks: {len(shared)} studies are of several patients, the first is "
+            f"leave-one-patient-out has leakage: {len(shared)} studies are shared by several patients, the first is "
             f"{shared.index[0]} (patients {some(sorted(shared.iloc[0]))}). If they are one person, give them one "
-            "PatientID or remove the double from the archive" + _way_out(["study"], allowed)
+            "PatientID, or remove the duplicate from the archive" + _allow_hint(["study"], allowed)
         )
 
 
 def leave_one_patient_out(patients: np.ndarray, *, seed: int) -> list[Fold]:
-    """A fold for each patient, who is the test part; of the others a fifth watch for early stopping.
+    """Return a fold for each patient as the test set; a fifth of the others form the validation set.
 
     Args:
-        patients: (N,) patient of each series; three different ones or more.
-        seed: of the choice of the watching patients.
+        patients: (N,) patient of each series; at least three different ones.
+        seed: of the choice of the validation patients.
 
     Returns:
-        The folds by the patients' names; train, validation and test are whole patients and together all N series.
+        The folds, sorted by the name of the test patient; a patient's series are all in one set, and the three sets of
+        a fold contain all N series.
 
     Raises:
         InputError: if there are fewer than three patients.
@@ -310,7 +315,7 @@ def leave_one_patient_out(patients: np.ndarray, *, seed: int) -> list[Fold]:
     names = np.unique(patients)
     if len(names) < 3:
         raise InputError(
-            f"{len(names)} patients; leaving one out needs 3 or more: one to test, one to watch, one to learn"
+            f"{len(names)} patients; leave-one-patient-out needs 3 or more: one each to train, validate and test"
         )
     folds = []
     for number, name in enumerate(names):
@@ -322,14 +327,14 @@ def leave_one_patient_out(patients: np.ndarray, *, seed: int) -> list[Fold]:
 
 
 def random_series(count: int, *, seed: int) -> list[Fold]:
-    """The paper's split: a fifth of the series for testing, whoever's they are (48 / 12 of 60). It leaks.
+    """Hold out a fifth of the series for testing, regardless of the patient, as in the paper; this causes leakage.
 
     Args:
-        count: of the series, five or more.
-        seed: of the draw.
+        count: number of series, five or more; 60 are split 48 / 12.
+        seed: of the random generator.
 
     Returns:
-        One fold, `paper`. A fifth of its training series watch for early stopping.
+        One fold, `paper`. A fifth of the series not held out form the validation set for early stopping.
     """
     shuffled = np.random.default_rng(seed).permutation(count)
     test, rest = np.split(shuffled, [max(1, count // 5)])
@@ -338,16 +343,16 @@ def random_series(count: int, *, seed: int) -> list[Fold]:
 
 
 def inner_split(patients: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Training and validation part by patients, without a test part.
+    """Split series into a training and a validation set by patients.
 
     Args:
-        patients: (N,) patient of each series; two different ones or more.
-        seed: of the draw.
+        patients: (N,) patient of each series; at least two different ones.
+        seed: of the random generator.
 
     Returns:
-        (train, validation): indices; a fifth of the patients, at least one, are in validation.
+        (train, validation): indices; a fifth of the patients, at least one, are in the validation set.
     """
     names = np.unique(patients)
-    watching = np.random.default_rng(seed).permutation(names)[: max(1, len(names) // 5)]
-    held = np.isin(patients, watching)
-    return np.flatnonzero(~held), np.flatnonzero(held)
+    validation = np.random.default_rng(seed).permutation(names)[: max(1, len(names) // 5)]
+    in_validation = np.isin(patients, validation)
+    return np.flatnonzero(~in_validation), np.flatnonzero(in_validation)

@@ -1,4 +1,4 @@
-"""Dates of studies -> pairs of time points, and the months between them."""
+"""Derive the time points of each patient and the intervals between them from the dates of the studies."""
 
 import datetime
 import itertools
@@ -9,13 +9,13 @@ from tumorprog.tables import TIMELINE
 
 _COLUMNS = ["PatientID", "first", "second", "days", "MonthDif"]
 PUBLISHED_DAYS = (135, 157, 202, 204, 308, 63, 415, 436, 966, 29, 56, 55, 57, 58, 75, 58, 27, 56, 90, 119)
-"""From the first date to the second of PGBM-001 to -020 of Brain-Tumor-Progression: their time to progression."""
+"""Days from the first to the second date of PGBM-001 to -020 of Brain-Tumor-Progression: their time to progression."""
 
 
 def completed_months(first: datetime.date, second: datetime.date) -> int:
-    """The calendar months that have passed between two dates: a month counts once its day of the month is reached.
+    """Return the number of completed calendar months between two dates: a month counts once its day is reached.
 
-    1991-11-19 to 1992-04-02 is 4, 1991-08-20 to 1991-10-17 is 1, as in the paper's Figures 3 and 4.
+    1991-11-19 to 1992-04-02 is 4, 1991-08-20 to 1991-10-17 is 1, as in Figures 3 and 4 of the paper.
 
     Args:
         first: the earlier date.
@@ -25,18 +25,18 @@ def completed_months(first: datetime.date, second: datetime.date) -> int:
     return months - (second.day < first.day)
 
 
-def days_of_studies(days: pd.DataFrame) -> pd.DataFrame:
-    """One date for the files of a study that have none of their own, so that midnight does not tear it.
+def resolve_study_dates(days: pd.DataFrame) -> pd.DataFrame:
+    """Assign one date to the files of a study without a StudyDate, so that a study past midnight is not split.
 
-    Dates at most a day apart, one after the other, are one: the study's own where it is among them, or else the first.
-    What has no date at all takes the study's, if there is just one.
+    A run of dates at most one day apart is one date: the StudyDate if it is among them, or else the first. Files
+    without any date get the date of the study if there is only one.
 
     Args:
-        days: cohort, PatientID, StudyInstanceUID, StudyDate (ISO 8601, "" if unknown), each once, and whether they are
-            `undated`: no file that bears this date has it as its study's.
+        days: unique rows of cohort, PatientID, StudyInstanceUID, StudyDate (ISO 8601, "" if unknown), and `undated`:
+            whether no file with this date has it as its own StudyDate.
 
     Returns:
-        For those whose date is another: cohort, PatientID, StudyInstanceUID, StudyDate, and the `day` to use.
+        The rows whose date changes: cohort, PatientID, StudyInstanceUID, StudyDate, and the `day` to use.
     """
     rows = []
     for study, group in days.sort_values("StudyDate").groupby(["cohort", "PatientID", "StudyInstanceUID"]):
@@ -55,13 +55,13 @@ def days_of_studies(days: pd.DataFrame) -> pd.DataFrame:
 
 
 def pairs(studies: pd.DataFrame, *, min_gap_days: int) -> pd.DataFrame:
-    """The consecutive time points of each patient.
+    """Return the pairs of consecutive time points of each patient.
 
-    Studies less than the gap after a time point belong to it; its date is that of its first study.
+    Studies closer than the gap to the start of a time point belong to it; its date is that of its first study.
 
     Args:
-        studies: PatientID and date (ISO 8601, "" if unknown); doubles are welcome.
-        min_gap_days: what makes two dates two time points.
+        studies: PatientID and date (ISO 8601, "" if unknown); duplicate rows are allowed.
+        min_gap_days: minimum number of days between two time points.
 
     Returns:
         A row per pair: PatientID, first, second (ISO 8601), days, MonthDif (`completed_months`). A patient with one
@@ -79,15 +79,15 @@ def pairs(studies: pd.DataFrame, *, min_gap_days: int) -> pd.DataFrame:
 
 
 def patients(studies: pd.DataFrame, *, min_gap_days: int) -> pd.DataFrame:
-    """Who has been scanned when, and whether there are months to learn from.
+    """Summarise the scan dates of each patient, and whether they give an interval to train on.
 
     Args:
-        studies: PatientID, date (ISO 8601, "" if unknown) and StudyInstanceUID; doubles are welcome.
-        min_gap_days: what makes two dates two time points.
+        studies: PatientID, date (ISO 8601, "" if unknown) and StudyInstanceUID; duplicate rows are allowed.
+        min_gap_days: minimum number of days between two time points.
 
     Returns:
-        Rows of `tables.TIMELINE`, one per patient, by name: how many studies, the known dates (studies of one day share
-        one), how many time points these make, and the status: `two dates or more`, `one date` or `no date`.
+        Rows of `tables.TIMELINE`, one per patient, sorted by PatientID: the number of studies, the known dates (each
+        once), the number of time points, and the status: `two dates or more`, `one date` or `no date`.
     """
     rows = []
     for patient, group in studies.groupby("PatientID", sort=True):

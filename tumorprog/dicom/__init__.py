@@ -1,1 +1,1 @@
-"""A DICOM file to catalogue rows and pixel arrays."""
+"""Reading of DICOM files: catalogue rows and pixel arrays."""

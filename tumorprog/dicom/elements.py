@@ -1,4 +1,4 @@
-"""The elements of a data set, however odd -> text, numbers, items; "", NaN and nothing where there are none."""
+"""Conversion of data elements to text, numbers and sequence items; "", NaN or no items if missing or invalid."""
 
 import functools
 import logging
@@ -21,30 +21,30 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import VR
 
 DAMAGE = (
-    # ends of files, lengths and offsets that point nowhere
+    # truncated files, invalid lengths and offsets
     OSError,
     EOFError,
     struct.error,
     zlib.error,
     MemoryError,
-    # values that are not what their VR says, encodings that do not exist
+    # values that do not match their VR, unknown encodings
     ValueError,
     TypeError,
     LookupError,
     AttributeError,
     ArithmeticError,
-    # pydicom's own; decoders that failed, unknown VRs, sequences in sequences without end
+    # pydicom's own errors; failed decoders, unknown VRs, endlessly nested sequences
     InvalidDicomError,
     BytesLengthException,
     RuntimeError,
     StopIteration,
 )
-"""What pydicom raises on damaged bytes: it has no error of its own for most of them. Found by damaging real files."""
+"""Exceptions that pydicom raises on damaged bytes, mostly built-in ones; found by damaging real files."""
 
 GROUP_KEYWORDS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
-"""Where an enhanced multi-frame object keeps what differs between frames, or could."""
+"""The sequences in which an enhanced multi-frame object stores the attributes that can differ between frames."""
 
-_IN_GROUPS = {
+_GROUP_LOCATIONS = {
     "ImagePositionPatient": ("PlanePositionSequence", "ImagePositionPatient"),
     "ImageOrientationPatient": ("PlaneOrientationSequence", "ImageOrientationPatient"),
     "PixelSpacing": ("PixelMeasuresSequence", "PixelSpacing"),
@@ -65,7 +65,7 @@ _IN_GROUPS = {
     "RescaleSlope": ("PixelValueTransformationSequence", "RescaleSlope"),
     "RescaleIntercept": ("PixelValueTransformationSequence", "RescaleIntercept"),
 }
-"""What a single-frame object has at its top, and where an enhanced one keeps it (PS3.3 C.7.6.16.2, C.8.13.5)."""
+"""By top-level keyword of a single-frame object: its location in an enhanced one (PS3.3 C.7.6.16.2, C.8.13.5)."""
 
 
 _INT32 = range(-(2**31), 2**31)
@@ -76,7 +76,7 @@ CHARACTER_SET = 0x00080005
 
 _PYDICOM = logging.getLogger("pydicom")
 
-_SAID = (
+_MEANINGS = (
     (re.compile(r"VR, but found"), "explicit VR where implicit was stated, or the reverse"),
     (re.compile(r"[Ee]nd of file|has been reached"), "the file ends inside an element"),
     (re.compile(r"escape sequence|[Ee]ncoding|Specific Character Set|code extension"), "text not in its character set"),
@@ -85,94 +85,94 @@ _SAID = (
     (re.compile(r"[Vv]alue"), "a value that its VR does not allow"),
     (re.compile(r"'UN'|Unknown"), "an unknown tag or VR"),
 )
-"""What pydicom's messages mean, the first that fits, in our words: its own quote values, which may name a patient."""
+"""Meanings of pydicom's messages, by the first pattern that matches: its own text quotes values, such as names."""
 
-_VR_SAID = re.compile(rf"\bVR (?:of )?'?({'|'.join(sorted(VR))})\b")
+_VR_IN_MESSAGE = re.compile(rf"\bVR (?:of )?'?({'|'.join(sorted(VR))})\b")
 
-_listening: list[set[str]] = []
+_active_collections: list[set[str]] = []
 
 
-class _Ear(logging.Handler):
-    """Keeps what pydicom logs; most of it is warned of too, and the rest at the level of warnings only."""
+class _WarningCollector(logging.Handler):
+    """Collects what pydicom logs, from the level of warnings up."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        _listening[-1].add(in_our_words(record.getMessage()))
+        _active_collections[-1].add(sanitise_message(record.getMessage()))
 
 
-_EAR = _Ear(logging.WARNING)
+_COLLECTOR = _WarningCollector(logging.WARNING)
 
 
 @contextmanager
 def quiet_pydicom() -> Iterator[set[str]]:
-    """Keeps pydicom from warning and logging: it quotes headers, and these may name a patient.
+    """Suppress pydicom's warnings and log lines, which quote headers and so may name a patient.
 
     Yields:
-        What it had to say meanwhile, in our words; complete when the block has ended.
+        The sanitised messages; complete once the block has ended.
     """
-    propagates, said = _PYDICOM.propagate, set[str]()
+    propagates, collected = _PYDICOM.propagate, set[str]()
     _PYDICOM.propagate = False
-    _PYDICOM.addHandler(_EAR)
-    _listening.append(said)
+    _PYDICOM.addHandler(_COLLECTOR)
+    _active_collections.append(collected)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            yield said
+            yield collected
         finally:
-            said.update(in_our_words(str(warning.message)) for warning in caught)
-            _listening.pop()
+            collected.update(sanitise_message(str(warning.message)) for warning in caught)
+            _active_collections.pop()
             _PYDICOM.propagate = propagates
-            if not _listening:
-                _PYDICOM.removeHandler(_EAR)
+            if not _active_collections:
+                _PYDICOM.removeHandler(_COLLECTOR)
 
 
-def hear(said: set[str]) -> None:
-    """Adds to what the surrounding `quiet_pydicom` yields."""
-    if said and _listening:
-        _listening[-1].update(said)
+def record_warnings(collected: set[str]) -> None:
+    """Add messages to those that the enclosing `quiet_pydicom` yields."""
+    if collected and _active_collections:
+        _active_collections[-1].update(collected)
 
 
-def in_our_words(message: str) -> str:
-    """A message of pydicom without anything that it may quote: no word of it is kept but the name of a VR."""
-    told = next((words for pattern, words in _SAID if pattern.search(message)), "another warning of pydicom")
-    vr = _VR_SAID.search(message)
-    return f"{told} ({vr[1]})" if vr and "its VR" in told else told
+def sanitise_message(message: str) -> str:
+    """Return the meaning of a pydicom message without its text, which may quote values; only the VR is kept."""
+    meaning = next((text for pattern, text in _MEANINGS if pattern.search(message)), "another warning of pydicom")
+    vr = _VR_IN_MESSAGE.search(message)
+    return f"{meaning} ({vr[1]})" if vr and "its VR" in meaning else meaning
 
 
 Raw = tuple[str | None, Any]
-"""VR and value of an element as they stand in a file: None without a VR; bytes, None if there are none, or the items of
-a sequence whose length is not stated."""
+"""VR and value of an element as stored: the VR is None if implicit; the value is bytes, None if empty, or the items of
+a sequence of undefined length."""
 
 
 class Elements:
-    """The elements of a data set that were asked for, by keyword; a value is converted when it is wanted."""
+    """The requested elements of a data set, by keyword; values are converted on access."""
 
     def __init__(self, raw: Mapping[int, Raw], *, implicit: bool = False, little_endian: bool = True) -> None:
-        """Elements by tag.
+        """Create elements from raw values.
 
         Args:
-            raw: by tag.
-            implicit: whether VRs are.
-            little_endian: whether the byte order is.
+            raw: VR and value by tag.
+            implicit: whether the VRs are implicit.
+            little_endian: whether the byte order is little endian.
         """
         self._raw = raw
         self._encoding = (implicit, little_endian, *encodings(raw))
 
     def without(self, keywords: Iterable[str]) -> "Elements":
-        """The others."""
-        left_out = set(map(int_of, keywords))
-        others = {tag: raw for tag, raw in self._raw.items() if tag not in left_out}
+        """Return all elements but those with the given keywords."""
+        excluded = set(map(tag_as_int, keywords))
+        others = {tag: raw for tag, raw in self._raw.items() if tag not in excluded}
         return Elements(others, implicit=bool(self._encoding[0]), little_endian=bool(self._encoding[1]))
 
     def only(self, keywords: Iterable[str]) -> "Elements":
-        """Those alone."""
-        there = {tag: raw for tag in map(int_of, keywords) if (raw := self._raw.get(tag)) is not None}
-        return Elements(there, implicit=bool(self._encoding[0]), little_endian=bool(self._encoding[1]))
+        """Return only the elements with the given keywords."""
+        selected = {tag: raw for tag in map(tag_as_int, keywords) if (raw := self._raw.get(tag)) is not None}
+        return Elements(selected, implicit=bool(self._encoding[0]), little_endian=bool(self._encoding[1]))
 
     @property
-    def small(self) -> bool:
-        """Whether only a few bytes stand in each, so that they can be compared and remembered."""
+    def is_small(self) -> bool:
+        """Whether all values are short, so that the elements can be compared and cached."""
         return all(
-            not value or (type(value) is bytes and len(value) <= _LONGEST_KEPT) for _, value in self._raw.values()
+            not value or (type(value) is bytes and len(value) <= _MAX_CACHED_BYTES) for _, value in self._raw.values()
         )
 
     def __eq__(self, other: object) -> bool:
@@ -182,32 +182,32 @@ class Elements:
         return hash((self._encoding, *self._raw.items()))
 
     def value(self, keyword: str) -> Any:
-        """What pydicom makes of an element; None if there is none."""
-        tag = int_of(keyword)
+        """Return the value of an element as pydicom converts it; None if missing."""
+        tag = tag_as_int(keyword)
         raw = self._raw.get(tag)
         if raw is None:
             return None
         vr, value = raw
         if value is not None and type(value) is not bytes:
             return value
-        if value and vr in _PLAIN:  # each slice has UIDs and positions of its own, which it is of no use to remember
-            plain = _PLAIN[vr](value)
+        if value and vr in _PLAIN_PARSERS:  # UIDs and positions differ between slices: caching them is useless
+            plain = _PLAIN_PARSERS[vr](value)
             if plain is not None:
                 return plain
-        # a sequence converts its items later, when what pydicom says of them would be lost
-        if vr == "SQ" or keyword.endswith("Sequence") or (value and len(value) > _LONGEST_KEPT):
-            return _convert_here(tag, vr, value, self._encoding)
-        converted, said = _convert(tag, vr, value, self._encoding)
-        hear(said)
+        # a sequence converts its items later, when pydicom's messages would be lost
+        if vr == "SQ" or keyword.endswith("Sequence") or (value and len(value) > _MAX_CACHED_BYTES):
+            return _convert_uncached(tag, vr, value, self._encoding)
+        converted, collected = _convert(tag, vr, value, self._encoding)
+        record_warnings(collected)
         return converted
 
 
-_LONGEST_KEPT = 256  # bytes
+_MAX_CACHED_BYTES = 256  # bytes
 
 _UID = re.compile(rb"(?=.{1,64}$)(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*")
 _DECIMAL = re.compile(rb" *[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)? *")
 
-_MOMENT = re.compile(rb"[0-9]{4,14}(?:\.[0-9]{1,6})?(?:[+-][0-9]{4})? *")
+_DATETIME = re.compile(rb"[0-9]{4,14}(?:\.[0-9]{1,6})?(?:[+-][0-9]{4})? *")
 _TIME = re.compile(rb"(?:[0-9]{2}){1,3}(?:(?<=[0-9]{6})\.[0-9]{1,6})? *")
 
 
@@ -224,74 +224,74 @@ def _plain_decimals(value: bytes) -> float | list[float] | None:
     return numbers if len(numbers) > 1 else numbers[0]
 
 
-def _plain_moment(value: bytes) -> str | None:
-    return value.decode("ascii").strip() if _MOMENT.fullmatch(value) else None
+def _plain_datetime(value: bytes) -> str | None:
+    return value.decode("ascii").strip() if _DATETIME.fullmatch(value) else None
 
 
 def _plain_time(value: bytes) -> str | None:
     return value.decode("ascii").strip() if _TIME.fullmatch(value) else None
 
 
-_PLAIN: dict[str | None, Callable[[bytes], Any]] = {
+_PLAIN_PARSERS: dict[str | None, Callable[[bytes], Any]] = {
     "UI": _plain_uid,
     "DS": _plain_decimals,
-    "DT": _plain_moment,
+    "DT": _plain_datetime,
     "TM": _plain_time,
 }
-"""Values as the standard has them (PS3.5 6.2), without pydicom: it would take ten times as long to say the same."""
+"""Parsers of values that conform to the standard (PS3.5 6.2), ten times as fast as pydicom with the same result."""
 
 
 @functools.lru_cache(maxsize=4096)
 def _convert(tag: int, vr: str | None, value: bytes | None, encoding: tuple[Any, ...]) -> tuple[Any, set[str]]:
-    """A value, and what pydicom had to say of it. Most values are the same in all slices of a series."""
-    with quiet_pydicom() as said:
-        converted = _convert_here(tag, vr, value, encoding)
-    return converted, said
+    """Return a value and pydicom's messages about it; cached, as most values are the same in all slices of a series."""
+    with quiet_pydicom() as collected:
+        converted = _convert_uncached(tag, vr, value, encoding)
+    return converted, collected
 
 
-def _convert_here(tag: int, vr: str | None, value: bytes | None, encoding: tuple[Any, ...]) -> Any:
+def _convert_uncached(tag: int, vr: str | None, value: bytes | None, encoding: tuple[Any, ...]) -> Any:
     implicit, little_endian, *encodings = encoding
     raw = RawDataElement(BaseTag(tag), vr, len(value or b""), value, 0, implicit, little_endian)
     return convert_raw_data_element(raw, encoding=encodings).value
 
 
 def encodings(raw: Mapping[int, Raw]) -> tuple[str, ...]:
-    """Python's names of the character sets of a data set's text."""
+    """Return Python's names of the character sets of a data set."""
     stated = raw.get(CHARACTER_SET)
     if stated is None:
         return (default_encoding,)
-    found, said = _encodings(*stated)
-    hear(said)
+    found, collected = _encodings(*stated)
+    record_warnings(collected)
     return found
 
 
 @functools.lru_cache(maxsize=256)
 def _encodings(vr: str | None, value: bytes | None) -> tuple[tuple[str, ...], set[str]]:
-    with quiet_pydicom() as said:
-        names = _convert_here(CHARACTER_SET, vr, value, (vr is None, True))
+    with quiet_pydicom() as collected:
+        names = _convert_uncached(CHARACTER_SET, vr, value, (vr is None, True))
         found = tuple(convert_encodings(names))
-    return found, said
+    return found, collected
 
 
 @functools.cache
 def tag_of(keyword: str) -> BaseTag:
-    """The tag of a DICOM keyword."""
+    """Return the tag of a DICOM keyword."""
     return Tag(keyword)
 
 
 @functools.cache
-def int_of(keyword: str) -> int:
-    """The tag as a number: pydicom's tags compare in Python, ten times as slowly."""
+def tag_as_int(keyword: str) -> int:
+    """Return the tag of a keyword as an int; comparing pydicom's tags takes ten times as long."""
     return int(Tag(keyword))
 
 
 def value(dataset: Elements | Dataset, keyword: str) -> Any:
-    """What pydicom makes of an element; None if there is none, or what it holds cannot be parsed.
+    """Return the value of an element as pydicom converts it; None if it is missing or cannot be parsed.
 
-    One odd value among many must not cost the file: who needs the value says what its lack means.
+    A single invalid value must not exclude the file: the caller decides what a missing value means.
 
     Args:
-        dataset: an object's elements, or an item of a sequence.
+        dataset: the elements of an object, or an item of a sequence.
         keyword: of the element.
     """
     try:
@@ -304,34 +304,34 @@ def value(dataset: Elements | Dataset, keyword: str) -> Any:
 
 
 def text(dataset: Elements | Dataset, keyword: str) -> str:
-    r"""A text element without the spaces around it, several values joined by "\"; "" if missing."""
+    r"""Return a text element without surrounding spaces, several values joined by "\"; "" if missing."""
     return as_text(value(dataset, keyword))
 
 
-def whole(dataset: Elements | Dataset, keyword: str) -> int:
-    """The first value of a whole number; -1 if missing, no whole number, or beyond 32 bits."""
-    return as_whole(value(dataset, keyword))
+def integer(dataset: Elements | Dataset, keyword: str) -> int:
+    """Return the first value of an element as an integer; -1 if missing, not an integer or beyond 32 bits."""
+    return as_integer(value(dataset, keyword))
 
 
-def as_whole(found: Any) -> int:
-    """The first of the values as a whole number; -1 if there is none, or it is beyond 32 bits."""
+def as_integer(found: Any) -> int:
+    """Return the first of the values as an integer; -1 if missing, not an integer or beyond 32 bits."""
     number = as_number(found)
     return int(number) if number.is_integer() and int(number) in _INT32 else -1
 
 
 def as_text(found: Any) -> str:
-    """A value as one line of printable text; "" for bytes, sequences and nothing."""
-    if type(found) is str and found.isprintable():  # nearly always; the checks below take ten times as long
+    """Return a value as one line of printable text; "" for bytes, sequences and None."""
+    if type(found) is str and found.isprintable():  # the usual case; the checks below take ten times as long
         return found.strip()
     if found is None or isinstance(found, bytes | ItemSequence):
         return ""
     joined = "\\".join(str(part).strip() for part in found) if isinstance(found, MultiValue) else str(found)
-    # control characters break tables, and half a character has no UTF-8
+    # control characters break tables, and lone surrogates cannot be encoded as UTF-8
     return joined.strip() if joined.isprintable() else "".join(filter(str.isprintable, joined)).strip()
 
 
 def as_number(found: Any) -> float:
-    """The first of the values as a finite float; NaN if there is none."""
+    """Return the first of the values as a finite float; NaN if there is none."""
     if found is None:
         return math.nan
     if not isinstance(found, int | float) and isinstance(found, MultiValue | list):
@@ -344,7 +344,7 @@ def as_number(found: Any) -> float:
 
 
 def as_numbers(found: Any, count: int) -> tuple[float, ...]:
-    """Exactly so many finite numbers, or ()."""
+    """Return exactly `count` finite numbers, or ()."""
     if not isinstance(found, MultiValue | list) or len(found) != count:
         return ()
     numbers = tuple(as_number(part) for part in found)
@@ -352,25 +352,25 @@ def as_numbers(found: Any, count: int) -> tuple[float, ...]:
 
 
 def frame_groups(dataset: Elements, frame: int) -> list[Dataset]:
-    """The functional groups that speak of a frame: its own first, then what all frames share; [] if not enhanced."""
+    """Return the functional groups of a frame: its own first, then the shared ones; [] if not enhanced."""
     shared, own = (items(value(dataset, keyword)) for keyword in GROUP_KEYWORDS)
     return [*own[frame : frame + 1], *shared[:1]]
 
 
 def items(found: Any) -> Sequence[Dataset]:
-    """The items of a sequence; none if it is no sequence."""
+    """Return the items of a sequence; none if the value is not a sequence."""
     return found if isinstance(found, ItemSequence) else ()
 
 
 def frame_value(dataset: Elements, groups: Sequence[Dataset], keyword: str) -> Any:
-    """What an element says of a frame, wherever it is kept; None if nowhere.
+    """Return the value of an element for a frame, from the functional groups or the top level; None if missing.
 
     Args:
         dataset: the whole object.
-        groups: as `frame_groups` gives them.
-        keyword: as a single-frame object has it at its top.
+        groups: as returned by `frame_groups`.
+        keyword: top-level keyword of a single-frame object.
     """
-    sequence, nested = _IN_GROUPS[keyword]
+    sequence, nested = _GROUP_LOCATIONS[keyword]
     for group in groups:
         for item in items(value(group, sequence))[:1]:
             found = value(item, nested)
@@ -380,5 +380,5 @@ def frame_value(dataset: Elements, groups: Sequence[Dataset], keyword: str) -> A
 
 
 def frame_number(dataset: Elements, groups: Sequence[Dataset], keyword: str) -> float:
-    """As `frame_value`, as a finite number; NaN if there is none."""
+    """Return `frame_value` as a finite number; NaN if missing."""
     return as_number(frame_value(dataset, groups, keyword))

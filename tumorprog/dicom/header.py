@@ -1,4 +1,4 @@
-"""A DICOM file in, the catalogue's rows of its frames out; pixels are not read."""
+"""Catalogue rows for the frames of a DICOM file; pixels are not read."""
 
 import functools
 import math
@@ -24,30 +24,30 @@ _MR_CLASSES = frozenset(
         uid.LegacyConvertedEnhancedMRImageStorage,
     )
 )
-_MOST_WARNINGS = 300  # characters
+_MAX_WARNINGS_LENGTH = 300  # characters
 OTHER_DATE = "folder named by another date than StudyDate"
-"""Stands among a row's warnings where header and path tell different dates; the header's is used."""
+"""Warning in a row whose header and path state different dates; the header's date is used."""
 
 NO_STUDY_DATE = "no usable StudyDate"
 DATES_APART = "more than a day from"
-"""Stand likewise where another date of the header is used, and where its dates disagree."""
+"""Warnings in a row for which another date of the header is used, or whose dates disagree."""
 
 _OTHER_DATES = ("SeriesDate", "AcquisitionDate", "ContentDate")
-"""What tells the day of a study whose StudyDate is lost, besides the moments of acquisition."""
+"""Dates used for a study without StudyDate, in addition to the acquisition times."""
 
 _DAY_S = 24 * 60 * 60
-_NO_DAY = "1900-01-01"
-"""What programs write who must write a date."""
+_PLACEHOLDER_DATE = "1900-01-01"
+"""Placeholder that programs write where a date is required."""
 
 Vector = tuple[float, float, float]
 
 _FRAME_TEXTS = ("ImageType", "ComplexImageComponent", "AcquisitionContrast")
-_DECIDED_HERE = ("SeriesDescription", "ScanningSequence", "SOPClassUID", *_FRAME_TEXTS)
-_PHYSICS_TEXTS = tuple(keyword for keyword in sequence.TEXTS if keyword not in _DECIDED_HERE)
+_READ_SEPARATELY = ("SeriesDescription", "ScanningSequence", "SOPClassUID", *_FRAME_TEXTS)
+_ACQUISITION_TEXTS = tuple(keyword for keyword in sequence.TEXTS if keyword not in _READ_SEPARATELY)
 _CATALOGUE_KEYWORDS = (
     *opening.IMAGE_KEYWORDS,
-    *_PHYSICS_TEXTS,
-    *sequence.PHYSICS_NUMBERS,
+    *_ACQUISITION_TEXTS,
+    *sequence.ACQUISITION_NUMBERS,
     *_FRAME_TEXTS,
     "ScanningSequence",
     "ContrastBolusAgentSequence",
@@ -80,46 +80,46 @@ _CATALOGUE_KEYWORDS = (
 
 
 def read_rows(path: str) -> list[dict[str, Any]]:
-    """One row a frame, for the catalogue.
+    """Return the catalogue rows of a file, one per frame.
 
-    Identity comes from the header, and from the path only where the header lacks it. What neither tells gets a UID
-    made from the path, the same at each reading.
+    Identity is read from the header, and from the path only if the header lacks it. A UID that neither states is
+    generated from the path, and is the same at each reading.
 
     Args:
         path: of any file; it need not be DICOM.
 
     Returns:
-        The columns of `catalogue.HEADERS` that a file tells of itself; `orientation` is the six direction cosines
-        joined by commas, "" if unknown. Missing text is "", a missing int -1, a missing float NaN.
+        The columns of `catalogue.HEADERS` that can be read from a file alone; `orientation` is the six direction
+        cosines joined by commas, "" if unknown. Missing text is "", a missing int -1, a missing float NaN.
 
     Raises:
-        DicomError: if the file has no MR image that can be used; the detail names no patient.
+        DicomError: if the file contains no usable MR image; the detail does not identify a patient.
     """
-    with elements.quiet_pydicom() as said:
+    with elements.quiet_pydicom() as collected:
         with opening.open_file(path) as file:
             header = opening.read_header(file, _CATALOGUE_KEYWORDS)
         rows = _rows(header, path)
-    told = "; ".join(sorted(said))[:_MOST_WARNINGS]
+    joined = "; ".join(sorted(collected))[:_MAX_WARNINGS_LENGTH]
     for row in rows:
-        row["warnings"] = told
+        row["warnings"] = joined
     return rows
 
 
 def _rows(header: Header, path: str) -> list[dict[str, Any]]:
-    dataset, folder = header.dataset, os.path.dirname(path)  # noqa: PTH120 - ten times as fast, also on addresses
-    others, form = dataset.without(_OWN), opening.form_of(header)
-    # a slice differs from the others of its series in hardly anything: what it shares with the one before is known
+    dataset, folder = header.dataset, os.path.dirname(path)  # noqa: PTH120 - ten times as fast, also for addresses
+    others, info = dataset.without(_PER_FILE), opening.header_info(header)
+    # slices of a series differ in only a few elements, so the values that they share are cached
     acquired = elements.text(dataset, "AcquisitionDateTime")[:8]
-    common, said = (_common if others.small else _common.__wrapped__)(others, form, folder, acquired)
-    elements.hear(said)
-    opening.refuse_truncation(header, common.shape)
+    common, collected = (_common if others.is_small else _common.__wrapped__)(others, info, folder, acquired)
+    elements.record_warnings(collected)
+    opening.check_pixel_length(header, common.shape)
     if not common.row["PatientID"]:
-        raise DicomError("no_identity", "no PatientID in the header, and no patient's folder in the path")
+        raise DicomError("no_identity", "no PatientID in the header and no patient folder in the path")
     instance = elements.text(dataset, "SOPInstanceUID") or elements.text(header.meta, "MediaStorageSOPInstanceUID")
     own = {
         "path": path,
-        "SOPInstanceUID": instance or _made_uid("instance", path),
-        "InstanceNumber": elements.whole(dataset, "InstanceNumber"),
+        "SOPInstanceUID": instance or _generated_uid("instance", path),
+        "InstanceNumber": elements.integer(dataset, "InstanceNumber"),
     }
     frame_bytes = common.shape.frame_bytes
     return [
@@ -129,7 +129,7 @@ def _rows(header: Header, path: str) -> list[dict[str, Any]]:
             **own,
             "frame": frame,
             "position_mm": _position(dataset, group, normal),
-            **_moment(dataset, group),
+            **_acquisition_timing(dataset, group),
             "pixel_offset": header.start + frame * frame_bytes if common.row["pixel_dtype"] else -1,
         }
         for frame, (row, normal, group) in enumerate(common.frames or _frames(others, common.shape, common.row))
@@ -137,17 +137,17 @@ def _rows(header: Header, path: str) -> list[dict[str, Any]]:
 
 
 _Frame = tuple[dict[str, Any], Vector | None, Sequence[Dataset]]
-"""Columns of the catalogue that a frame has for itself, its normal, its functional groups."""
+"""Catalogue columns specific to a frame, its normal, and its functional groups."""
 
 
 class _Common(NamedTuple):
-    """What files agree in whose headers differ in nothing but `_OWN`.
+    """Values shared by files whose headers differ only in the `_PER_FILE` elements.
 
     Attributes:
         shape: of the pixels.
-        row: columns of the catalogue that all frames share.
-        frames: of the frame, if there is one, as `_frames` gives it; many are not worked out before it is clear that
-            the file has them.
+        row: catalogue columns shared by all frames.
+        frames: the result of `_frames` for a single frame; several frames are processed only after a check that the
+            file contains them.
     """
 
     shape: opening.Shape
@@ -155,21 +155,21 @@ class _Common(NamedTuple):
     frames: list[_Frame]
 
 
-_MOMENT = ("AcquisitionDateTime", "AcquisitionTime", "AcquisitionNumber", "TemporalPositionIdentifier", "TriggerTime")
-_DATED = (*_MOMENT, "AcquisitionDate")
-_OWN = ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient", "SliceLocation", *_MOMENT)
+_TIMING = ("AcquisitionDateTime", "AcquisitionTime", "AcquisitionNumber", "TemporalPositionIdentifier", "TriggerTime")
+_TIMING_AND_DATE = (*_TIMING, "AcquisitionDate")
+_PER_FILE = ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient", "SliceLocation", *_TIMING)
 
 
 @functools.lru_cache(maxsize=256)
-def _common(dataset: Elements, form: opening.Form, folder: str, acquired: str) -> tuple[_Common, set[str]]:
-    """What a file shares with its neighbours, the day of its AcquisitionDateTime included, and what is odd about it."""
-    with elements.quiet_pydicom() as said:
+def _common(dataset: Elements, info: opening.HeaderInfo, folder: str, acquired: str) -> tuple[_Common, set[str]]:
+    """Return what a file shares with others of its series and AcquisitionDateTime date, and the warnings about it."""
+    with elements.quiet_pydicom() as collected:
         identity = _identity(dataset, folder, acquired)
-        _refuse_kind(dataset, form, identity["SeriesDescription"])
-        shape = opening.shape_of(dataset, form)
-        row = {**identity, **_shared(dataset, form, shape)}
+        _check_modality(dataset, info, identity["SeriesDescription"])
+        shape = opening.shape_of(dataset, info)
+        row = {**identity, **_shared(dataset, info, shape)}
         frames = _frames(dataset, shape, row) if shape.frames == 1 else []
-    return _Common(shape, row, frames), said
+    return _Common(shape, row, frames), collected
 
 
 def _frames(dataset: Elements, shape: opening.Shape, shared: Mapping[str, Any]) -> list[_Frame]:
@@ -182,31 +182,31 @@ def _frames(dataset: Elements, shape: opening.Shape, shared: Mapping[str, Any]) 
     return frames
 
 
-def _refuse_kind(dataset: Elements, form: opening.Form, description: str) -> None:
-    kind, modality = form.sop_class, elements.text(dataset, "Modality")
-    # BTP's masks: Secondary Capture, with Modality MR in the archive and whatever a converter left elsewhere
-    if modality == "MR" or kind in _MR_CLASSES or (sequence.is_capture(kind) and description == "MaskTumor"):
+def _check_modality(dataset: Elements, info: opening.HeaderInfo, description: str) -> None:
+    kind, modality = info.sop_class, elements.text(dataset, "Modality")
+    # BTP's masks are Secondary Capture, with Modality MR in the archive and any modality after conversion
+    if modality == "MR" or kind in _MR_CLASSES or (sequence.is_secondary_capture(kind) and description == "MaskTumor"):
         return
     raise DicomError("not_mr", f"modality {modality[:16] or 'not stated'}, {uid.UID(kind).name or 'no SOP class'}")
 
 
 def _identity(dataset: Elements, folder: str, acquired: str) -> dict[str, str]:
-    told = naming.identity_from_folder(folder)
-    stated = {keyword: elements.text(dataset, keyword) or elements.as_text(found) for keyword, found in told.items()}
+    from_path = naming.identity_from_folder(folder)
+    stated = {key: elements.text(dataset, key) or elements.as_text(found) for key, found in from_path.items()}
     patient = stated["PatientID"]
-    day = _day(dataset, acquired) or told["StudyDate"]
-    if told["StudyDate"] not in {"", day}:
-        elements.hear({OTHER_DATE})
+    day = _study_day(dataset, acquired) or from_path["StudyDate"]
+    if from_path["StudyDate"] not in {"", day}:
+        elements.record_warnings({OTHER_DATE})
     if not stated["StudyInstanceUID"]:
-        stated["StudyInstanceUID"] = _made_uid("study", patient, day, Path(folder).parent)
+        stated["StudyInstanceUID"] = _generated_uid("study", patient, day, Path(folder).parent)
     if not stated["SeriesInstanceUID"]:
         number = elements.text(dataset, "SeriesNumber")
-        stated["SeriesInstanceUID"] = _made_uid("series", patient, day, number, Path(folder))
+        stated["SeriesInstanceUID"] = _generated_uid("series", patient, day, number, Path(folder))
     return {**stated, "PatientID_stated": patient, "StudyDate": day}
 
 
-def _day(dataset: Elements, acquired: str) -> str:
-    """The day of the study: StudyDate, else the best of what else is dated; "" if nothing is. What is odd is heard."""
+def _study_day(dataset: Elements, acquired: str) -> str:
+    """Return the date of the study: StudyDate, else the best other date; "" if none. Inconsistencies are recorded."""
     series, acquisition, content = (elements.text(dataset, keyword) for keyword in _OTHER_DATES)
     moment = elements.frame_value(dataset, elements.frame_groups(dataset, 0), "FrameAcquisitionDateTime")
     texts = {
@@ -217,27 +217,27 @@ def _day(dataset: Elements, acquired: str) -> str:
         "FrameAcquisitionDateTime": elements.as_text(moment)[:8],
         "ContentDate": content,
     }
-    days = {key: day for key, text in texts.items() if (day := naming.parse_date(text)) not in {"", _NO_DAY}}
+    days = {key: day for key, text in texts.items() if (day := naming.parse_date(text)) not in {"", _PLACEHOLDER_DATE}}
     used = next(iter(days), "")
     if not used:
         return ""
     if used != "StudyDate":
-        elements.hear({f"{NO_STUDY_DATE}, {used} used"})
+        elements.record_warnings({f"{NO_STUDY_DATE}, {used} used"})
     first = date.fromisoformat(days[used])
     far = [keyword for keyword, day in days.items() if abs((date.fromisoformat(day) - first).days) > 1]
     if far:
-        elements.hear({f"{' and '.join(far)} {DATES_APART} {used}"})
+        elements.record_warnings({f"{' and '.join(far)} {DATES_APART} {used}"})
     return days[used]
 
 
-def _made_uid(*parts: str | Path) -> str:
-    """The same UID for the same words; a path need not be text, so that its bytes are taken."""
+def _generated_uid(*parts: str | Path) -> str:
+    """Return a UID that is the same for the same parts; from their bytes, because a path need not be valid text."""
     return str(uid.generate_uid(entropy_srcs=[f"{os.fsencode(part).hex()};" for part in parts]))
 
 
-def _shared(dataset: Elements, form: opening.Form, shape: opening.Shape) -> dict[str, Any]:
-    """What all frames of a file have in common."""
-    dtype = opening.stored_dtype(form, shape)
+def _shared(dataset: Elements, info: opening.HeaderInfo, shape: opening.Shape) -> dict[str, Any]:
+    """Return the catalogue columns shared by all frames of a file."""
+    dtype = opening.stored_dtype(info, shape)
     return {
         "Rows": shape.rows,
         "Columns": shape.columns,
@@ -246,24 +246,24 @@ def _shared(dataset: Elements, form: opening.Form, shape: opening.Shape) -> dict
         "pixel_dtype": dtype,
         "padding_low": shape.padding[0],
         "padding_high": shape.padding[1],
-        "SOPClassUID": form.sop_class,
-        "TransferSyntaxUID": form.transfer_syntax,
+        "SOPClassUID": info.sop_class,
+        "TransferSyntaxUID": info.transfer_syntax,
         "Manufacturer": elements.text(dataset, "Manufacturer"),
-        "SeriesNumber": elements.whole(dataset, "SeriesNumber"),
+        "SeriesNumber": elements.integer(dataset, "SeriesNumber"),
     }
 
 
 def _echoes(dataset: Elements, groups: Sequence[Sequence[Dataset]]) -> list[int]:
-    """EchoNumbers of each frame. An enhanced object counts no echoes: its distinct echo times are numbered from 1."""
+    """Return the echo number of each frame; for enhanced objects, distinct echo times are numbered from 1."""
     if not any(groups):
-        return [elements.whole(dataset, "EchoNumbers")] * len(groups)
+        return [elements.integer(dataset, "EchoNumbers")] * len(groups)
     times = [elements.frame_number(dataset, group, "EchoTime") for group in groups]
     distinct = sorted({time for time in times if not math.isnan(time)})
     return [-1 if math.isnan(time) else distinct.index(time) + 1 for time in times]
 
 
 def _sequence_texts(dataset: Elements, description: str, sop_class: str) -> dict[str, str]:
-    texts = {keyword: elements.text(dataset, keyword) for keyword in _PHYSICS_TEXTS}
+    texts = {keyword: elements.text(dataset, keyword) for keyword in _ACQUISITION_TEXTS}
     for agent in elements.items(elements.value(dataset, "ContrastBolusAgentSequence"))[:1]:
         meaning = elements.text(agent, "CodeMeaning") or "stated in a sequence"
         texts["ContrastBolusAgent"] = texts["ContrastBolusAgent"] or meaning
@@ -272,22 +272,24 @@ def _sequence_texts(dataset: Elements, description: str, sop_class: str) -> dict
 
 
 def _scanning_sequence(dataset: Elements, groups: Sequence[Dataset]) -> str:
-    """ScanningSequence, or what an enhanced object says in its stead (PS3.3 C.8.13.4)."""
+    """Return ScanningSequence, or its equivalent from an enhanced object (PS3.3 C.8.13.4)."""
     echo = elements.text(dataset, "EchoPulseSequence")
-    said = {
+    present = {
         "EP": elements.text(dataset, "EchoPlanarPulseSequence") == "YES",
         "IR": elements.frame_value(dataset, groups, "InversionRecovery") == "YES",
         "GR": echo in {"GRADIENT", "BOTH"},
         "SE": echo in {"SPIN", "BOTH"},
     }
-    return elements.text(dataset, "ScanningSequence") or "\\".join(kind for kind, holds in said.items() if holds)
+    return elements.text(dataset, "ScanningSequence") or "\\".join(
+        kind for kind, is_present in present.items() if is_present
+    )
 
 
 def _frame(
     dataset: Elements, groups: Sequence[Dataset], texts: Mapping[str, str], echo: int
 ) -> tuple[dict[str, Any], Vector | None]:
-    """Columns of a frame, and its normal."""
-    numbers = {keyword: elements.frame_number(dataset, groups, keyword) for keyword in sequence.PHYSICS_NUMBERS}
+    """Return the catalogue columns of a frame, and its normal."""
+    numbers = {keyword: elements.frame_number(dataset, groups, keyword) for keyword in sequence.ACQUISITION_NUMBERS}
     own = {keyword: elements.as_text(elements.frame_value(dataset, groups, keyword)) for keyword in _FRAME_TEXTS}
     own["ScanningSequence"] = _scanning_sequence(dataset, groups)
     decision = sequence.canonical_sequence({**texts, **numbers, **own, "EchoNumbers": max(echo, 0)})
@@ -317,29 +319,29 @@ def _frame(
 
 
 def _position(dataset: Elements, groups: Sequence[Dataset], normal: Vector | None) -> float:
-    """In mm along the normal: ImagePositionPatient . normal (PS3.3 C.7.6.2.1.1), or else SliceLocation."""
+    """Return the position in mm: ImagePositionPatient . normal (PS3.3 C.7.6.2.1.1), or else SliceLocation."""
     corner = elements.as_numbers(elements.frame_value(dataset, groups, "ImagePositionPatient"), 3)
     if normal and corner:
         return sum(along * coordinate for along, coordinate in zip(normal, corner, strict=True))
     return elements.as_number(elements.value(dataset, "SliceLocation"))
 
 
-def _moment(dataset: Elements, groups: Sequence[Dataset]) -> dict[str, Any]:
-    """When a frame was taken, by whatever numbers or times it; -1 and NaN where nothing does."""
+def _acquisition_timing(dataset: Elements, groups: Sequence[Dataset]) -> dict[str, Any]:
+    """Return the numbers and times that order the acquisition of a frame; -1 or NaN if missing."""
     if groups:
-        return _moment_of(dataset, groups)
-    found, said = _moment_alone(dataset.only(_DATED))
-    elements.hear(said)
+        return _read_timing(dataset, groups)
+    found, collected = _cached_timing(dataset.only(_TIMING_AND_DATE))
+    elements.record_warnings(collected)
     return found
 
 
 @functools.lru_cache(maxsize=256)
-def _moment_alone(dataset: Elements) -> tuple[dict[str, Any], set[str]]:
-    with elements.quiet_pydicom() as said:
-        return _moment_of(dataset, ()), said
+def _cached_timing(dataset: Elements) -> tuple[dict[str, Any], set[str]]:
+    with elements.quiet_pydicom() as collected:
+        return _read_timing(dataset, ()), collected
 
 
-def _moment_of(dataset: Elements, groups: Sequence[Dataset]) -> dict[str, Any]:
+def _read_timing(dataset: Elements, groups: Sequence[Dataset]) -> dict[str, Any]:
     of_frame = elements.as_text(elements.frame_value(dataset, groups, "FrameAcquisitionDateTime") if groups else None)
     acquired = of_frame or elements.text(dataset, "AcquisitionDateTime")
     seconds = naming.parse_time(of_frame[8:] or elements.text(dataset, "AcquisitionTime") or acquired[8:])
@@ -347,7 +349,7 @@ def _moment_of(dataset: Elements, groups: Sequence[Dataset]) -> dict[str, Any]:
     midnights = _DAY_S * date.fromisoformat(day).toordinal() if day else 0
     return {
         "temporal_position": elements.frame_number(dataset, groups, "TemporalPositionIdentifier"),
-        "AcquisitionNumber": elements.as_whole(elements.frame_value(dataset, groups, "AcquisitionNumber")),
+        "AcquisitionNumber": elements.as_integer(elements.frame_value(dataset, groups, "AcquisitionNumber")),
         "trigger_ms": elements.frame_number(dataset, groups, "TriggerTime"),
         "acquired_s": seconds if math.isnan(seconds) else midnights + seconds,
     }
@@ -358,14 +360,14 @@ _COMPONENTS |= {name.upper(): name for name in _COMPONENTS.values()} | {"PHASE M
 
 
 def _component(texts: Mapping[str, str]) -> str:
-    """The part of the complex signal: ComplexImageComponent, or the third value of ImageType and those after it."""
+    """Return the complex component, from ComplexImageComponent or from ImageType, third value on; "" if none."""
     stated = [texts["ComplexImageComponent"], *texts["ImageType"].split("\\")[2:]]
     return next((_COMPONENTS[kind.strip().upper()] for kind in stated if kind.strip().upper() in _COMPONENTS), "")
 
 
-@functools.lru_cache(maxsize=256)  # the slices of a stack share it
+@functools.lru_cache(maxsize=256)  # shared by the slices of a stack
 def _orientation(cosines: tuple[float, ...]) -> tuple[Vector | None, str, str]:
-    """Normal, plane, and the cosines as text."""
+    """Return the normal, the plane, and the cosines as text."""
     normal = naming.normal_of(cosines)
-    rounded = [round(cosine, 6) + 0.0 for cosine in cosines]  # + 0.0: there is no "-0.0"
+    rounded = [round(cosine, 6) + 0.0 for cosine in cosines]  # + 0.0 turns -0.0 into 0.0
     return normal, naming.plane(cosines), ",".join(f"{cosine:g}" for cosine in rounded) if normal else ""

@@ -1,4 +1,4 @@
-"""Headers and paths in, names out: plane, date, and who and what a path says that a file is."""
+"""Plane, date and time from header values, and the identity of a file from its path."""
 
 import math
 import re
@@ -7,11 +7,11 @@ from datetime import date
 from pathlib import PurePath
 
 OBLIQUE_COSINE = 0.8
-"""A normal further than 37 degrees from every axis makes a plane oblique (the threshold of PixelMed's labels)."""
+"""A plane is oblique if its normal is more than 37 degrees from every axis (the threshold of PixelMed's labels)."""
 
 
 def plane(orientation: Sequence[float]) -> str:
-    """The anatomical plane of a slice.
+    """Return the anatomical plane of a slice.
 
     Args:
         orientation: the six direction cosines of ImageOrientationPatient; empty if unknown.
@@ -27,10 +27,10 @@ def plane(orientation: Sequence[float]) -> str:
 
 
 def normal_of(orientation: Sequence[float]) -> tuple[float, float, float] | None:
-    """The unit normal of a slice: row direction x column direction.
+    """Return the unit normal of a slice: row direction x column direction.
 
-    Its sign is such that the component largest in magnitude is positive. Which one that is follows from the cosines
-    rounded to two decimals, so that slices which differ in the last digits agree.
+    The sign is chosen so that the component of largest magnitude is positive. That component is determined from the
+    cosines rounded to two decimals, so that slices that differ in the last digits agree.
 
     Args:
         orientation: six direction cosines.
@@ -40,19 +40,19 @@ def normal_of(orientation: Sequence[float]) -> tuple[float, float, float] | None
 
     Source: DICOM PS3.3 C.7.6.2.1.1.
     """
-    if len(orientation) != 6 or not all(abs(cosine) <= 2 for cosine in orientation):  # refuses NaN too
+    if len(orientation) != 6 or not all(abs(cosine) <= 2 for cosine in orientation):  # also rejects NaN
         return None
     normal = _cross(orientation)
     length = math.hypot(*normal)
-    if length < 0.5:  # cosines have length 1 and are orthogonal: the product of sound ones has length 1
+    if length < 0.5:  # valid cosines are orthogonal unit vectors, whose product has length 1
         return None
-    told = [round(component, 2) for component in _cross([round(cosine, 2) for cosine in orientation])]
-    scale = math.copysign(1 / length, max(told, key=abs))
+    rounded = [round(component, 2) for component in _cross([round(cosine, 2) for cosine in orientation])]
+    scale = math.copysign(1 / length, max(rounded, key=abs))
     return normal[0] * scale, normal[1] * scale, normal[2] * scale
 
 
 def _cross(pair: Sequence[float]) -> tuple[float, float, float]:
-    a, b, c, x, y, z = pair  # numpy's takes 40 times as long for three numbers
+    a, b, c, x, y, z = pair  # numpy.cross takes 40 times as long for three numbers
     return b * z - c * y, c * x - a * z, a * y - b * x
 
 
@@ -64,11 +64,11 @@ _DATES = (
 
 
 def parse_date(text: str) -> str:
-    """A date as "YYYY-MM-DD", or "" if it is none.
+    """Return a date as "YYYY-MM-DD", or "" if the text is not a date.
 
     Args:
         text: YYYYMMDD (DICOM; a time may follow), YYYY.MM.DD (ACR-NEMA), YYYY-MM-DD, or MM-DD-YYYY (TCIA's folders);
-            spaces around it do not matter. Years before 1900 and after 2200 are mistakes, not dates of images.
+            surrounding spaces are ignored. Years before 1900 or after 2200 are rejected as errors.
     """
     for pattern in _DATES:
         found = pattern.fullmatch(text.strip(" \0\t"))
@@ -86,7 +86,7 @@ _TIME = re.compile(r"(?P<hours>[0-9]{2}):?(?P<minutes>[0-9]{2})(?::?(?P<seconds>
 
 
 def parse_time(text: str) -> float:
-    """Seconds since midnight of a DICOM time, HHMMSS.FFFFFF with what may follow it; NaN if it is none."""
+    """Return the seconds since midnight of a DICOM time HHMMSS.FFFFFF, ignoring any suffix; NaN if not a time."""
     found = _TIME.match(text.strip(" \0\t"))
     if not found:
         return math.nan
@@ -99,30 +99,32 @@ _SERIES_FOLDER = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?|NA|)-(?:(?P<description>.*)
 
 
 def identity_from_folder(folder: str) -> dict[str, str]:
-    """What the names of a folder and those above it say of the files in it, for headers that lack it.
+    """Return the identity that the names of a series folder and its parents give, for headers that lack it.
 
     Args:
-        folder: a series' in TCIA's Descriptive layout (patient / MM-DD-YYYY-...-12345 / number-description-12345), in
-            its Classic one (patient / study UID / series UID), or one named by its series UID.
+        folder: a series folder in TCIA's Descriptive layout (patient / MM-DD-YYYY-...-12345 / number-description-12345)
+            or Classic layout (patient / study UID / series UID), or one named by its series UID.
 
     Returns:
         PatientID, StudyDate (ISO 8601), SeriesDescription, StudyInstanceUID, SeriesInstanceUID, each "" if the path
-        does not tell it.
+        does not state it.
     """
-    told = dict.fromkeys(("PatientID", "StudyDate", "SeriesDescription", "StudyInstanceUID", "SeriesInstanceUID"), "")
+    identity = dict.fromkeys(
+        ("PatientID", "StudyDate", "SeriesDescription", "StudyInstanceUID", "SeriesInstanceUID"), ""
+    )
     patient, study, series = ("", "", "", *PurePath(folder).parts)[-3:]
     study_folder, series_folder = _STUDY_FOLDER.fullmatch(study), _SERIES_FOLDER.fullmatch(series)
     if study_folder and series_folder:
         description = series_folder["description"] or ""
-        told["PatientID"] = patient.strip("/\\")
-        told["StudyDate"] = parse_date(study_folder["date"])
-        told["SeriesDescription"] = "" if description == "NA" else description
+        identity["PatientID"] = patient.strip("/\\")
+        identity["StudyDate"] = parse_date(study_folder["date"])
+        identity["SeriesDescription"] = "" if description == "NA" else description
     elif _is_uid(series):
-        told["SeriesInstanceUID"] = series
+        identity["SeriesInstanceUID"] = series
         if _is_uid(study):
-            told["StudyInstanceUID"] = study
-            told["PatientID"] = patient.strip("/\\")
-    return told
+            identity["StudyInstanceUID"] = study
+            identity["PatientID"] = patient.strip("/\\")
+    return identity
 
 
 def _is_uid(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""A DICOM file and the number of a frame in, the frame in the modality's units out."""
+"""Reading of a frame of a DICOM file in the units of the modality."""
 
 import math
 from dataclasses import dataclass
@@ -19,20 +19,20 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True, slots=True)
 class FrameIndex:
-    """Where a frame stands in its file and what its numbers mean: a row of the catalogue, in its words.
+    """Location of a frame in its file and the meaning of its values, from a row of the catalogue.
 
     Attributes:
-        offset: byte of the file at which the stored values begin (`pixel_offset`).
+        offset: byte offset of the stored values in the file (`pixel_offset`).
         length: in bytes (`pixel_bytes`).
-        dtype: of the stored values, in the catalogue's words (`pixel_dtype`).
+        dtype: of the stored values, in the notation of the catalogue (`pixel_dtype`).
         rows: of the frame.
         columns: of the frame.
         slope: RescaleSlope, 1 if there is none.
         intercept: RescaleIntercept, 0 if there is none.
         photometric: PhotometricInterpretation.
         file_bytes: size of the file when it was indexed.
-        padding_low: the least stored value that is no image (`padding_low`); NaN if there is none.
-        padding_high: the largest.
+        padding_low: minimum of the stored values that are padding (`padding_low`); NaN if there is none.
+        padding_high: maximum of these values.
     """
 
     offset: int
@@ -49,59 +49,61 @@ class FrameIndex:
 
 
 def read_frame(path: str, frame: int = 0) -> np.ndarray:
-    """One frame of a file; no other frame is decoded.
+    """Read one frame of a file; no other frame is decoded.
 
-    Rescaled by RescaleSlope and RescaleIntercept (a frame's own in an enhanced object; 1 and 0 if missing, and 1 for a
-    slope of 0, which would leave nothing). A MONOCHROME1 frame is turned over within its own range, so that large is
-    bright in every frame. What is not finite becomes 0: maps of perfusion hold NaN where they are undefined, outside
-    the brain. What is padding becomes NaN: it is no image. `pixel_elements` lists what is read for all this.
+    Values are rescaled by RescaleSlope and RescaleIntercept (per frame in an enhanced object; 1 and 0 if missing; a
+    slope of 0, which would erase the image, becomes 1). A MONOCHROME1 frame is inverted within its own range, so that
+    large values are bright in every frame. Values that are not finite become 0: perfusion maps contain NaN outside the
+    brain. Padding becomes NaN. `pixel_elements` lists the elements that are used.
 
     Args:
         path: of a file that `header.read_rows` accepts.
         frame: 0-based.
 
     Returns:
-        (Rows, Columns) float32, finite but for padding.
+        (Rows, Columns) float32, finite except for padding.
 
     Raises:
-        DicomError: `undecodable`, and whatever `header.read_rows` gives as a reason.
+        DicomError: `undecodable`, or any reason that `header.read_rows` raises.
     """
     with elements.quiet_pydicom(), opening.open_file(path) as file:
         head = opening.read_header(file, _KEYWORDS)
         shape = opening.image_shape(head)
         if not 0 <= frame < shape.frames:
-            raise DicomError("undecodable", f"no frame {frame}: the file has {shape.frames}, counted from 0")
+            raise DicomError(
+                "undecodable", f"frame {frame} does not exist: the file has {shape.frames}, counted from 0"
+            )
         try:
             stored = _decode(head, shape, frame)
         except elements.DAMAGE as error:
-            raise opening.damaged(error, "undecodable", "the frame") from None
+            raise opening.damage_error(error, "undecodable", "the frame") from None
         padding = _padding_of(stored, *shape.padding)
         slope, intercept = opening.rescale(head.dataset, elements.frame_groups(head.dataset, frame))
         return _in_units(stored, slope, intercept, shape.photometric, padding).astype(np.float32, copy=False)
 
 
 def read_indexed(path: str, entry: FrameIndex) -> np.ndarray:
-    """One frame of a file by its entry in the catalogue's index, without parsing DICOM.
+    """Read one frame of a file by its entry in the catalogue, without parsing DICOM.
 
     Args:
         path: of the file.
-        entry: with an offset that is not negative.
+        entry: with a non-negative offset.
 
     Returns:
-        (Rows, Columns), the values that `read_frame` gives: float32, or the file's own integers of 8 or 16 bits where
-        nothing changes them.
+        (Rows, Columns), with the same values as `read_frame`: float32, or the stored integers of 8 or 16 bits if no
+        operation changes them.
 
     Raises:
-        DicomError: `unreadable` if the file cannot be read or is another than was indexed.
+        DicomError: `unreadable` if the file cannot be read or has changed since it was indexed.
     """
     try:
         values, num_bytes = storage.read_range(path, entry.offset, entry.length)
     except OSError as error:
-        raise opening.damaged(error, "unreadable", "the file") from None
+        raise opening.damage_error(error, "unreadable", "the file") from None
     name, *bits = entry.dtype.split(":")
     if num_bytes != entry.file_bytes or len(values) != entry.length:
         raise DicomError(
-            "unreadable", "the file has changed since the catalogue was made; run `tumorprog catalogue` again"
+            "unreadable", "the file has changed since the catalogue was created; run `tumorprog catalogue` again"
         )
     stored = np.frombuffer(values, name).reshape(entry.rows, entry.columns)
     if bits:
@@ -111,7 +113,7 @@ def read_indexed(path: str, entry: FrameIndex) -> np.ndarray:
 
 
 def _decode(head: Header, shape: opening.Shape, frame: int) -> np.ndarray:
-    """The stored values of a frame."""
+    """Return the stored values of a frame."""
     syntax = UID(head.transfer_syntax)
     head.source.seek(head.start)
     options: dict[str, Any] = {
@@ -127,8 +129,8 @@ def _decode(head: Header, shape: opening.Shape, frame: int) -> np.ndarray:
     }
     if syntax in opening.NATIVE:
         options |= {"pixel_vr": head.vr} if head.vr else {}
-        shifted = _has_other_bits(shape)
-        if shifted:  # pydicom takes the lowest bits
+        shifted = _is_shifted(shape)
+        if shifted:  # pydicom would read the lowest bits
             options["bits_stored"] = shape.bits
         decoded, _ = get_decoder(syntax).as_array(head.source, index=frame, raw=True, view_only=True, **options)
         return _value_bits(decoded, shape.bits_stored, shape.high_bit) if shifted else decoded
@@ -137,27 +139,27 @@ def _decode(head: Header, shape: opening.Shape, frame: int) -> np.ndarray:
     )
     if all(offsets):
         options["extended_offsets"] = offsets
-    if syntax == RLELossless and _has_other_bits(shape):  # its bytes are those of the words; codestreams hold values
+    if syntax == RLELossless and _is_shifted(shape):  # RLE stores allocated words; codestreams store values
         words = codecs.decode(head.source, syntax, frame, {**options, "bits_stored": shape.bits})
         return _value_bits(words, shape.bits_stored, shape.high_bit)
     return codecs.decode(head.source, syntax, frame, options)
 
 
-def _has_other_bits(shape: opening.Shape) -> bool:
+def _is_shifted(shape: opening.Shape) -> bool:
     return shape.high_bit != shape.bits_stored - 1
 
 
 def _value_bits(stored: np.ndarray, bits: int, high_bit: int) -> np.ndarray:
-    """The values of so many bits that end at a high one; what stands in the others means nothing."""
+    """Return the values of `bits` bits up to `high_bit`; all other bits are discarded."""
     if stored.dtype.kind == "u":
         lowest = high_bit + 1 - bits
         return (stored >> lowest if lowest else stored) & stored.dtype.type(2**bits - 1)
     width = 8 * stored.itemsize
-    return (stored << (width - 1 - high_bit)) >> (width - bits)  # the sign goes along
+    return (stored << (width - 1 - high_bit)) >> (width - bits)  # the shift back extends the sign
 
 
 def _padding_of(stored: np.ndarray, low: float, high: float) -> np.ndarray | None:
-    """Where the stored values are no image; None if nowhere."""
+    """Return the mask of padding values; None if there are none."""
     if math.isnan(low):
         return None
     padding = stored == low if low == high else (stored >= low) & (stored <= high)
@@ -167,9 +169,9 @@ def _padding_of(stored: np.ndarray, low: float, high: float) -> np.ndarray | Non
 def _in_units(
     stored: np.ndarray, slope: float, intercept: float, photometric: str, padding: np.ndarray | None
 ) -> np.ndarray:
-    """Stored values rescaled, turned over if white is 0, and finite: float32, or as they are if unchanged.
+    """Return stored values rescaled, finite and inverted for MONOCHROME1: float32, or as stored if unchanged.
 
-    Padding is NaN, and what is turned over is so within the range of the others.
+    Padding becomes NaN and does not count for the range within which the other values are inverted.
     """
     if padding is None:
         return _rescaled(stored, slope, intercept, photometric)
@@ -181,10 +183,10 @@ def _in_units(
 
 def _rescaled(stored: np.ndarray, slope: float, intercept: float, photometric: str) -> np.ndarray:
     short = stored.dtype.itemsize <= 2
-    turned = photometric == "MONOCHROME1"
-    if short and stored.dtype.kind in "iu" and slope == 1 and not intercept and not turned:
+    inverted = photometric == "MONOCHROME1"
+    if short and stored.dtype.kind in "iu" and slope == 1 and not intercept and not inverted:
         return stored.astype(stored.dtype.newbyteorder("="), copy=False)
-    # float32 holds every 16-bit number; what is larger must be rounded once only
+    # float32 represents every 16-bit integer; wider values must be rounded only once
     image = stored.astype(np.float32 if short else np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         if slope != 1:
@@ -193,10 +195,10 @@ def _rescaled(stored: np.ndarray, slope: float, intercept: float, photometric: s
             np.add(image, intercept, out=image)
         image = image.astype(np.float32, copy=False)
     largest = float(np.iinfo(stored.dtype).max) * abs(slope) + abs(intercept) if stored.dtype.kind in "iu" else np.inf
-    if not largest < _FLOAT32_MAX / 2:  # what is surely finite need not be looked at
+    if not largest < _FLOAT32_MAX / 2:  # certainly finite below this, so no check is needed
         finite = np.isfinite(image)
         if not finite.all():
             image[~finite] = 0
-    if turned:  # in float64, because the sum can be too large where no pixel is
+    if inverted:  # in float64, because the sum can overflow float32
         return (float(image.max()) + float(image.min()) - image.astype(float)).astype(np.float32)
     return image

@@ -1,8 +1,8 @@
-"""The bytes of a header in, its elements out, if it is of the usual kind; whatever is unusual is left to pydicom.
+"""Fast parser for headers of the usual kind; all other headers are left to pydicom.
 
-An archive's headers are nearly all little endian with known VRs and stated lengths. Going through them needs no more
-than a few operations an element, where pydicom's general loop needs some hundred. Nothing is decided here: at the first
-thing that could mean more than it says, the answer is None, and pydicom reads the file.
+Nearly all headers of an archive are little endian with known VRs and defined lengths. Reading them takes a few
+operations per element, where pydicom's general loop takes some hundred. Nothing ambiguous is interpreted here: the
+result is then None, and pydicom reads the file.
 """
 
 import io
@@ -21,19 +21,19 @@ _IMPLICIT = struct.Struct("<HHI")
 _SHORT = {str(vr).encode(): str(vr) for vr in EXPLICIT_VR_LENGTH_16}
 _LONG = {str(vr).encode(): str(vr) for vr in EXPLICIT_VR_LENGTH_32}
 UNDEFINED_LENGTH = 0xFFFFFFFF
-"""Of a value that ends at a mark, as sequences and compressed pixels may."""
+"""Length of a value that ends at a delimiter, as sequences and compressed pixel data may."""
 
 
-class Walked(NamedTuple):
-    """What stands between two places of a header.
+class WalkResult(NamedTuple):
+    """Elements read from a header, and the element at which the walk ended.
 
     Attributes:
-        found: by tag, the elements that were asked for.
+        found: the requested elements, by tag.
         tag: of the element at which the walk ended.
-        vr: its VR; None if implicit or unknown.
+        vr: VR of that element; None if implicit or unknown.
         length: of its value, as stated.
-        at: byte at which it begins.
-        start: byte at which its value begins.
+        at: byte offset of that element.
+        start: byte offset of its value.
     """
 
     found: dict[int, elements.Raw]
@@ -44,17 +44,17 @@ class Walked(NamedTuple):
     start: int
 
 
-def walk_explicit(header: bytes, at: int, wanted: AbstractSet[int], within: range) -> Walked | None:
-    """Goes over elements with explicit VRs, little endian.
+def walk_explicit(header: bytes, at: int, wanted: AbstractSet[int], within: range) -> WalkResult | None:
+    """Read elements with explicit VRs, little endian.
 
     Args:
         header: the beginning of a file.
-        at: where the first element begins.
-        wanted: tags of the elements to keep; SpecificCharacterSet among them, or text is taken to be Latin.
-        within: tags; the first element with another one ends the walk.
+        at: byte offset of the first element.
+        wanted: tags of the elements to keep, including SpecificCharacterSet; without it text is decoded as Latin-1.
+        within: tags to walk over; the first element outside this range ends the walk.
 
     Returns:
-        What pydicom would find; None if the header ends before, or holds what only pydicom should judge.
+        The same elements as pydicom would read; None if the header ends first, or has elements only pydicom can read.
     """
     found: dict[int, elements.Raw] = {}
     last = len(header) - _EXPLICIT.size
@@ -67,7 +67,7 @@ def walk_explicit(header: bytes, at: int, wanted: AbstractSet[int], within: rang
         else:
             vr, start = _LONG.get(name), at + 12
         if tag not in within:
-            return Walked(found, tag, vr, length, at, start)
+            return WalkResult(found, tag, vr, length, at, start)
         if vr is None:
             return None
         if length == UNDEFINED_LENGTH:
@@ -84,18 +84,18 @@ def walk_explicit(header: bytes, at: int, wanted: AbstractSet[int], within: rang
     return None
 
 
-def walk_implicit(header: bytes, at: int, wanted: AbstractSet[int], within: range) -> Walked | None:
-    """As `walk_explicit`, of elements without VRs."""
+def walk_implicit(header: bytes, at: int, wanted: AbstractSet[int], within: range) -> WalkResult | None:
+    """Read elements with implicit VRs, little endian; otherwise as `walk_explicit`."""
     found: dict[int, elements.Raw] = {}
-    if header[at + 4 : at + 6].isupper():  # it looks like a VR
+    if header[at + 4 : at + 6].isupper():  # it looks like an explicit VR
         return None
     last = len(header) - _IMPLICIT.size
     while at <= last:
         group, element, length = _IMPLICIT.unpack_from(header, at)
         tag, start = group << 16 | element, at + 8
         if tag not in within:
-            return Walked(found, tag, None, length, at, start)
-        if length == UNDEFINED_LENGTH:  # which kind of value it is would have to be looked up
+            return WalkResult(found, tag, None, length, at, start)
+        if length == UNDEFINED_LENGTH:  # the VR would have to be looked up
             return None
         at = start + length
         if tag in wanted:
@@ -104,12 +104,12 @@ def walk_implicit(header: bytes, at: int, wanted: AbstractSet[int], within: rang
 
 
 def _items(header: bytes, start: int, found: dict[int, elements.Raw]) -> tuple[Sequence, int] | None:
-    """A sequence whose end is marked and not stated, and where that end is."""
+    """Return a sequence of undefined length, and the byte offset of its end."""
     stream = io.BytesIO(header[start:])
     try:
-        with elements.quiet_pydicom() as said:
+        with elements.quiet_pydicom() as collected:
             read = read_sequence(stream, False, True, UNDEFINED_LENGTH, list(elements.encodings(found)))
-    except elements.DAMAGE:  # the header goes on beyond what is here, or is damaged
+    except elements.DAMAGE:  # the header continues beyond these bytes, or is damaged
         return None
-    elements.hear(said)
+    elements.record_warnings(collected)
     return read, start + stream.tell()

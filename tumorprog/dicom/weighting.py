@@ -1,6 +1,6 @@
-"""Timing in, weighting out: what the physics of a series says that it is, and how surely.
+"""Weighting of a series from its acquisition parameters, and weightings that these rule out.
 
-Source: the usual ranges of spin-echo weighting (McRobbie et al., MRI from Picture to Proton, ch. 3), with room for the
+Source: the usual ranges of spin-echo weighting (McRobbie et al., MRI from Picture to Proton, ch. 3), widened for
 scanners of the 1990s; fluid is nulled near TI = 2,000 ms, fat near 150 ms.
 """
 
@@ -30,15 +30,15 @@ _GRADIENT_NAMES = (
 )
 
 
-class Physics(NamedTuple):
-    """What a header says of how an image was taken.
+class AcquisitionParameters(NamedTuple):
+    """Acquisition parameters of an image, from its header.
 
     Attributes:
         kinds: the values of ScanningSequence, in capitals: SE, IR, GR, EP, RM.
         variants: the values of SequenceVariant.
         name: SequenceName in capitals, without the asterisk.
         dimensions: MRAcquisitionType: 2D or 3D.
-        repetition: RepetitionTime in ms; NaN if unknown, as the others.
+        repetition: RepetitionTime in ms; NaN if unknown, like the other numbers.
         echo: EchoTime in ms.
         inversion: InversionTime in ms.
         flip: FlipAngle in degrees.
@@ -56,48 +56,48 @@ class Physics(NamedTuple):
     b_value: float
 
     @property
-    def inverted(self) -> bool:
-        """Whether an inversion stands before the excitation that does more than suppress fat."""
+    def is_inversion_recovery(self) -> bool:
+        """Whether an inversion pulse precedes the excitation, other than for fat suppression."""
         stated = "IR" in self.kinds or self.name.startswith(("TIR", "IR", "SPCIR"))
         return stated or self.inversion >= 300 or (self.inversion > 0 and not self.kinds)
 
     @property
-    def in_3d(self) -> bool:
-        """Whether the acquisition is of a volume."""
+    def is_3d(self) -> bool:
+        """Whether the acquisition is three-dimensional."""
         return self.dimensions == "3D" or "3D" in self.name
 
     @property
-    def in_2d(self) -> bool:
-        """Whether it is of single slices."""
+    def is_2d(self) -> bool:
+        """Whether the acquisition is two-dimensional."""
         return self.dimensions == "2D" or "2D" in self.name
 
     @property
-    def by_gradients(self) -> bool:
-        """Whether it is a gradient echo, and no mixture of both kinds."""
+    def is_gradient_echo(self) -> bool:
+        """Whether the sequence is a gradient echo and not a combination with spin echoes."""
         return ("GR" in self.kinds and "SE" not in self.kinds) or self.name.startswith(_GRADIENT_NAMES)
 
     @property
-    def echo_planar(self) -> bool:
-        """Whether it is read out as echo-planar images are, or weighted by diffusion."""
+    def is_echo_planar(self) -> bool:
+        """Whether the readout is echo-planar, or the image diffusion-weighted."""
         return "EP" in self.kinds or self.name.startswith("EP") or self.b_value >= 100
 
 
-def weighting(physics: Physics) -> str:
-    """The weighting that follows from timing where no text tells one.
+def weighting(acquisition: AcquisitionParameters) -> str:
+    """Return the weighting that follows from the acquisition parameters alone.
 
     Returns:
-        "T1", "T2", "FLAIR", "localizer", "other" where it is surely none of them, or "" if the timing leaves it open.
+        "T1", "T2", "FLAIR", "localizer", "other" if it is certainly none of these, or "" if it is undetermined.
     """
-    if physics.echo_planar:
+    if acquisition.is_echo_planar:
         return _OTHER
-    if physics.inverted:
-        return _by_inversion(physics.repetition, physics.echo, physics.inversion)
-    if physics.by_gradients or "GR" in physics.kinds:
-        return _by_gradient_echo(physics)
-    return _by_spin_echo(physics.repetition, physics.echo)
+    if acquisition.is_inversion_recovery:
+        return _from_inversion(acquisition.repetition, acquisition.echo, acquisition.inversion)
+    if acquisition.is_gradient_echo or "GR" in acquisition.kinds:
+        return _from_gradient_echo(acquisition)
+    return _from_spin_echo(acquisition.repetition, acquisition.echo)
 
 
-def _by_spin_echo(repetition: float, echo: float) -> str:
+def _from_spin_echo(repetition: float, echo: float) -> str:
     if repetition <= _SHORT_REPETITION_MS and echo <= _SHORT_ECHO_MS:
         return _T1
     if repetition >= _LONG_REPETITION_MS and echo >= _LONG_ECHO_MS:
@@ -105,89 +105,98 @@ def _by_spin_echo(repetition: float, echo: float) -> str:
     return _OTHER if repetition >= _LONG_REPETITION_MS and echo <= _SHORT_ECHO_MS else ""  # proton density
 
 
-def _by_inversion(repetition: float, echo: float, inversion: float) -> str:
+def _from_inversion(repetition: float, echo: float, inversion: float) -> str:
     if repetition >= 4000 and echo >= _LONG_ECHO_MS and not inversion < _FLUID_INVERSION_MS:
         return _FLAIR
-    # T1 is weighted by 400 to 1,200 ms and a short echo
+    # T1 weighting takes an inversion time of 400 to 1,200 ms and a short echo
     if 300 <= inversion < _FLUID_INVERSION_MS and echo <= _SHORT_ECHO_MS:
         return _T1
     return _OTHER if 50 <= inversion < 300 else ""
 
 
-def _by_gradient_echo(physics: Physics) -> str:
-    if physics.echo > 15:
-        return _OTHER  # a late gradient echo is weighted by T2*
-    if not physics.echo <= 15:
+def _from_gradient_echo(acquisition: AcquisitionParameters) -> str:
+    if acquisition.echo > 15:
+        return _OTHER  # a gradient echo with a long echo time is T2*-weighted
+    if not acquisition.echo <= 15:
         return ""
-    if physics.name.startswith(("CI3D", "TFI", "FI3D", "FI2D", "FL3D1R", "FL2D1R")):
-        return _OTHER  # a steady state that is not spoiled shows T2/T1; one with rephased flow shows vessels
-    if physics.in_3d:
-        return _T1 if physics.repetition <= 3000 else ""
-    if physics.repetition < _LOCALIZER_REPETITION_MS:
-        return "localizer" if physics.in_2d else ""
-    return _T1 if physics.repetition <= _SHORT_REPETITION_MS and physics.flip >= 40 else ""
+    if acquisition.name.startswith(("CI3D", "TFI", "FI3D", "FI2D", "FL3D1R", "FL2D1R")):
+        return _OTHER  # an unspoiled steady state has T2/T1 contrast; flow rephasing shows vessels
+    if acquisition.is_3d:
+        return _T1 if acquisition.repetition <= 3000 else ""
+    if acquisition.repetition < _LOCALIZER_REPETITION_MS:
+        return "localizer" if acquisition.is_2d else ""
+    return _T1 if acquisition.repetition <= _SHORT_REPETITION_MS and acquisition.flip >= 40 else ""
 
 
-def objection(said: str, physics: Physics) -> str:
-    """The weighting that the physics proves where texts say another.
+def contradicting_weighting(stated: str, acquisition: AcquisitionParameters) -> str:
+    """Return the weighting that the acquisition parameters prove if it contradicts the one stated in the texts.
 
-    Only limits that no image of the weighting said would pass count; what is missing contradicts nothing.
+    Only limits that no image of the stated weighting would exceed are used; missing values contradict nothing.
 
     Args:
-        said: "T1", "T2" or "FLAIR".
-        physics: of the same series.
+        stated: "T1", "T2" or "FLAIR".
+        acquisition: of the same series.
 
     Returns:
-        "T1", "T2", "FLAIR" or "other" where that is surely another than what is said; "" otherwise.
+        "T1", "T2", "FLAIR" or "other" if that is proven and differs from the stated weighting; "" otherwise.
     """
-    proven = _proven(said, physics)
-    return "" if proven == said else proven
+    proven = _proven(stated, acquisition)
+    return "" if proven == stated else proven
 
 
-def _proven(said: str, physics: Physics) -> str:
-    if physics.echo_planar:
-        return "" if said == _T1 and not physics.echo > _SHORT_ECHO_MS else _OTHER
-    if physics.by_gradients:
-        return _gradient_against(said, physics)
-    if physics.inverted:
-        return _inversion_against(physics)
-    return _spin_echo_against(said, physics)
+def _proven(stated: str, acquisition: AcquisitionParameters) -> str:
+    if acquisition.is_echo_planar:
+        return "" if stated == _T1 and not acquisition.echo > _SHORT_ECHO_MS else _OTHER
+    if acquisition.is_gradient_echo:
+        return _proven_by_gradient_echo(stated, acquisition)
+    if acquisition.is_inversion_recovery:
+        return _proven_by_inversion(acquisition)
+    return _proven_by_spin_echo(stated, acquisition)
 
 
-def _gradient_against(said: str, physics: Physics) -> str:
-    if said == _T1:
-        return _OTHER if physics.echo >= 20 and not physics.inverted else ""
-    if 300 <= physics.inversion < _FLUID_INVERSION_MS and physics.echo <= 10:
-        return _T1  # a prepared volume, such as MP-RAGE
-    spoiled = "SP" in physics.variants and physics.repetition < 50 and physics.echo <= 10 and physics.flip >= 10
-    if spoiled and physics.in_3d:
+def _proven_by_gradient_echo(stated: str, acquisition: AcquisitionParameters) -> str:
+    if stated == _T1:
+        return _OTHER if acquisition.echo >= 20 and not acquisition.is_inversion_recovery else ""
+    if 300 <= acquisition.inversion < _FLUID_INVERSION_MS and acquisition.echo <= 10:
+        return _T1  # an inversion-prepared volume, such as MP-RAGE
+    spoiled = (
+        "SP" in acquisition.variants
+        and acquisition.repetition < 50
+        and acquisition.echo <= 10
+        and acquisition.flip >= 10
+    )
+    if spoiled and acquisition.is_3d:
         return _T1
-    return _OTHER if said == _T2 else ""
+    return _OTHER if stated == _T2 else ""
 
 
-def _inversion_against(physics: Physics) -> str:
-    if physics.repetition >= 4000 and physics.echo >= _LONG_ECHO_MS and physics.inversion >= _FLUID_INVERSION_MS:
+def _proven_by_inversion(acquisition: AcquisitionParameters) -> str:
+    if (
+        acquisition.repetition >= 4000
+        and acquisition.echo >= _LONG_ECHO_MS
+        and acquisition.inversion >= _FLUID_INVERSION_MS
+    ):
         return _FLAIR
-    if 400 <= physics.inversion < 1300 and physics.echo <= _SHORT_ECHO_MS and physics.repetition < 4000:
+    if 400 <= acquisition.inversion < 1300 and acquisition.echo <= _SHORT_ECHO_MS and acquisition.repetition < 4000:
         return _T1
-    # fat is nulled
-    return _OTHER if 80 <= physics.inversion < 300 and physics.repetition >= 1500 else ""
+    # an inversion time that nulls fat
+    return _OTHER if 80 <= acquisition.inversion < 300 and acquisition.repetition >= 1500 else ""
 
 
-def _spin_echo_against(said: str, physics: Physics) -> str:
-    known = "SE" in physics.kinds or (not physics.kinds and not physics.flip < 60)
-    if not known:
+def _proven_by_spin_echo(stated: str, acquisition: AcquisitionParameters) -> str:
+    comparable = "SE" in acquisition.kinds or (not acquisition.kinds and not acquisition.flip < 60)
+    if not comparable:
         return ""
-    if physics.repetition <= 1000 and physics.echo <= 30:
+    if acquisition.repetition <= 1000 and acquisition.echo <= 30:
         return _T1
-    if said == _T1 and physics.repetition >= 2500 and physics.echo >= 70:
+    if stated == _T1 and acquisition.repetition >= 2500 and acquisition.echo >= 70:
         return _T2
-    if said == _FLAIR and physics.name.startswith(("TSE", "SE")) and physics.echo >= _LONG_ECHO_MS:
-        return _T2  # a scanner that names the inversion in its sequences says that there is none
-    # the early echo of a series with a long repetition shows proton density
-    return _OTHER if said == _T2 and physics.repetition >= _LONG_REPETITION_MS and physics.echo < 40 else ""
+    if stated == _FLAIR and acquisition.name.startswith(("TSE", "SE")) and acquisition.echo >= _LONG_ECHO_MS:
+        return _T2  # a scanner that encodes inversion in its sequence names states none
+    # the early echo of a series with a long repetition time is proton-density weighted
+    return _OTHER if stated == _T2 and acquisition.repetition >= _LONG_REPETITION_MS and acquisition.echo < 40 else ""
 
 
-def early_echo(physics: Physics, echo_number: float) -> bool:
-    """Whether an image of a dual-echo series is of its first echo; it is taken as late where nothing tells."""
-    return physics.echo < _LONG_ECHO_MS or (math.isnan(physics.echo) and echo_number == 1)
+def is_early_echo(acquisition: AcquisitionParameters, echo_number: float) -> bool:
+    """Return whether an image of a dual-echo series is of the first echo; False if that is unknown."""
+    return acquisition.echo < _LONG_ECHO_MS or (math.isnan(acquisition.echo) and echo_number == 1)

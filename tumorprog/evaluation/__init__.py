@@ -1,1 +1,1 @@
-"""Tables of predictions to numbers with intervals, and the baselines beside them."""
+"""Compute metrics with confidence intervals from tables of predictions, for the models and the baselines."""

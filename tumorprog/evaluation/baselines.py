@@ -1,6 +1,6 @@
-"""What the models must beat: a training part and a test part -> predictions in the models' own form.
+"""Baselines for the models: predictions in the same format, from a training set and a test set.
 
-The same metrics judge them, and the same folds run them: nothing here sees the truth of the test part.
+They are evaluated with the same metrics and the same folds as the models, and never use the truth of the test set.
 """
 
 from collections.abc import Callable
@@ -16,15 +16,16 @@ from tumorprog.cohort.timeline import PUBLISHED_DAYS
 from tumorprog.tables import DAYS_PER_MONTH, GRADES, VECTOR_LENGTH
 
 RIDGE_PENALTY = float(VECTOR_LENGTH)
-"""One per standardised feature: there are fewer patients than features, and rows of one patient are near copies."""
+"""One per standardised feature: there are fewer patients than features, and the rows of a patient are very similar."""
 
 _PROBABILITIES = [f"p{grade}" for grade in GRADES]
 
 
 def majority(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
-    """Gives every slice the frequencies of the grades among the training patients.
+    """Predict, for every slice, the frequencies of the grades among the training patients.
 
-    A patient counts once, however many slices it has. The predicted grade is the most frequent, in a tie the lowest.
+    Each patient counts once, regardless of the number of slices. The predicted grade is the most frequent; ties go to
+    the lowest.
 
     Args:
         train: rows of `tables.GRADER_PREDICTIONS`; PatientID and grade are used.
@@ -38,10 +39,10 @@ def majority(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
 
 
 def institution(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
-    """Gives every slice the frequencies of the grades among the training patients of its institution.
+    """Predict, for every slice, the frequencies of the grades among the training patients of its institution.
 
-    It knows the hospital and nothing of the image: a grader that is no better may have learned the scanner. An
-    institution that the training part lacks gets the frequencies of all training patients.
+    This uses the institution but not the image: a grader that is no better may have learned to recognise the scanner.
+    For an institution without training patients, the frequencies of all training patients are used.
 
     Args:
         train: rows of `tables.GRADER_PREDICTIONS`; PatientID, Institution and grade are used.
@@ -51,9 +52,9 @@ def institution(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
         `test` with p2, p3, p4 replaced.
     """
     patients = train.drop_duplicates(["PatientID", "Institution"])
-    known = {name: _frequencies(part) for name, part in patients.groupby("Institution")}
+    by_institution = {name: _frequencies(group) for name, group in patients.groupby("Institution")}
     overall = _frequencies(train.drop_duplicates("PatientID"))
-    rows = np.array([known.get(name, overall) for name in test["Institution"]]).reshape(len(test), len(GRADES))
+    rows = np.array([by_institution.get(name, overall) for name in test["Institution"]]).reshape(len(test), len(GRADES))
     return test.assign(**dict(zip(_PROBABILITIES, rows.T, strict=True)))
 
 
@@ -63,14 +64,14 @@ def _frequencies(patients: pd.DataFrame) -> np.ndarray:
 
 
 def mean_months(train_months: np.ndarray, num_test: int) -> np.ndarray:
-    """The mean of the training months for everyone.
+    """Predict the mean of the training months for all patients.
 
-    Leaving one patient out in turn, its concordance is 0 and not 0.5: leaving out a long time lowers the mean of the
-    others. Judge it by its errors.
+    In leave-one-patient-out its concordance is 0 rather than 0.5, because holding out a long time lowers the mean of
+    the others; evaluate it by its errors instead.
 
     Args:
-        train_months: (N,) months, one per patient, so that no patient weighs more for having more series.
-        num_test: how many predictions to give.
+        train_months: (N,) months, one per patient, so that patients with more series do not have a greater weight.
+        num_test: number of predictions.
 
     Returns:
         (num_test,) float64 months.
@@ -79,11 +80,11 @@ def mean_months(train_months: np.ndarray, num_test: int) -> np.ndarray:
 
 
 def median_months(train_months: np.ndarray, num_test: int) -> np.ndarray:
-    """The median of the training months for everyone; the bar that is hardest to beat on few patients.
+    """Predict the median of the training months for all patients; with few patients, the strongest baseline.
 
     Args:
-        train_months: (N,) months, one per patient, so that no patient weighs more for having more series.
-        num_test: how many predictions to give.
+        train_months: (N,) months, one per patient, so that patients with more series do not have a greater weight.
+        num_test: number of predictions.
 
     Returns:
         (num_test,) float64 months.
@@ -92,7 +93,7 @@ def median_months(train_months: np.ndarray, num_test: int) -> np.ndarray:
 
 
 def ridge_on_mean_features(train_x: np.ndarray, train_y: np.ndarray, test_x: np.ndarray) -> np.ndarray:
-    """Ridge regression on the features of a series, standardised by the training part alone.
+    """Predict months by ridge regression on the features of a series, standardised on the training set only.
 
     Args:
         train_x: (N, F), the mean over the slices of each series.
@@ -110,13 +111,13 @@ def ridge_on_mean_features(train_x: np.ndarray, train_y: np.ndarray, test_x: np.
 
 
 def log_volume(train_ml: np.ndarray, train_months: np.ndarray, test_ml: np.ndarray) -> np.ndarray:
-    """Months by the straight line of their logarithm over that of the tumour's volume, by least squares.
+    """Predict months by linear least squares of log(months) on log(1 + volume) of the tumour.
 
-    Who has no mask counts as of the mean logarithm. Predictions stay within the training months: beyond them an
-    exponential soon promises decades.
+    Patients without a mask are assigned the mean log volume. Predictions are clipped to the range of the training
+    months, because an exponential extrapolates to decades.
 
     Args:
-        train_ml: (N,) volume of each patient's tumour on the first date; NaN without a mask.
+        train_ml: (N,) volume in ml of each patient's tumour on the first date; NaN without a mask.
         train_months: (N,) months above 0.
         test_ml: (M,).
 
@@ -125,19 +126,19 @@ def log_volume(train_ml: np.ndarray, train_months: np.ndarray, test_ml: np.ndarr
     """
     train, test = (np.log1p(np.asarray(volumes, np.float64)) for volumes in (train_ml, test_ml))
     known = np.isfinite(train)
-    middle = train[known].mean() if known.any() else 0.0
-    train, test = (np.where(np.isfinite(side), side - middle, 0.0) for side in (train, test))
+    mean = train[known].mean() if known.any() else 0.0
+    train, test = (np.where(np.isfinite(logs), logs - mean, 0.0) for logs in (train, test))
     months = np.log(np.asarray(train_months, np.float64))
     slope = float(train @ months) / max(float(train @ train), 1e-12)
     return np.exp(np.clip(months.mean() + slope * test, months.min(), months.max()))
 
 
 CONSTANTS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {"mean": mean_months, "median": median_months}
-"""What knows nothing but the months of others."""
+"""Baselines that use only the months of the training patients."""
 
 
 def on_published_intervals() -> dict[str, pd.DataFrame]:
-    """The bar on the real collection: what the constants make of its 20 intervals, leaving one patient out in turn.
+    """Predict the 20 published intervals of the real collection with the constant baselines, leave-one-patient-out.
 
     Returns:
         For each of `CONSTANTS`, a row per patient: PatientID, days, Predicted_Progression_Timeline, Lower, Upper (NaN).
@@ -145,8 +146,8 @@ def on_published_intervals() -> dict[str, pd.DataFrame]:
     days = np.array(PUBLISHED_DAYS)
     months = days / DAYS_PER_MONTH
     names = np.array([f"PGBM-{number:03d}" for number in range(1, len(days) + 1)])
-    known = pd.DataFrame({"PatientID": names, "days": days, "Lower": np.nan, "Upper": np.nan})
+    patients = pd.DataFrame({"PatientID": names, "days": days, "Lower": np.nan, "Upper": np.nan})
     folds = splits.leave_one_patient_out(names, seed=0)
-    others = [months[np.concatenate([fold.train, fold.validation])] for fold in folds]
-    predicted = {name: [constant(seen, 1)[0] for seen in others] for name, constant in CONSTANTS.items()}
-    return {name: known.assign(Predicted_Progression_Timeline=values) for name, values in predicted.items()}
+    training_months = [months[np.concatenate([fold.train, fold.validation])] for fold in folds]
+    predicted = {name: [constant(train, 1)[0] for train in training_months] for name, constant in CONSTANTS.items()}
+    return {name: patients.assign(Predicted_Progression_Timeline=values) for name, values in predicted.items()}

@@ -1,6 +1,6 @@
-"""How far a figure can be trusted: rows and their patients -> intervals.
+"""Confidence intervals of metrics and prediction intervals of months.
 
-Rows of one patient are not independent, so patients are what is resampled and what is left out, never rows.
+Rows of one patient are not independent, so patients rather than rows are resampled and held out.
 """
 
 from collections.abc import Callable
@@ -8,22 +8,22 @@ from collections.abc import Callable
 import numpy as np
 
 NO_INTERVAL = (float("nan"), float("nan"))
-"""Where too little is known for one."""
+"""The interval where there is too little data for one."""
 
 
 def bootstrap(
     groups: np.ndarray, statistic: Callable[[np.ndarray], float], *, resamples: int, seed: int
 ) -> tuple[float, float]:
-    """The 95 % percentile interval of a statistic over patients drawn with replacement.
+    """Return the 95 % percentile bootstrap interval of a statistic, resampling patients with replacement.
 
-    Resamples in which the statistic is undefined (NaN: a class that no drawn patient has) are left out. With few
-    patients the interval is too narrow, and it has no width where every patient agrees.
+    Resamples in which the statistic is undefined (NaN, for example if no drawn patient has a class) are excluded. With
+    few patients the interval is too narrow, and its width is zero if all patients have the same value.
 
     Args:
         groups: (N,) patient of each row.
-        statistic: from (M,) int64 row indices, a patient's as often as it was drawn, to a number or NaN.
-        resamples: how many draws.
-        seed: of the draws; one seed and one `groups` give the same draws to every statistic.
+        statistic: from (M,) int64 row indices, repeated as often as their patient was drawn, to a number or NaN.
+        resamples: number of resamples.
+        seed: of the random generator; the same seed and `groups` give the same resamples for every statistic.
 
     Returns:
         (lower, upper); (NaN, NaN) with fewer than two patients, or where most resamples are undefined.
@@ -45,13 +45,13 @@ def bootstrap(
 
 
 def group_rows(groups: np.ndarray) -> list[np.ndarray]:
-    """The row indices of each group, groups in the order of their names.
+    """Return the row indices of each group, with the groups sorted by name.
 
     Args:
         groups: (N,) group of each row.
 
     Returns:
-        One (M,) int64 array per group; together they hold each of 0 .. N - 1 once.
+        One (M,) int64 array per group; together they contain each of 0 .. N - 1 once.
     """
     if not len(groups):
         return []
@@ -63,17 +63,17 @@ def group_rows(groups: np.ndarray) -> list[np.ndarray]:
 def prediction_intervals(
     predicted: np.ndarray, truth: np.ndarray, *, groups: np.ndarray, coverage: float = 0.8
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Intervals of months for each row, from how far the predictions for the other patients were off.
+    """Return a prediction interval in months for each row, based on the residuals of the other patients.
 
     A patient's residual is the mean absolute residual of its rows. A row's interval is its prediction plus and minus
-    the ceil(coverage (n + 1))-th smallest residual of the n other patients, cut off at 0 months: its own truth plays no
-    part. Each prediction should come from a model that did not see its patient, or the residuals are too small.
+    the ceil(coverage (n + 1))-th smallest residual of the n other patients, clipped at 0 months; its own truth is not
+    used. Each prediction should come from a model that was not trained on its patient, or the residuals are too small.
 
     Args:
         predicted: (N,) months.
         truth: (N,) months.
         groups: (N,) patient of each row.
-        coverage: the share of new patients that the intervals should hold, in (0, 1).
+        coverage: the share of new patients whose truth the intervals should contain, in (0, 1).
 
     Returns:
         (lower, upper): (N,) float64 months; NaN where n is too small for the coverage (n < 4 for 0.8).
@@ -93,29 +93,29 @@ def prediction_intervals(
 
 
 def half_width(predicted: np.ndarray, truth: np.ndarray, *, groups: np.ndarray, coverage: float = 0.8) -> float:
-    """Half the width of the interval for a patient who is none of these, in months.
+    """Return half the width, in months, of the prediction interval for a new patient.
 
     Args:
-        predicted: (N,) months, each from a model that did not see its patient.
+        predicted: (N,) months, each from a model that was not trained on its patient.
         truth: (N,) months.
         groups: (N,) patient of each row.
-        coverage: as for `prediction_intervals`, whose rule this is.
+        coverage: as for `prediction_intervals`, which uses the same rule.
 
     Returns:
-        Months; NaN where there are too few patients for the coverage.
+        Months; NaN if there are too few patients for the coverage.
     """
     residuals = np.abs(np.asarray(predicted, np.float64) - np.asarray(truth, np.float64))
     return _conformal_quantile(np.array([residuals[members].mean() for members in group_rows(groups)]), coverage)
 
 
 def _conformal_quantile(residuals: np.ndarray, coverage: float) -> float:
-    # 1e-9: 0.56 * 25 must not become rank 15 by the rounding of floats
+    # 1e-9: floating-point rounding must not turn 0.56 * 25 into rank 15.
     rank = int(np.ceil(coverage * (len(residuals) + 1) - 1e-9))
     return float(np.sort(residuals)[rank - 1]) if 1 <= rank <= len(residuals) else float("nan")
 
 
 def observed_coverage(truth: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> float:
-    """The share of rows whose interval holds the truth, in [0, 1].
+    """Return the share of rows whose interval contains the truth, in [0, 1].
 
     Args:
         truth: (N,).
@@ -123,7 +123,7 @@ def observed_coverage(truth: np.ndarray, lower: np.ndarray, upper: np.ndarray) -
         upper: (N,).
 
     Returns:
-        The share; NaN where no row has an interval.
+        The share; NaN if no row has an interval.
     """
     has_interval = np.isfinite(lower) & np.isfinite(upper)
     if not has_interval.any():

@@ -1,8 +1,8 @@
-"""A predictions table -> metrics with intervals, per slice, series and patient.
+"""Compute metrics with confidence intervals, per slice, series and patient, from a table of predictions.
 
-Every metric is {value, lower, upper, n}: a 95 % bootstrap interval over patients, and n, the rows judged (slices,
-series or patients by the level; a recall counts the rows of its grade). What is undefined is None, never NaN, because
-JSON has none.
+Every metric is {value, lower, upper, n}: a 95 % bootstrap interval over patients, and n, the number of rows evaluated
+(slices, series or patients by the level; for a recall, the rows of its grade). Undefined values are None rather than
+NaN, which JSON does not support.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,31 +17,31 @@ from tumorprog.evaluation.intervals import NO_INTERVAL, bootstrap, observed_cove
 from tumorprog.tables import DAYS_PER_MONTH, GRADES
 
 CALIBRATION_BINS = 15
-"""Bins of confidence of the expected calibration error, as in Guo et al. 2017."""
+"""Confidence bins of the expected calibration error, as in Guo et al. 2017."""
 
 Metric: TypeAlias = dict[str, float | int | None]
-"""One figure: {value, lower, upper, n}."""
+"""One metric: {value, lower, upper, n}."""
 
 _PROBABILITIES = [f"p{grade}" for grade in GRADES]
 _LEVEL_KEYS = {"series": ["side", "PatientID", "SeriesInstanceUID"], "patient": ["side", "PatientID"]}
 
 
 def grader_levels(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The grader's predictions per slice, per series and per patient.
+    """Return the grader's predictions per slice, per series and per patient.
 
-    The probabilities of a series or patient are the means over its slices; sides are never mixed, so that under the
-    paper's protocol a patient has a row for each side that it stands on. Where slices of one patient name several
-    institutions or vendors, the most frequent one counts.
+    The probabilities of a series or patient are the means over its slices. Sides are never mixed: with the paper's
+    protocol, a patient has a row for each side that contains its slices. If the slices of a patient have several
+    institutions or vendors, the most frequent one is used.
 
     Args:
         predictions: rows of `tables.GRADER_PREDICTIONS`, a row per slice.
 
     Returns:
         "slice", "series", "patient": tables with PatientID, Institution, Manufacturer, grade, side, p2, p3, p4 and
-        predicted (the most probable grade; a tie goes to the lower); slice and series also have SeriesInstanceUID.
+        predicted (the most probable grade; ties go to the lower one); slice and series also have SeriesInstanceUID.
 
     Raises:
-        InputError: if a grade is none of 2, 3, 4 or a probability is not a finite number.
+        InputError: if a grade is not 2, 3 or 4, or a probability is not a finite number.
     """
     _check_grader_predictions(predictions)
     names = ["PatientID", "SeriesInstanceUID", "Institution", "Manufacturer", "grade", "side", *_PROBABILITIES]
@@ -50,33 +50,36 @@ def grader_levels(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {name: level.assign(predicted=_most_probable(level)) for name, level in levels.items()}
 
 
-def surest(predictions: pd.DataFrame, *, most: int) -> pd.DataFrame:
-    """The slices of whose grade the grader is surest, half of them right and half wrong where there are such.
+def most_confident(predictions: pd.DataFrame, *, count: int) -> pd.DataFrame:
+    """Return the slices with the most confident predictions, up to half of them incorrect ones.
 
     Args:
         predictions: rows of `tables.GRADER_PREDICTIONS`.
-        most: how many.
+        count: maximum number of slices.
 
     Returns:
-        Some of the rows, right ones first, each from another patient as far as there are enough; with predicted and
-        confidence, the highest probability.
+        Some of the rows, correct ones first, from as many different patients as possible; with the additional columns
+        predicted and confidence (the highest probability).
     """
-    told = predictions.assign(predicted=_most_probable(predictions), confidence=predictions[_PROBABILITIES].max(axis=1))
-    told = told.sort_values(["confidence", "slice"], ascending=[False, True])
-    again = told.groupby(["PatientID", told["predicted"] == told["grade"]]).cumcount()
-    told = told.iloc[np.argsort(again, kind="stable")]  # the best of each patient, then the second best ...
-    right = told["predicted"] == told["grade"]
-    num_wrong = min(most // 2, int((~right).sum()))
-    return pd.concat([told[right].head(most - num_wrong), told[~right].head(num_wrong)])
+    rows = predictions.assign(predicted=_most_probable(predictions), confidence=predictions[_PROBABILITIES].max(axis=1))
+    rows = rows.sort_values(["confidence", "slice"], ascending=[False, True])
+    rank_in_patient = rows.groupby(["PatientID", rows["predicted"] == rows["grade"]]).cumcount()
+    rows = rows.iloc[np.argsort(rank_in_patient, kind="stable")]  # the first of each patient, then the second, ...
+    correct = rows["predicted"] == rows["grade"]
+    num_wrong = min(count // 2, int((~correct).sum()))
+    return pd.concat([rows[correct].head(count - num_wrong), rows[~correct].head(num_wrong)])
 
 
 def _check_grader_predictions(predictions: pd.DataFrame) -> None:
-    strange = ~predictions["grade"].isin(GRADES).to_numpy()
+    bad_grade = ~predictions["grade"].isin(GRADES).to_numpy()
     undefined = ~np.isfinite(predictions[_PROBABILITIES].to_numpy(np.float64)).all(axis=1)
-    for wrong, what in ((strange, "a grade that is none of 2, 3, 4"), (undefined, "a probability that is no number")):
+    for wrong, problem in (
+        (bad_grade, "a grade that is not 2, 3 or 4"),
+        (undefined, "a probability that is not a finite number"),
+    ):
         if wrong.any():
             raise InputError(
-                f"predictions of the grader: {int(wrong.sum())} of {len(wrong)} rows have {what} "
+                f"predictions of the grader: {int(wrong.sum())} of {len(wrong)} rows have {problem} "
                 f"(first: row {int(wrong.argmax())}); run `tumorprog train-grader` again"
             )
 
@@ -97,16 +100,16 @@ def _most_probable(level: pd.DataFrame) -> np.ndarray:
 
 
 def grader_metrics(level: pd.DataFrame, *, resamples: int, seed: int) -> dict[str, Metric]:
-    """How well the grader does on one level of one side.
+    """Compute the metrics of the grader at one level of one side.
 
-    Balanced accuracy is the mean recall of the grades that occur (as in scikit-learn). macro_auc is the mean area of
-    each grade against the others, undefined unless all three grades occur. A recall's interval resamples the patients
-    of its grade.
+    Balanced accuracy is the mean recall of the grades that occur (as in scikit-learn). macro_auc is the mean of the
+    one-versus-rest areas under the ROC curve, undefined unless all three grades occur. The interval of a recall is over
+    the patients of its grade.
 
     Args:
-        level: a table of `grader_levels`.
-        resamples: of the patients, for each interval.
-        seed: of the resampling.
+        level: a table from `grader_levels`.
+        resamples: number of bootstrap resamples of the patients for each interval.
+        seed: of the bootstrap.
 
     Returns:
         accuracy, balanced_accuracy, recall_2, recall_3, recall_4, macro_auc, expected_calibration_error.
@@ -124,40 +127,44 @@ def grader_metrics(level: pd.DataFrame, *, resamples: int, seed: int) -> dict[st
         "expected_calibration_error": lambda rows: _calibration_error(bins[rows], confidence[rows], correct[rows]),
     }
     patients = level["PatientID"].to_numpy()
-    metrics = {name: measure(patients, of, resamples=resamples, seed=seed) for name, of in statistics.items()}
+    metrics = {
+        name: measure(patients, statistic, resamples=resamples, seed=seed) for name, statistic in statistics.items()
+    }
     for grade in GRADES:
         hits = correct[truth == grade]
         metrics[f"recall_{grade}"] = _measure_mean(patients[truth == grade], hits, resamples=resamples, seed=seed)
     return metrics
 
 
-def grader_beside(
-    levels: Mapping[str, pd.DataFrame], others: Mapping[str, pd.DataFrame], *, resamples: int, seed: int
+def grader_metrics_with_baselines(
+    levels: Mapping[str, pd.DataFrame], baselines: Mapping[str, pd.DataFrame], *, resamples: int, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """The metrics of the grader at each level, and under `baselines` those of others' predictions of the same.
+    """Compute the metrics of the grader at each level, and of the baselines under the key `baselines`.
 
     Args:
-        levels: of `grader_levels`.
-        others: by name, rows of `tables.GRADER_PREDICTIONS` of the same slices.
-        resamples: of the patients, for each interval.
-        seed: of the resampling.
+        levels: from `grader_levels`.
+        baselines: by name, rows of `tables.GRADER_PREDICTIONS` for the same slices.
+        resamples: number of bootstrap resamples of the patients for each interval.
+        seed: of the bootstrap.
     """
-    chance = {"resamples": resamples, "seed": seed}
-    judged: dict[str, dict[str, Any]] = {name: grader_metrics(level, **chance) for name, level in levels.items()}
-    for name, predictions in others.items():
+    bootstrap_options = {"resamples": resamples, "seed": seed}
+    metrics: dict[str, dict[str, Any]] = {
+        name: grader_metrics(level, **bootstrap_options) for name, level in levels.items()
+    }
+    for name, predictions in baselines.items():
         for level, rows in grader_levels(predictions).items():
-            judged[level].setdefault("baselines", {})[name] = grader_metrics(rows, **chance)
-    return judged
+            metrics[level].setdefault("baselines", {})[name] = grader_metrics(rows, **bootstrap_options)
+    return metrics
 
 
 def by_group(level: pd.DataFrame, column: str, *, resamples: int, seed: int) -> dict[str, dict[str, Metric]]:
-    """Accuracy and balanced accuracy for each institution or vendor.
+    """Compute accuracy and balanced accuracy for each institution or vendor.
 
     Args:
-        level: a table of `grader_levels`.
+        level: a table from `grader_levels`.
         column: "Institution" or "Manufacturer"; an empty cell counts as "unknown".
-        resamples: of the patients, for each interval.
-        seed: of the resampling.
+        resamples: number of bootstrap resamples of the patients for each interval.
+        seed: of the bootstrap.
 
     Returns:
         For each name, in alphabetical order, the metrics `accuracy` and `balanced_accuracy`.
@@ -165,10 +172,10 @@ def by_group(level: pd.DataFrame, column: str, *, resamples: int, seed: int) -> 
     groups = level[column].fillna("").replace("", "unknown")
     return {
         str(name): {
-            metric: measure(part["PatientID"].to_numpy(), of, resamples=resamples, seed=seed)
-            for metric, of in _accuracies(part["grade"].to_numpy(), part["predicted"].to_numpy()).items()
+            metric: measure(rows["PatientID"].to_numpy(), statistic, resamples=resamples, seed=seed)
+            for metric, statistic in _accuracies(rows["grade"].to_numpy(), rows["predicted"].to_numpy()).items()
         }
-        for name, part in level.groupby(groups, sort=True)
+        for name, rows in level.groupby(groups, sort=True)
     }
 
 
@@ -180,14 +187,14 @@ def _accuracies(truth: np.ndarray, predicted: np.ndarray) -> dict[str, Callable[
 
 
 def reliability_bins(level: pd.DataFrame) -> pd.DataFrame:
-    """How often the grader is right at each confidence.
+    """Return the accuracy of the grader in each confidence bin.
 
     Args:
-        level: a table of `grader_levels`.
+        level: a table from `grader_levels`.
 
     Returns:
-        A row for each of the 15 bins that holds a row: lower and upper (edges), count, confidence and accuracy (means).
-        The expected calibration error is the mean of |accuracy - confidence| weighted by count.
+        A row for each of the 15 bins that is not empty: lower and upper (edges), count, confidence and accuracy
+        (means). The expected calibration error is the mean of |accuracy - confidence| weighted by count.
     """
     bins, confidence, correct = _calibration(level)
     rows = pd.DataFrame({"bin": bins, "confidence": confidence, "accuracy": correct.astype(np.float64)})
@@ -229,16 +236,17 @@ def _auc(positive: np.ndarray, score: np.ndarray) -> float:
 
 
 def progression_metrics(level: pd.DataFrame, *, resamples: int, seed: int) -> dict[str, Metric]:
-    """How well the months to progression are predicted, on one level of one protocol and cohort.
+    """Compute the metrics of the predicted months to progression, at one level of one protocol and cohort.
 
     Args:
         level: rows of `tables.PROGRESSION_PREDICTIONS` (series) or of `tables.PATIENT_PREDICTIONS`; the truth is
             `days` / 30.4375 months.
-        resamples: of the patients, for each interval.
-        seed: of the resampling.
+        resamples: number of bootstrap resamples of the patients for each interval.
+        seed: of the bootstrap.
 
     Returns:
-        mae, median_ae and rmse in months, concordance, and coverage: the share of [Lower, Upper] that hold the truth.
+        mae, median_ae and rmse in months, concordance, and coverage: the share of intervals [Lower, Upper] that contain
+        the truth.
     """
     truth = level["days"].to_numpy(np.float64) / DAYS_PER_MONTH
     predicted = level["Predicted_Progression_Timeline"].to_numpy(np.float64)
@@ -252,20 +260,22 @@ def progression_metrics(level: pd.DataFrame, *, resamples: int, seed: int) -> di
         "coverage": lambda rows: observed_coverage(truth[rows], lower[rows], upper[rows]),
     }
     patients = level["PatientID"].to_numpy()
-    return {name: measure(patients, of, resamples=resamples, seed=seed) for name, of in statistics.items()}
+    return {
+        name: measure(patients, statistic, resamples=resamples, seed=seed) for name, statistic in statistics.items()
+    }
 
 
 def concordance(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """The share of pairs with different truths that are predicted in the right order; equal predictions count half.
+    """Return the share of pairs with different truths that are predicted in the correct order; ties count half.
 
-    Series of one patient and date share their truth, so no pair is made among them.
+    Series of one patient and date have the same truth, so they do not form pairs.
 
     Args:
         truth: (N,) months.
         predicted: (N,) months.
 
     Returns:
-        In [0, 1], 0.5 by chance; NaN where all truths are equal.
+        A value in [0, 1], 0.5 at chance level; NaN if all truths are equal.
 
     Source: Harrell et al. 1982, JAMA 247:2543-2546, without censoring.
     """
@@ -286,12 +296,12 @@ def _measure_mean(patients: np.ndarray, values: np.ndarray, *, resamples: int, s
 
 
 def measure(patients: np.ndarray, statistic: Callable[[np.ndarray], float], *, resamples: int, seed: int) -> Metric:
-    """A figure of rows and their patients, with its interval; None where it is undefined."""
+    """Compute a metric over all rows with its bootstrap interval over patients; undefined values are None."""
     value = statistic(np.arange(len(patients)))
-    found = np.isfinite(value)
-    lower, upper = bootstrap(patients, statistic, resamples=resamples, seed=seed) if found else NO_INTERVAL
-    return {"value": _defined(value), "lower": _defined(lower), "upper": _defined(upper), "n": len(patients)}
+    defined = np.isfinite(value)
+    lower, upper = bootstrap(patients, statistic, resamples=resamples, seed=seed) if defined else NO_INTERVAL
+    return {"value": _or_none(value), "lower": _or_none(lower), "upper": _or_none(upper), "n": len(patients)}
 
 
-def _defined(value: float) -> float | None:
+def _or_none(value: float) -> float | None:
     return value if np.isfinite(value) else None

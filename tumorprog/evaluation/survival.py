@@ -1,6 +1,6 @@
-"""Curves of patients some of whom have not progressed yet -> metrics that know of the censoring.
+"""Compute metrics of predicted survival curves that account for censoring.
 
-The library that judges is torchsurv, which wants tensors: an extra (`tumorprog[survival]`), imported when it is asked.
+They are computed by torchsurv, an optional dependency (`tumorprog[survival]`) that is imported on first use.
 """
 
 import warnings
@@ -14,45 +14,47 @@ from tumorprog.tables import SURVIVAL_MONTHS
 
 
 def survival_metrics(level: pd.DataFrame, *, resamples: int, seed: int) -> dict[str, Metric]:
-    """How well a time to progression is told where it is known of some patients only that it has not come yet.
+    """Compute the metrics of the predicted time to progression for patients of whom some are censored.
 
-    Both weigh the patients by the inverse of the probability of not being censored before, as estimated from all of
-    them. The Brier score is integrated over those of `tables.SURVIVAL_MONTHS` that lie within the times of the
-    patients, and divided by their span; it is undefined with fewer than two of them.
+    Both metrics weight the patients by the inverse probability of not being censored before, estimated from all
+    patients. The Brier score is integrated over the `tables.SURVIVAL_MONTHS` within the range of the patients' times,
+    and divided by their span; it is undefined if there are fewer than two of these months.
 
     Args:
         level: rows of `tables.PATIENT_SURVIVAL`, of one model, protocol and cohort.
-        resamples: of the patients, for each interval.
-        seed: of the resampling.
+        resamples: number of bootstrap resamples of the patients for each interval.
+        seed: of the bootstrap.
 
     Returns:
-        concordance, 0.5 by chance, 1 if all pairs that can be compared are in the right order; integrated_brier_score,
-        0 for a model that knows, 0.25 for one that tells one half for everyone at all times.
+        concordance, 0.5 at chance level, 1 if all comparable pairs are in the correct order; integrated_brier_score,
+        0 for a perfect model, 0.25 for one that always predicts a survival probability of one half.
 
     Source: Uno et al. 2011, Statistics in Medicine 30:1105-1117; Graf et al. 1999, Statistics in Medicine 18:2529-2545.
     """
     months, event = level["months"].to_numpy(np.float64), level["event"].to_numpy() == 1
-    known = months[event]
-    within = [month for month in SURVIVAL_MONTHS if len(known) and known.min() <= month < months.max()]
+    event_months = months[event]
+    within = [month for month in SURVIVAL_MONTHS if len(event_months) and event_months.min() <= month < months.max()]
     curves = level[[f"Survival_{month}m" for month in within]].to_numpy(np.float64)
     risk = -level["Expected_Months"].to_numpy(np.float64)
-    judge = _Judge(months, event, np.array(within, np.float64)) if len(known) else None
+    scorer = _Scorer(months, event, np.array(within, np.float64)) if len(event_months) else None
     statistics = {
-        "concordance": lambda rows: judge.concordance(risk, rows) if judge else float("nan"),
-        "integrated_brier_score": lambda rows: judge.brier(curves, rows) if judge else float("nan"),
+        "concordance": lambda rows: scorer.concordance(risk, rows) if scorer else float("nan"),
+        "integrated_brier_score": lambda rows: scorer.brier(curves, rows) if scorer else float("nan"),
     }
     patients = level["PatientID"].to_numpy()
-    return {name: measure(patients, of, resamples=resamples, seed=seed) for name, of in statistics.items()}
+    return {
+        name: measure(patients, statistic, resamples=resamples, seed=seed) for name, statistic in statistics.items()
+    }
 
 
-class _Judge:
-    """torchsurv's scores of some of the patients, with weights from all of them."""
+class _Scorer:
+    """Scores of a subset of the patients by torchsurv, with weights from all patients."""
 
     def __init__(self, months: np.ndarray, event: np.ndarray, within: np.ndarray) -> None:
         import torch
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torchmetrics 1.9 compiles with torch.jit as it is imported
+            warnings.simplefilter("ignore", FutureWarning)  # torchmetrics 1.9 uses torch.jit on import
             from torchsurv.metrics import brier_score, cindex
             from torchsurv.stats import ipcw
         self._tensor = partial(torch.tensor, dtype=torch.float32)
@@ -63,7 +65,7 @@ class _Judge:
 
     def concordance(self, risk: np.ndarray, rows: np.ndarray) -> float:
         months, event = self.months[rows], self.event[rows]
-        if not (event & (months < months.max())).any():  # no pair can be compared
+        if not (event & (months < months.max())).any():  # no comparable pairs
             return float("nan")
         return float(self._concordance()(self._tensor(risk[rows]), event, months, weight=self.weight[rows]))
 
@@ -76,14 +78,14 @@ class _Judge:
 
 
 def kaplan_meier(months: np.ndarray, event: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The share of patients who have not progressed, as a step function.
+    """Return the Kaplan-Meier estimate of the share of patients without progression, as a step function.
 
     Args:
-        months: (N,) to the event or to the last sight.
+        months: (N,) months to the event or to the last follow-up.
         event: (N,) bool.
 
     Returns:
-        (K,) months, the first 0 and then those of the events; (K,) the share from each on.
+        (K,) months, 0 followed by those of the events; (K,) the share from each of these times on.
 
     Source: Kaplan & Meier 1958, JASA 53:457-481.
     """

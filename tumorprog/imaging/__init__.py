@@ -1,1 +1,1 @@
-"""Arrays in, arrays out: intensities, regions of interest, spectra."""
+"""Image processing on arrays: intensities, regions of interest, spectral features and volumes."""

@@ -1,4 +1,4 @@
-"""Intensities of a slice in any unit -> [0, 1], another size, or the grader's input."""
+"""Intensity scaling and resizing of slices, and the conversion to grader input."""
 
 import functools
 import math
@@ -11,36 +11,36 @@ from tumorprog.tables import IMAGE_SIZE
 
 Scaling = Literal["robust", "minmax"]
 
-_SAMPLE = 2**14
-"""Pixels that are enough to tell the percentiles of a slice."""
-_MOSTLY = 0.9
-"""Share of equal pixels from which sorting is quicker than selecting."""
-_CUT_OFF = 0.005
-"""Share of the pixels at either end: a few bright vessels or dead pixels then do not decide how dark the brain is."""
+_SAMPLE_PIXELS = 2**14
+"""Minimum number of pixels for estimating the percentiles of a slice."""
+_SORT_SHARE = 0.9
+"""Share of equal pixels from which sorting is faster than selecting."""
+_CLIPPED_SHARE = 0.005
+"""Share of pixels clipped at either end, so that a few bright vessels or dead pixels do not set the scale."""
 
 
 def scale(image: np.ndarray, *, method: Scaling) -> np.ndarray:
-    """Intensities brought to [0, 1].
+    """Scale intensities to [0, 1].
 
     Args:
-        image: (H, W) of any real dtype; NaN and infinities are no image: they become the least finite value, 0 in the
-            result, and do not count for the percentiles.
-        method: `minmax`, between the minimum and the maximum; `robust`, between the 0.5th and the 99.5th percentile of
-            the pixels of a grid (every pixel below 256 x 256, some 16 to 65 thousand above), what lies outside being
-            cut off. Where these two percentiles are equal, `robust` is `minmax`.
+        image: (H, W) of any real dtype; NaN and infinities are replaced by the minimum finite value, which becomes 0,
+            and are excluded from the percentiles.
+        method: `minmax` scales from the minimum to the maximum. `robust` scales from the 0.5th to the 99.5th percentile
+            and clips the values outside; the percentiles are those of a regular grid of pixels (all pixels below
+            256 x 256, about 16,000 to 65,000 above). If both percentiles are equal, `robust` is the same as `minmax`.
 
     Returns:
-        (H, W) float32; zeros for a flat image.
+        (H, W) float32; zeros for a constant image.
     """
-    above, span = _from_zero(image, method)
-    above /= span
-    return above
+    shifted, span = _clip_and_shift(image, method)
+    shifted /= span
+    return shifted
 
 
-def _from_zero(image: np.ndarray, method: Scaling) -> tuple[np.ndarray, float]:
-    """The intensities cut off and moved to begin at 0, float32, and where they end; (zeros, 1) for a flat image."""
-    values, counted = _finite(image)
-    low, high = _inner_range(values, counted) if method == "robust" else (values.min(), values.max())
+def _clip_and_shift(image: np.ndarray, method: Scaling) -> tuple[np.ndarray, float]:
+    """Return the intensities clipped and shifted to start at 0, and their range; (zeros, 1) for a constant image."""
+    values, finite_mask = _finite(image)
+    low, high = _inner_range(values, finite_mask) if method == "robust" else (values.min(), values.max())
     if high <= low:
         low, high = values.min(), values.max()
     if high <= low:
@@ -48,16 +48,16 @@ def _from_zero(image: np.ndarray, method: Scaling) -> tuple[np.ndarray, float]:
     if float(high) - float(low) > np.finfo(np.float32).max:
         half = np.float32(0.5)
         values, low, high = values * half, low * half, high * half
-    above = np.clip(values, low, high).astype(np.float32, copy=False)
-    if low:  # a background of 0 is the rule
-        above -= np.float32(low)
-    return above, float(high) - float(low)
+    shifted = np.clip(values, low, high).astype(np.float32, copy=False)
+    if low:  # the background is usually 0 already
+        shifted -= np.float32(low)
+    return shifted, float(high) - float(low)
 
 
 def _finite(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """The intensities as float32, or as they are where they are integers of 8 or 16 bits; and which are finite.
+    """Return the intensities, with the minimum in place of non-finite values, and a mask of the finite ones.
 
-    The least stands for those that are not. None if all are.
+    Integers of 8 or 16 bits are returned unchanged, all others as float32. The mask is None if all are finite.
     """
     if image.dtype.kind in "iu" and image.dtype.itemsize <= 2:
         return image, None
@@ -68,52 +68,52 @@ def _finite(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     return np.where(finite, values, values[finite].min() if finite.any() else 0), finite
 
 
-def _inner_range(values: np.ndarray, counted: np.ndarray | None) -> tuple[Any, Any]:
-    """The intensities below and above which as many pixels lie as the robust scaling cuts off; each is a pixel's."""
-    step = max(1, math.isqrt(values.size // _SAMPLE))
+def _inner_range(values: np.ndarray, finite_mask: np.ndarray | None) -> tuple[Any, Any]:
+    """Return the two percentiles of the robust scaling; each is the intensity of a pixel."""
+    step = max(1, math.isqrt(values.size // _SAMPLE_PIXELS))
     sample = values[::step, ::step].ravel()
-    if counted is not None:
-        finite = counted[::step, ::step].ravel()
+    if finite_mask is not None:
+        finite = finite_mask[::step, ::step].ravel()
         sample = sample[finite] if finite.any() else sample
-    cut = int(_CUT_OFF * (sample.size - 1))
+    rank = int(_CLIPPED_SHARE * (sample.size - 1))
     if values.dtype.kind in "iu":
-        least = sample.min()
-        alike = np.count_nonzero(sample == least)
-        if cut < alike < _MOSTLY * sample.size:  # a background, so that only the upper one is to be found
-            return least, np.partition(sample, -1 - cut)[-1 - cut]
-    # numpy sorts with the processor's vectors, and selects two ranks, or any among many equal ones, more slowly
+        minimum = sample.min()
+        num_minimum = np.count_nonzero(sample == minimum)
+        if rank < num_minimum < _SORT_SHARE * sample.size:  # the lower percentile is the background
+            return minimum, np.partition(sample, -1 - rank)[-1 - rank]
+    # numpy's vectorised sort is faster than selecting two ranks, or one rank among many equal values
     ordered = np.sort(sample)
-    return ordered[cut], ordered[-1 - cut]
+    return ordered[rank], ordered[-1 - rank]
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """A square image of another size, without aliasing; a slice that is not square is stretched, as in the paper.
+    """Resize an image to a square without aliasing; a slice that is not square is stretched, as in the paper.
 
-    An axis that shrinks is averaged over the width of a new pixel first; then both are interpolated linearly. That is
-    three times as fast as OpenCV's own averaging over areas, and alike.
+    An axis that shrinks is first averaged over the width of an output pixel; then both axes are interpolated linearly.
+    This is three times as fast as OpenCV's area interpolation, with a similar result.
 
     Args:
         image: (H, W) float32.
-        size: of both sides of the result, in pixels.
+        size: height and width of the result, in pixels.
 
     Returns:
-        (size, size) float32; the values stay within those of the image.
+        (size, size) float32, within the range of values of the image.
     """
-    return np.clip(_resampled(image, size), image.min(), image.max())
+    return np.clip(_resample(image, size), image.min(), image.max())
 
 
-def _resampled(image: np.ndarray, size: int) -> np.ndarray:
+def _resample(image: np.ndarray, size: int) -> np.ndarray:
     height, width = image.shape
     averaged = image = np.ascontiguousarray(image, np.float32)
     if size < max(height, width):
-        kernels = _average(width / size), _average(height / size)
+        kernels = _mean_kernel(width / size), _mean_kernel(height / size)
         averaged = cv2.sepFilter2D(image, -1, *kernels)
     return cv2.resize(averaged, (size, size))
 
 
 @functools.cache
-def _average(width: float) -> np.ndarray:
-    """The weights of a mean over so many pixels, a part of the outermost among them; of one pixel if it is no more."""
+def _mean_kernel(width: float) -> np.ndarray:
+    """Return the kernel of a mean over `width` pixels, with fractional weights at both ends; [1] up to a width of 1."""
     if width <= 1:
         return np.ones(1, np.float32)
     outer = math.ceil((width - 1) / 2)
@@ -123,14 +123,14 @@ def _average(width: float) -> np.ndarray:
 
 
 def grader_input(image: np.ndarray, *, scaling: Scaling) -> np.ndarray:
-    """A slice as the grader is trained on it.
+    """Convert a slice to the input format of the grader.
 
     Args:
         image: (H, W) in any unit.
-        scaling: as for `scale`.
+        scaling: method of `scale`.
 
     Returns:
         (224, 224) uint8.
     """
-    above, span = _from_zero(image, scaling)  # scaled when it is small; what rounding leaves outside is cut off there
-    return cv2.convertScaleAbs(_resampled(above, IMAGE_SIZE), alpha=255 / span)
+    shifted, span = _clip_and_shift(image, scaling)  # scale after resizing; the conversion clips rounding errors
+    return cv2.convertScaleAbs(_resample(shifted, IMAGE_SIZE), alpha=255 / span)

@@ -1,4 +1,4 @@
-"""A slice -> its region of interest: the brightest of three clusters of intensity, or what of it can be the tumour."""
+"""Regions of interest of a slice: the brightest of three intensity clusters, or the likely tumour component."""
 
 import functools
 import math
@@ -9,33 +9,33 @@ import numpy as np
 
 Method = Literal["brightest", "component"]
 
-_CELLS = 6
-"""Into how many parts of equal population, and of equal width, the search first cuts the intensities."""
-_FEW_PAIRS = 3000
-"""So many pairs of cuts are compared at once."""
+_NUM_CELLS = 6
+"""Initial number of parts of equal population, and of parts of equal width, in the search for the cuts."""
+_MAX_COMPARED_PAIRS = 3000
+"""Maximum number of pairs of cuts that are compared exhaustively."""
 _SUM_BITS, _HEIGHT_BITS = 62, 48
-"""Heights are whole numbers with no more bits, nor their sum: adding such is ten times as fast as adding floats, and
-exact; and a mean of them, in float64, is right to a part of a unit."""
-_ROOM = 4
-"""Units of height by which a cut may be wrong: one for rounding each height, the rest for rounding means."""
+"""Maximum bits of a sum of heights and of a height. Heights are integers, because integer sums are exact and ten times
+as fast as float sums; a mean of heights in float64 is accurate to a fraction of a unit."""
+_TOLERANCE = 4
+"""Possible error of a cut in units of height: one for rounding each height, the rest for rounding means."""
 
-_FLAT = 1e-200
-"""What differs by less is the same."""
+_MIN_RANGE = 1e-200
+"""An image with a smaller range of intensities counts as constant."""
 _RIM = 0.08
-"""Scalp and skull, as a share of the diameter of the head: some 14 of 180 mm."""
-_UNUSUAL, _MAD_TO_SD = 3.0, 1.4826
+"""Thickness of scalp and skull as a share of the diameter of the head: about 14 of 180 mm."""
+_OUTLIER_DEVIATIONS, _MAD_TO_SD = 3.0, 1.4826
 
 
 class _Points(NamedTuple):
-    """A slice's intensities in ascending order: every pixel's, or every different one if many are the same.
+    """The intensities of a slice in ascending order: one per pixel, or the distinct ones if many are equal.
 
-    Cut k divides those up to point k from the others.
+    Cut k separates the points up to and including k from the others.
 
     Attributes:
-        values: (P,), the intensities.
-        heights: (P,) int64, how far they are above the least: 0 to 2**48.
-        counts: (P,) int64, pixels up to and with each point.
-        sums: (P,) int64, of their heights.
+        values: (P,) intensities.
+        heights: (P,) int64, intensities above the minimum, scaled to 0 to at most 2**48.
+        counts: (P,) int64, cumulative number of pixels up to and including each point.
+        sums: (P,) int64, cumulative sum of the heights of those pixels.
     """
 
     values: np.ndarray
@@ -45,30 +45,31 @@ class _Points(NamedTuple):
 
 
 def cluster_thresholds(image: np.ndarray) -> tuple[float, float]:
-    """The two intensities that split an image into three clusters with the least squared error.
+    """Return the two thresholds that split an image into three clusters with the minimum squared error.
 
-    This is the global optimum of the objective of k-means for three clusters, on the intensities as they are: no
-    histogram rounds them. What iterative k-means finds depends on its start and is never better.
+    This is the global optimum of the k-means objective for three clusters, on the original intensities without a
+    histogram. The result of iterative k-means depends on its initialisation and is never better.
 
     Args:
-        image: of any shape and any real dtype. What is not finite belongs to no cluster.
+        image: of any shape and any real dtype. Non-finite pixels belong to no cluster.
 
     Returns:
         (low, high): the clusters are `image <= low`, `low < image <= high` and `image > high`, and low and high are
-        themselves intensities of the image. Of two intensities the brighter one is the brightest cluster, and the
-        middle one is empty (low = high). A flat image has no brightest cluster (low = high = its value); where there is
-        no finite pixel, both are 0.
+        intensities of the image. In an image of two intensities the brighter one is the brightest cluster and the
+        middle cluster is empty (low = high). In a constant image the brightest cluster is empty (low = high = its
+        value). Without finite pixels both are 0.
 
     Source: the optimum in one dimension is a pair of cuts of the sorted values (Fisher 1958, JASA 53:789-798). Each cut
-    lies half way between the means beside it, and Lloyd's step (1982, IEEE Trans. Inf. Theory 28:129-137), which moves
-    the cuts there, is monotone in both. So the fixed points in a box of cuts lie between the images of its two corners:
-    boxes shrink, most of them to nothing, until few pairs are left, which are compared.
+    is half way between the means of the adjacent clusters, and Lloyd's step (1982, IEEE Trans. Inf. Theory 28:129-137),
+    which moves the cuts there, is monotone in both cuts. The fixed points in a box of cuts are therefore bounded by the
+    results for its two corners. Boxes are shrunk this way, most of them to nothing, until few pairs of cuts remain,
+    which are compared exhaustively.
     """
-    ordered = np.sort(image, axis=None)  # NaN and inf stand last
+    ordered = np.sort(image, axis=None)  # NaN and inf are last
     if image.dtype.kind == "f" and ordered.size and not (np.isfinite(ordered[0]) and np.isfinite(ordered[-1])):
         ordered = ordered[np.isfinite(ordered)]
     lowest, highest = (float(ordered[0]), float(ordered[-1])) if ordered.size else (0.0, 0.0)
-    if highest - lowest < _FLAT:
+    if highest - lowest < _MIN_RANGE:
         return lowest, lowest
     points = _points(ordered)
     if len(points.values) == 2:
@@ -78,104 +79,104 @@ def cluster_thresholds(image: np.ndarray) -> tuple[float, float]:
 
 
 def brightest_region(image: np.ndarray) -> np.ndarray:
-    """The pixels of the brightest cluster, which the paper takes for the tumour.
+    """Return the pixels of the brightest cluster, which the paper uses as the tumour region.
 
-    It is the tumour where the tumour is the brightest thing: an enhancing rim on T1 with contrast agent, oedema on
-    FLAIR. It holds other things as well, or instead: the fat of the scalp and behind the eyes on T1, vessels and
-    sinuses with contrast agent, white matter on T1 without it, ventricles and sulci on T2 and ADC, the choroid plexus,
-    and the bright side of a coil.
+    It contains the tumour if the tumour is the brightest structure: an enhancing rim on contrast-enhanced T1, oedema on
+    FLAIR. It may also, or only, contain other structures: fat of the scalp and the orbits on T1, vessels and sinuses on
+    contrast-enhanced T1, white matter on unenhanced T1, ventricles and sulci on T2 and ADC, the choroid plexus, and
+    regions near a surface coil.
 
     Args:
         image: (H, W) of any real dtype.
 
     Returns:
-        (H, W) bool; empty for a flat image.
+        (H, W) bool; empty for a constant image.
     """
     _, high = cluster_thresholds(image)
     return image > high  # false for NaN
 
 
 def brightest_component(image: np.ndarray) -> np.ndarray:
-    """The largest connected piece of what is unusually bright inside the head, without the rim of scalp and skull.
+    """Return the largest connected component of unusually bright pixels inside the head, without scalp and skull.
 
-    The head is the largest connected piece above the darkest cluster, holes filled; its rim is a fixed share of its
-    diameter. Unusually bright is what lies more than three robust standard deviations (1.4826 times the median absolute
-    deviation) above the median of the inside: most of a slice is healthy, and says what is usual.
+    The head is the largest connected component above the darkest cluster, with holes filled; a rim of a fixed share of
+    its diameter is removed. A pixel is unusually bright if it is more than three robust standard deviations (1.4826
+    times the median absolute deviation) above the median inside the head, since most of a slice is healthy tissue.
 
-    It needs no training. It fails where the tumour is not brighter than all tissue (T1 without contrast agent, ADC of
-    dense tumours), where something healthy is brighter and larger (ventricles on T2, vessels and sinuses with contrast
-    agent), and in an image whose skull has been stripped it loses the cortex.
+    The method needs no training. It fails if the tumour is not brighter than other tissue (unenhanced T1, ADC of dense
+    tumours) or if healthy structures are brighter and larger (ventricles on T2, vessels and sinuses on
+    contrast-enhanced T1). In skull-stripped images it removes the cortex.
 
     Args:
         image: (H, W) of any real dtype.
 
     Returns:
-        (H, W) bool, one piece (8-connected); empty for a flat image, and where nothing is unusual.
+        (H, W) bool, one component (8-connected); empty for a constant image and if no pixel is unusually bright.
 
-    Source: the rule of three such deviations is Leys et al. 2013, J. Exp. Soc. Psychol. 49:764-766.
+    Source: the threshold of three such deviations is from Leys et al. 2013, J. Exp. Soc. Psychol. 49:764-766.
     """
-    inside = _inside_of_head(image)
+    inside = _head_interior(image)
     if not inside.any():
         return inside
-    usual = image[inside].astype(np.float64)
-    middle = np.median(usual)
-    deviation = _MAD_TO_SD * np.median(np.abs(usual - middle))
-    return _largest_piece(inside & (image > middle + _UNUSUAL * deviation))
+    intensities = image[inside].astype(np.float64)
+    middle = np.median(intensities)
+    deviation = _MAD_TO_SD * np.median(np.abs(intensities - middle))
+    return _largest_component(inside & (image > middle + _OUTLIER_DEVIATIONS * deviation))
 
 
 REGIONS = {"brightest": brightest_region, "component": brightest_component}
-"""What makes the region of a slice, by the setting `roi.method`."""
+"""The function that computes the region of a slice, by the setting `roi.method`."""
 
 
-def _inside_of_head(image: np.ndarray) -> np.ndarray:
+def _head_interior(image: np.ndarray) -> np.ndarray:
     low, _ = cluster_thresholds(image)
-    head = np.pad(_largest_piece(image > low).astype(np.uint8), 1)  # beyond the edge of the picture is no head
+    head = np.pad(_largest_component(image > low).astype(np.uint8), 1)  # pixels outside the image are background
     cv2.floodFill(head, None, (0, 0), 2)
     head = (head != 2).astype(np.uint8)  # holes filled
     diameter = 2 * math.sqrt(np.count_nonzero(head) / math.pi)
     return cv2.distanceTransform(head, cv2.DIST_L2, 5)[1:-1, 1:-1] > _RIM * diameter
 
 
-def _largest_piece(mask: np.ndarray) -> np.ndarray:
-    if not mask.any():  # OpenCV crashes on an array of no pixels
+def _largest_component(mask: np.ndarray) -> np.ndarray:
+    if not mask.any():  # OpenCV crashes on an empty array
         return np.zeros(mask.shape, bool)
-    _, labels, told, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    return labels == 1 + int(np.argmax(told[1:, cv2.CC_STAT_AREA]))
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    return labels == 1 + int(np.argmax(statistics[1:, cv2.CC_STAT_AREA]))
 
 
 def _points(ordered: np.ndarray) -> _Points:
-    count, differ = len(ordered), ordered[1:] != ordered[:-1]
-    if 2 * np.count_nonzero(differ) > count:
-        values, counts = ordered, _one_by_one(count)
+    count, is_step = len(ordered), ordered[1:] != ordered[:-1]
+    if 2 * np.count_nonzero(is_step) > count:
+        values, counts = ordered, _consecutive_counts(count)
     else:
-        last = np.append(np.flatnonzero(differ), count - 1)
+        last = np.append(np.flatnonzero(is_step), count - 1)
         values, counts = ordered[last], last + 1
     heights = values.astype(np.float64)
     heights -= heights[0]
     heights *= 2.0 ** min(_HEIGHT_BITS, _SUM_BITS - count.bit_length()) / heights[-1]
-    whole = heights.astype(np.int64)
-    weighted = whole if values is ordered else whole * np.diff(counts, prepend=0)
-    return _Points(values, whole, counts, np.cumsum(weighted))
+    rounded = heights.astype(np.int64)
+    weighted = rounded if values is ordered else rounded * np.diff(counts, prepend=0)
+    return _Points(values, rounded, counts, np.cumsum(weighted))
 
 
 @functools.lru_cache(maxsize=4)
-def _one_by_one(count: int) -> np.ndarray:
+def _consecutive_counts(count: int) -> np.ndarray:
     return np.arange(1, count + 1)
 
 
 def _best_pair(points: _Points) -> tuple[int, int]:
-    """The numbers of the lower and of the upper cut of the optimum."""
-    boxes = _shrunk(_first_boxes(points), points)
-    while (num_pairs := _num_pairs(boxes).sum()) > _FEW_PAIRS and num_pairs > boxes.shape[1]:
-        boxes = _shrunk(_split(boxes), points)
+    """Return the indices of the lower and the upper cut of the optimum."""
+    boxes = _shrink(_first_boxes(points), points)
+    while (num_pairs := _num_pairs(boxes).sum()) > _MAX_COMPARED_PAIRS and num_pairs > boxes.shape[1]:
+        boxes = _shrink(_split(boxes), points)
     lower, upper = _pairs_in(boxes)
-    between = sum(total**2 / count for count, total in _clusters(lower, upper, points))
-    best = int(np.argmax(between))  # the squared error is a constant less this
+    between_variance = sum(total**2 / count for count, total in _clusters(lower, upper, points))
+    best = int(np.argmax(between_variance))  # the squared error is a constant minus this
     return int(lower[best]), int(upper[best])
 
 
 def _clusters(lower: np.ndarray, upper: np.ndarray, points: _Points) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """Pixels of the dark, the middle and the bright cluster of each pair of cuts, and the sum of their heights."""
+    """Return the pixel count and sum of heights of the dark, middle and bright cluster for each pair of cuts."""
     below, all_below = points.counts[lower], points.counts[upper]
     dark, not_bright = points.sums[lower], points.sums[upper]
     middle, bright = not_bright - dark, points.sums[-1] - not_bright
@@ -187,9 +188,9 @@ def _clusters(lower: np.ndarray, upper: np.ndarray, points: _Points) -> tuple[tu
 
 
 def _first_boxes(points: _Points) -> np.ndarray:
-    """All pairs of cuts, in boxes: (4, B) int64, least and greatest lower cut, least and greatest upper cut."""
+    """Return boxes that cover all pairs of cuts: (4, B) int64, minimum and maximum of the lower and the upper cut."""
     last = len(points.values) - 2
-    shares = np.linspace(0, 1, _CELLS + 1)[1:-1]
+    shares = np.linspace(0, 1, _NUM_CELLS + 1)[1:-1]
     by_population = np.searchsorted(points.counts, (shares * points.counts[-1]).astype(np.int64))
     by_width = np.searchsorted(points.heights, (shares * points.heights[-1]).astype(np.int64))
     starts = np.unique(np.minimum(np.concatenate([[0], by_population, by_width]), last))
@@ -198,18 +199,18 @@ def _first_boxes(points: _Points) -> np.ndarray:
     return np.stack([starts[lower], ends[lower], starts[upper], ends[upper]])
 
 
-def _shrunk(boxes: np.ndarray, points: _Points) -> np.ndarray:
-    """The boxes cut down to where Lloyd's step can have a fixed point; those without one are left out."""
-    least_lower, most_lower, least_upper, most_upper = boxes
-    least_upper = np.maximum(least_upper, least_lower + 1)
-    most_lower = np.minimum(most_lower, most_upper - 1)
-    there = (least_lower <= most_lower) & (least_upper <= most_upper)
-    box = np.stack([least_lower, most_lower, least_upper, most_upper])[:, there]
+def _shrink(boxes: np.ndarray, points: _Points) -> np.ndarray:
+    """Shrink the boxes to where Lloyd's step can have a fixed point, and drop the boxes without one."""
+    min_lower, max_lower, min_upper, max_upper = boxes
+    min_upper = np.maximum(min_upper, min_lower + 1)
+    max_lower = np.minimum(max_lower, max_upper - 1)
+    nonempty = (min_lower <= max_lower) & (min_upper <= max_upper)
+    box = np.stack([min_lower, max_lower, min_upper, max_upper])[:, nonempty]
     dark, middle, bright = (total / count for count, total in _clusters(box[:2].ravel(), box[2:].ravel(), points))
-    # where Lloyd's step takes the lower and the upper cut of the least and of the greatest corner: (2, 2, B)
+    # Lloyd's step of the lower and the upper cut (first axis) at the minimum and the maximum corner (second): (2, 2, B)
     moved = (np.stack([dark + middle, middle + bright]) / 2).astype(np.int64).reshape(2, 2, -1)
-    moved[:, 0] -= _ROOM
-    moved[:, 1] += _ROOM
+    moved[:, 0] -= _TOLERANCE
+    moved[:, 1] += _TOLERANCE
     cuts = np.searchsorted(points.heights, moved) - 1
     box[0::2] = np.maximum(box[0::2], cuts[:, 0])
     box[1::2] = np.minimum(box[1::2], cuts[:, 1])
@@ -217,7 +218,7 @@ def _shrunk(boxes: np.ndarray, points: _Points) -> np.ndarray:
 
 
 def _split(boxes: np.ndarray) -> np.ndarray:
-    """Each box in nine, which are empty where a side is too short."""
+    """Split each box into nine, some of them empty if a side is too short."""
     steps = np.arange(4)[:, None]
     lower = boxes[0] + (boxes[1] - boxes[0] + 1) * steps // 3
     upper = boxes[2] + (boxes[3] - boxes[2] + 1) * steps // 3
@@ -232,11 +233,11 @@ def _num_pairs(boxes: np.ndarray) -> np.ndarray:
 
 
 def _pairs_in(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Every lower and upper cut of the boxes that is a pair."""
+    """Return the lower and upper cuts of all valid pairs in the boxes."""
     num_pairs = _num_pairs(boxes)
     box = np.repeat(np.arange(len(num_pairs)), num_pairs)
-    place = np.arange(len(box)) - np.repeat(np.cumsum(num_pairs) - num_pairs, num_pairs)
-    height = (boxes[3] - boxes[2] + 1)[box]
-    lower, upper = boxes[0][box] + place // height, boxes[2][box] + place % height
-    pair = lower < upper
-    return lower[pair], upper[pair]
+    position = np.arange(len(box)) - np.repeat(np.cumsum(num_pairs) - num_pairs, num_pairs)
+    width = (boxes[3] - boxes[2] + 1)[box]
+    lower, upper = boxes[0][box] + position // width, boxes[2][box] + position % width
+    valid = lower < upper
+    return lower[valid], upper[valid]

@@ -1,4 +1,4 @@
-"""A slice -> 100 features: DCT coefficients and wavelet statistics of its region of interest."""
+"""The 100 features of a slice: DCT coefficients and wavelet statistics of its region of interest."""
 
 import difflib
 import itertools
@@ -14,35 +14,35 @@ from tumorprog.imaging import intensity, roi
 from tumorprog.tables import VECTOR_LENGTH
 
 SIDE = 256
-"""Side of the slice that the features are computed from, in pixels."""
+"""Height and width of the resized slice from which the features are computed, in pixels."""
 
 NUM_COEFFICIENTS = VECTOR_LENGTH - 12
-"""DCT coefficients that are kept: what the four statistics of three sub-bands leave of a vector, 88."""
+"""Number of DCT coefficients in a feature vector: 88, next to four statistics of each of three sub-bands."""
 
 _ENTROPY_BINS = 64
 _STEPS = np.arange(_ENTROPY_BINS + 1)
 
 
 def check_wavelet(name: str) -> None:
-    """Refuses what is no discrete wavelet.
+    """Check that a name is a discrete wavelet of PyWavelets.
 
     Raises:
-        SettingsError: offers the nearest names.
+        SettingsError: if it is not; the message suggests similar names.
     """
-    known = pywt.wavelist(kind="discrete")
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "such as haar, db2, sym4, bior2.2"
-        raise SettingsError(f"features.wavelet is {name!r}; it must be a discrete wavelet of PyWavelets, {hint}")
+    wavelets = pywt.wavelist(kind="discrete")
+    if name not in wavelets:
+        similar = difflib.get_close_matches(name, wavelets, n=3)
+        hint = f"did you mean {' or '.join(similar)}?" if similar else "examples are haar, db2, sym4, bior2.2"
+        raise SettingsError(f"features.wavelet is {name!r}; expected a discrete wavelet of PyWavelets; {hint}")
 
 
-class Parts(NamedTuple):
-    """What a slice's vector is made of, step by step.
+class FeatureSteps(NamedTuple):
+    """The intermediate results and the feature vector of a slice.
 
     Attributes:
         scaled: (256, 256) float32 in [0, 1].
         region: (256, 256) bool, the region of interest.
-        bands: (4, H, W) float64: LL, LH, HL, HH of the slice that is 0 outside of the region.
+        bands: (4, H, W) float64: LL, LH, HL, HH of the slice, which is set to 0 outside the region.
         vector: (100,) float32.
     """
 
@@ -53,39 +53,40 @@ class Parts(NamedTuple):
 
 
 def slice_vector(image: np.ndarray, *, wavelet: str, method: roi.Method) -> np.ndarray:
-    """The features of a slice: the last of its `parts`."""
-    return parts(image, wavelet=wavelet, method=method).vector
+    """Return the feature vector of a slice, (100,) float32; see `feature_steps`."""
+    return feature_steps(image, wavelet=wavelet, method=method).vector
 
 
-def parts(image: np.ndarray, *, wavelet: str, method: roi.Method) -> Parts:
-    """The features of a slice, and the steps to them.
+def feature_steps(image: np.ndarray, *, wavelet: str, method: roi.Method) -> FeatureSteps:
+    """Return the features of a slice with all intermediate results.
 
-    The slice is brought to [0, 1] (minimum to maximum) and 256 x 256; outside of its region of interest it is set to 0;
-    a one-level 2-D DWT gives LL, LH, HL, HH; the vector is the first 88 coefficients, in zigzag order, of the
-    orthonormal 2-D DCT-II of LL, then mean, standard deviation, energy and entropy of LH, of HL and of HH.
+    The slice is scaled to [0, 1] (minimum to maximum), resized to 256 x 256 and set to 0 outside its region of
+    interest. A one-level 2-D DWT gives LL, LH, HL, HH. The vector consists of the first 88 coefficients, in zigzag
+    order, of the orthonormal 2-D DCT-II of LL, followed by mean, standard deviation, energy and entropy of LH, of HL
+    and of HH.
 
     Args:
         image: (H, W) in any unit.
         wavelet: a discrete wavelet of PyWavelets.
-        method: of the region, a key of `roi.REGIONS`.
+        method: method of the region of interest, a key of `roi.REGIONS`.
 
     Returns:
-        All steps; zeros for a flat slice.
+        All steps; zeros for a constant slice.
     """
-    scaled = prepared(image)
+    scaled = prepare(image)
     region = roi.REGIONS[method](scaled)
     bands = subbands(np.multiply(scaled, region, dtype=np.float64), wavelet)
-    told = dct_coefficients(bands[0], NUM_COEFFICIENTS), subband_statistics(bands[1:]).ravel()
-    return Parts(scaled, region, bands, np.concatenate(told).astype(np.float32))
+    features = dct_coefficients(bands[0], NUM_COEFFICIENTS), subband_statistics(bands[1:]).ravel()
+    return FeatureSteps(scaled, region, bands, np.concatenate(features).astype(np.float32))
 
 
-def prepared(image: np.ndarray) -> np.ndarray:
-    """A slice, (H, W) in any unit, as its features are computed from it: (256, 256) float32 in [0, 1]."""
+def prepare(image: np.ndarray) -> np.ndarray:
+    """Scale and resize a slice, (H, W) in any unit, for feature extraction: (256, 256) float32 in [0, 1]."""
     return intensity.resize(intensity.scale(image, method="minmax"), SIDE)
 
 
 def subbands(images: np.ndarray, wavelet: str) -> np.ndarray:
-    """One level of the 2-D discrete wavelet transform, with symmetric extension at the edges.
+    """Compute one level of the 2-D discrete wavelet transform, with symmetric extension at the edges.
 
     Args:
         images: (..., H, W).
@@ -98,7 +99,7 @@ def subbands(images: np.ndarray, wavelet: str) -> np.ndarray:
 
     Source: Mallat 1989, IEEE TPAMI 11:674-693.
     """
-    if wavelet == "haar":  # sums and differences of four pixels: a tenth of PyWavelets' time
+    if wavelet == "haar":  # sums and differences of four pixels: ten times as fast as PyWavelets
         return _haar(images)
     low, details = pywt.dwt2(images, wavelet, mode="symmetric")
     return np.stack([low, *details])
@@ -106,9 +107,9 @@ def subbands(images: np.ndarray, wavelet: str) -> np.ndarray:
 
 def _haar(images: np.ndarray) -> np.ndarray:
     height, width = images.shape[-2:]
-    if height % 2 or width % 2:  # the last row or column is extended by itself
-        beside = [(0, 0)] * (images.ndim - 2)
-        images = np.pad(images, [*beside, (0, height % 2), (0, width % 2)], mode="edge")
+    if height % 2 or width % 2:  # repeat the last row or column
+        leading = [(0, 0)] * (images.ndim - 2)
+        images = np.pad(images, [*leading, (0, height % 2), (0, width % 2)], mode="edge")
     above, below = images[..., 0::2, :], images[..., 1::2, :]
     sums, differences = above + below, above - below
     bands = np.empty((4, *sums.shape[:-1], sums.shape[-1] // 2), sums.dtype)
@@ -120,10 +121,10 @@ def _haar(images: np.ndarray) -> np.ndarray:
 
 
 def subband_statistics(bands: np.ndarray) -> np.ndarray:
-    """Mean, standard deviation, energy and entropy of sub-bands.
+    """Return mean, standard deviation, energy and entropy of sub-bands.
 
-    Energy is the mean square. Entropy is Shannon's, in bits, of the histogram of the coefficients in 64 equal bins
-    between their minimum and maximum; it is 0 where all are equal.
+    Energy is the mean square. Entropy is the Shannon entropy, in bits, of a histogram of the coefficients with 64 equal
+    bins between their minimum and maximum; it is 0 if all coefficients are equal.
 
     Args:
         bands: (..., H, W).
@@ -139,68 +140,68 @@ def subband_statistics(bands: np.ndarray) -> np.ndarray:
     centred = flat - mean[:, None]
     variance = np.einsum("bn,bn->b", centred, centred) / flat.shape[1]
     entropy = [_entropy(band) for band in flat]
-    told = np.stack([mean, np.sqrt(variance), variance + mean**2, entropy], axis=-1)
-    return told.reshape(*bands.shape[:-2], 4)
+    statistics = np.stack([mean, np.sqrt(variance), variance + mean**2, entropy], axis=-1)
+    return statistics.reshape(*bands.shape[:-2], 4)
 
 
 def _entropy(band: np.ndarray) -> float:
     low, high = band.min(), band.max()
     if low == high:
         return 0.0
-    # outside of the region of interest all coefficients are 0: they are counted at once
-    others = np.append(band[band != 0], 0.0)
+    # outside the region of interest all coefficients are 0: count them together, as one appended value
+    values = np.append(band[band != 0], 0.0)
     edges = low + _STEPS * ((high - low) / _ENTROPY_BINS)
     edges[-1] = high
-    bins = ((others - low) / (high - low) * _ENTROPY_BINS).astype(np.int64)
+    bins = ((values - low) / (high - low) * _ENTROPY_BINS).astype(np.int64)
     np.clip(bins, 0, _ENTROPY_BINS - 1, out=bins)
-    bins -= others < edges[bins]  # rounding; as `np.histogram` does it
-    bins += (others >= edges[bins + 1]) & (bins < _ENTROPY_BINS - 1)
+    bins -= values < edges[bins]  # correct rounding errors, as `np.histogram` does
+    bins += (values >= edges[bins + 1]) & (bins < _ENTROPY_BINS - 1)
     counts = np.bincount(bins[:-1], minlength=_ENTROPY_BINS)
-    counts[bins[-1]] += len(band) - len(others) + 1
+    counts[bins[-1]] += len(band) - len(values) + 1
     shares = counts[counts > 0] / len(band)
     return float(abs(np.sum(shares * np.log2(shares))))
 
 
 def dct_coefficients(images: np.ndarray, count: int) -> np.ndarray:
-    """The first coefficients of the orthonormal 2-D DCT-II, in zigzag order.
+    """Return the first coefficients of the orthonormal 2-D DCT-II in zigzag order.
 
-    Only the low frequencies that hold them are computed, as two products with thin matrices.
+    Only the required low frequencies are computed, as two products with thin matrices.
 
     Args:
         images: (..., H, W).
-        count: how many, at most H x W.
+        count: number of coefficients, at most H x W.
 
     Returns:
-        (..., count) float64, equal to `scipy.fft.dctn(image, norm="ortho")` at those places.
+        (..., count) float64, equal to `scipy.fft.dctn(image, norm="ortho")` at these positions.
 
     Source: Ahmed, Natarajan & Rao 1974, IEEE Trans. Computers C-23:90-93.
     """
     height, width = images.shape[-2:]
-    places = zigzag(height, width, count)
+    positions = zigzag(height, width, count)
     rows, columns = (
-        _dct_rows(side, int(most) + 1) for side, most in zip((height, width), places.max(axis=0), strict=True)
+        _dct_rows(side, int(highest) + 1) for side, highest in zip((height, width), positions.max(axis=0), strict=True)
     )
-    return (rows @ images @ columns.T)[..., places[:, 0], places[:, 1]]
+    return (rows @ images @ columns.T)[..., positions[:, 0], positions[:, 1]]
 
 
 @lru_cache(maxsize=8)
-def _dct_rows(length: int, kept: int) -> np.ndarray:
-    return scipy.fft.dct(np.eye(length), axis=0, norm="ortho")[:kept]
+def _dct_rows(length: int, num_rows: int) -> np.ndarray:
+    return scipy.fft.dct(np.eye(length), axis=0, norm="ortho")[:num_rows]
 
 
 @lru_cache(maxsize=8)
 def zigzag(height: int, width: int, count: int) -> np.ndarray:
-    """The first places of a matrix in JPEG's zigzag order, from low to high frequencies.
+    """Return the first positions of a matrix in the zigzag order of JPEG, from low to high frequencies.
 
     Args:
-        height: rows of the matrix.
-        width: columns of the matrix.
-        count: how many places, at most height x width.
+        height: number of rows of the matrix.
+        width: number of columns of the matrix.
+        count: number of positions, at most height x width.
 
     Returns:
-        (count, 2) int64: row and column; begins (0, 0), (0, 1), (1, 0), (2, 0), (1, 1), (0, 2).
+        (count, 2) int64, row and column; starts with (0, 0), (0, 1), (1, 0), (2, 0), (1, 1), (0, 2).
 
-    Source: ITU-T Recommendation T.81 (1992), figure 5, for any size.
+    Source: ITU-T Recommendation T.81 (1992), figure 5, extended to any size.
     """
     row, column = np.indices((height, width)).reshape(2, -1)
     diagonal = row + column

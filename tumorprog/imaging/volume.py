@@ -1,40 +1,40 @@
-"""Voxels counted on the slices of a mask -> millilitres."""
+"""Volumes of regions from the voxel counts of their slices."""
 
 import numpy as np
 
 
-def slab_depths(position_mm: np.ndarray, thickness_mm: float) -> np.ndarray:
-    """How deep a slab of tissue each slice of a stack stands for, in mm.
+def slab_thicknesses(position_mm: np.ndarray, thickness_mm: float) -> np.ndarray:
+    """Return the thickness of the slab of tissue that each slice of a stack represents, in mm.
 
-    A slab reaches half way to the slices on either side, and at the ends of the stack as far outwards as is usual
-    within: gaps between slices belong to the volume, overlaps are not counted twice, and where a slice is missing its
-    neighbours share its place. Slices at one position share one slab. Where positions do not tell, because there is
-    but one or some are unknown, each slice is as deep as it is thick.
+    A slab extends half way to the adjacent slices, and at the ends of the stack outwards by half the median spacing.
+    Gaps between slices are thus included, overlaps are not counted twice, and a missing slice is covered by its
+    neighbours. Slices at the same position share one slab. If there is only one position, or a position is unknown, the
+    slice thickness is used.
 
     Args:
-        position_mm: (N,) along the normal, in any order; NaN if unknown.
+        position_mm: (N,) along the slice normal, in any order; NaN if unknown.
         thickness_mm: SliceThickness; NaN if unknown.
 
     Returns:
-        (N,) float64; NaN where neither tells.
+        (N,) float64; NaN if neither positions nor slice thickness are known.
     """
-    places, place, sharing = np.unique(np.round(position_mm, 2), return_inverse=True, return_counts=True)
-    if np.isnan(places).any():
+    positions, index, sharing = np.unique(np.round(position_mm, 2), return_inverse=True, return_counts=True)
+    if np.isnan(positions).any():
         return np.full(len(position_mm), thickness_mm)
-    if len(places) == 1:
-        return thickness_mm / sharing[place]
-    steps = np.diff(places)
-    beyond = np.median(steps) / 2
-    edges = np.concatenate([[places[0] - beyond], places[:-1] + steps / 2, [places[-1] + beyond]])
-    return (np.diff(edges) / sharing)[place]
+    if len(positions) == 1:
+        return thickness_mm / sharing[index]
+    steps = np.diff(positions)
+    margin = np.median(steps) / 2
+    edges = np.concatenate([[positions[0] - margin], positions[:-1] + steps / 2, [positions[-1] + margin]])
+    return (np.diff(edges) / sharing)[index]
 
 
-def millilitres(voxels: np.ndarray, pixel_mm2: np.ndarray, depth_mm: np.ndarray) -> float:
-    """The volume of a region; NaN if a size is unknown.
+def volume_ml(voxels: np.ndarray, pixel_mm2: np.ndarray, slab_mm: np.ndarray) -> float:
+    """Return the volume of a region in millilitres; NaN if a size is unknown.
 
     Args:
-        voxels: (N,) how many of each slice lie in the region.
+        voxels: (N,) number of voxels of each slice in the region.
         pixel_mm2: (N,) area of a pixel.
-        depth_mm: (N,) of `slab_depths`.
+        slab_mm: (N,) from `slab_thicknesses`.
     """
-    return float(np.sum(voxels * pixel_mm2 * depth_mm) / 1000)
+    return float(np.sum(voxels * pixel_mm2 * slab_mm) / 1000)

@@ -1,1 +1,1 @@
-"""The two networks and their files."""
+"""The two networks, the survival model's likelihood and the model files."""

@@ -1,6 +1,7 @@
-"""Outcomes that may be censored -> what a model of hazards learns, and what its outputs say of the time to come.
+"""Discrete-time survival model: targets and loss for censored outcomes, and survival curves from predicted hazards.
 
-Time is cut into intervals. A model tells for each the log-odds of progressing in it, of who has not before.
+Time is divided into intervals. For each interval the model predicts the log-odds of progression within it, given no
+progression before it.
 
 Source: Gensheimer & Narasimhan 2019, PeerJ 7:e6257.
 """
@@ -11,20 +12,20 @@ from scipy.integrate import trapezoid
 from torch.nn.functional import logsigmoid
 
 INTERVALS = 10
-"""As many where there are enough different times."""
+"""Number of intervals if there are enough distinct times."""
 
-_LEAST = 1e-3  # a hazard of 0 or 1 has no log-odds
+_MIN_HAZARD = 1e-3  # a hazard of 0 or 1 has no log-odds
 
 
 def interval_edges(months: np.ndarray, event: np.ndarray) -> np.ndarray:
-    """Where time is cut: from 0 to the last event, with as many events in each interval.
+    """Return edges of intervals from 0 to the last event, with equal numbers of events in the intervals.
 
     Args:
-        months: (N,) to the event or to the last sight, above 0, one of each training patient.
-        event: (N,) bool; without any, the last sights are taken.
+        months: (N,) time to the event or the last follow-up of each training patient, above 0.
+        event: (N,) bool; if no event was observed, the times of the last follow-up are used instead.
 
     Returns:
-        (K + 1,) float64 months, rising, K from 2 to `INTERVALS`.
+        (K + 1,) float64 months, ascending, K from 2 to `INTERVALS`.
     """
     months, event = np.asarray(months, np.float64), np.asarray(event, bool)
     times = months[event] if event.any() else months
@@ -33,72 +34,72 @@ def interval_edges(months: np.ndarray, event: np.ndarray) -> np.ndarray:
 
 
 def targets(months: np.ndarray, event: np.ndarray, edges: np.ndarray) -> torch.Tensor:
-    """Which intervals a patient has come through, and in which it progressed.
+    """Return the intervals that each patient survived without progression and the interval of progression.
 
-    Who is not seen any more counts as having come through an interval when that was half over.
+    A patient censored within an interval counts as having survived it if at least half of it had elapsed.
 
     Args:
         months: (N,).
         event: (N,) bool.
-        edges: (K + 1,) of `interval_edges`.
+        edges: (K + 1,) from `interval_edges`.
 
     Returns:
-        (N, 2, K) float32 of 0 and 1: come through, progressed in.
+        (N, 2, K) float32 of 0 and 1: survived, progressed in.
     """
-    time, happened = np.asarray(months, np.float64)[:, None], np.asarray(event, bool)[:, None]
+    time, observed = np.asarray(months, np.float64)[:, None], np.asarray(event, bool)[:, None]
     lower, upper = edges[:-1], edges[1:]
-    through = np.where(happened, time > upper, time >= (lower + upper) / 2)
-    progressed = happened & (lower < time) & (time <= upper)
-    return torch.from_numpy(np.stack([through, progressed], axis=1).astype(np.float32))
+    survived = np.where(observed, time > upper, time >= (lower + upper) / 2)
+    progressed = observed & (lower < time) & (time <= upper)
+    return torch.from_numpy(np.stack([survived, progressed], axis=1).astype(np.float32))
 
 
 def loss(log_odds: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """The negative log-likelihood, the mean over the series.
+    """Return the negative log-likelihood, averaged over the series.
 
     Args:
         log_odds: (N, K).
-        target: (N, 2, K) of `targets`.
+        target: (N, 2, K) from `targets`.
     """
-    through, progressed = target.unbind(1)
-    return -(progressed * logsigmoid(log_odds) + through * logsigmoid(-log_odds)).sum(1).mean()
+    survived, progressed = target.unbind(1)
+    return -(progressed * logsigmoid(log_odds) + survived * logsigmoid(-log_odds)).sum(1).mean()
 
 
-def common_log_odds(target: torch.Tensor) -> np.ndarray:
-    """The hazards that fit everyone best who has the same: a life table, and the bar for a model.
+def baseline_log_odds(target: torch.Tensor) -> np.ndarray:
+    """Return the log-odds of the maximum-likelihood hazards common to all patients, the life-table baseline.
 
     Args:
-        target: (N, 2, K) of `targets`.
+        target: (N, 2, K) from `targets`.
 
     Returns:
         (K,) float64.
     """
-    through, progressed = target.double().sum(0).numpy()
-    at_risk = np.maximum(through + progressed, 1.0)
-    hazards = np.clip(progressed / at_risk, _LEAST, 1 - _LEAST)
+    survived, progressed = target.double().sum(0).numpy()
+    at_risk = np.maximum(survived + progressed, 1.0)
+    hazards = np.clip(progressed / at_risk, _MIN_HAZARD, 1 - _MIN_HAZARD)
     return np.log(hazards / (1 - hazards))
 
 
 def survival(log_odds: np.ndarray, edges: np.ndarray, months: np.ndarray) -> np.ndarray:
-    """The probability of not having progressed by some times.
+    """Return the probability of no progression up to the given times.
 
-    Within an interval the hazard is constant, and that of the last one goes on after it.
+    The hazard rate is constant within an interval; that of the last interval also applies after it.
 
     Args:
         log_odds: (N, K).
         edges: (K + 1,).
-        months: (M,) at least 0.
+        months: (M,) times of at least 0.
 
     Returns:
-        (N, M) float64 in [0, 1], falling with the months.
+        (N, M) float64 in [0, 1], non-increasing in the months.
     """
-    steps = np.log1p(np.exp(-np.abs(log_odds))) + np.maximum(log_odds, 0.0)  # -log(1 - hazard), stable
-    rates = steps / np.diff(edges)
-    spent = np.clip(months[:, None] - edges[:-1], 0.0, np.append(np.diff(edges)[:-1], np.inf))
-    return np.exp(-np.asarray(rates, np.float64) @ spent.T)
+    cumulative = np.log1p(np.exp(-np.abs(log_odds))) + np.maximum(log_odds, 0.0)  # -log(1 - hazard), stable
+    rates = cumulative / np.diff(edges)
+    elapsed = np.clip(months[:, None] - edges[:-1], 0.0, np.append(np.diff(edges)[:-1], np.inf))
+    return np.exp(-np.asarray(rates, np.float64) @ elapsed.T)
 
 
 def expected_months(log_odds: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """The mean time to progression up to the last event that was learned from, (N,) float64 months.
+    """Return the mean time to progression, restricted to the last event of the training data: (N,) float64 months.
 
     Args:
         log_odds: (N, K).

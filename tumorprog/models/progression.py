@@ -1,4 +1,4 @@
-"""Feature vectors of a series' slices -> months to progression: a bidirectional LSTM that carries its own scales."""
+"""Progression model: a bidirectional LSTM over the feature vectors of a series, with its standardisation."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,23 +9,24 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from tumorprog.tables import VECTOR_LENGTH
 
-_PREDICT_SERIES = 256  # at a time: bounds the padded copy whatever the number of series
+_PREDICT_BATCH = 256  # series per batch; bounds the memory of the padded copy
 
 
 class ProgressionLSTM(nn.Module):
-    """One bidirectional LSTM layer over the slices of a series, and one output or several.
+    """One bidirectional LSTM layer over the slices of a series, with one or several outputs.
 
-    The scales of inputs and target are buffers, so that the weights file alone predicts months from raw vectors.
+    The mean and standard deviation of features and months are buffers, so that the weights file alone is sufficient to
+    predict months from raw vectors.
 
     Source: Hochreiter & Schmidhuber 1997, Neural Computation 9:1735; Schuster & Paliwal 1997, IEEE TSP 45:2673.
     """
 
     def __init__(self, hidden: int, *, outputs: int = 1) -> None:
-        """A model with random weights from torch's global generator and scales that change nothing.
+        """Initialise random weights from torch's global generator and an identity standardisation.
 
         Args:
-            hidden: units in each direction.
-            outputs: one for months, or one for each interval of time for hazards (`models.hazard`).
+            hidden: number of units in each direction.
+            outputs: 1 for months, or the number of time intervals for hazards (`models.hazard`).
         """
         super().__init__()
         self.lstm = nn.LSTM(VECTOR_LENGTH, hidden, batch_first=True, bidirectional=True)
@@ -36,13 +37,13 @@ class ProgressionLSTM(nn.Module):
         self.register_buffer("months_std", torch.ones(()))
 
     def fit_standardisation(self, vectors: Sequence[np.ndarray], months: np.ndarray) -> None:
-        """Takes mean and standard deviation of the features, over all slices, and of the months, over the series.
+        """Fit the standardisation of the features over all slices and of the months over the series.
 
-        Give the training part only. What does not vary is shifted and not scaled.
+        Pass the training set only. Constant features are centred but not scaled.
 
         Args:
-            vectors: of each series, (L, 100), at least one series.
-            months: (N,), of each series.
+            vectors: one (L, 100) array for each series, at least one.
+            months: (N,), one value for each series.
         """
         mean, std = _scale(np.concatenate(vectors))
         self.vector_mean.copy_(torch.from_numpy(mean))
@@ -52,22 +53,22 @@ class ProgressionLSTM(nn.Module):
         self.months_std.copy_(torch.from_numpy(std))
 
     def standardise_months(self, months: torch.Tensor) -> torch.Tensor:
-        """Months as the output of `forward` counts them."""
+        """Convert months to the standardised scale of `forward`."""
         return (months - self.months_mean) / self.months_std
 
     def restore_months(self, standardised: torch.Tensor) -> torch.Tensor:
-        """The output of `forward` in months."""
+        """Convert the output of `forward` to months."""
         return standardised * self.months_std + self.months_mean
 
     def forward(self, vectors: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Standardised months of each series, or the log-odds of its hazards.
+        """Predict the standardised months of each series, or the log-odds of its hazards.
 
         Args:
-            vectors: (N, L, 100) float32, raw; beyond a series' length anything may stand.
-            lengths: (N,) int64, slices of each series, 1 to L, in any order.
+            vectors: (N, L, 100) float32, raw; values beyond the length of a series are ignored.
+            lengths: (N,) int64, number of slices of each series, 1 to L, in any order.
 
         Returns:
-            (N,) float32; (N, outputs) where there are several.
+            (N,) float32 for one output, otherwise (N, outputs).
         """
         standardised = (vectors - self.vector_mean) / self.vector_std
         packed = pack_padded_sequence(standardised, lengths.cpu(), batch_first=True, enforce_sorted=False)
@@ -76,13 +77,14 @@ class ProgressionLSTM(nn.Module):
 
 
 def pad(vectors: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Series of different lengths as one tensor.
+    """Pad series of different lengths to one tensor.
 
     Args:
-        vectors: of each of N series, (L, 100) with L >= 1; N >= 1.
+        vectors: one (L, 100) array with L >= 1 for each of N >= 1 series.
 
     Returns:
-        (N, longest, 100) float32, zeros after each series' end, and the lengths, (N,) int64.
+        The padded vectors, (N, longest, 100) float32, with zeros after the end of each series, and the lengths, (N,)
+        int64.
     """
     lengths = [len(series) for series in vectors]
     padded = np.zeros((len(vectors), max(lengths), VECTOR_LENGTH), np.float32)
@@ -92,11 +94,11 @@ def pad(vectors: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def predict_months(model: ProgressionLSTM, vectors: Sequence[np.ndarray]) -> np.ndarray:
-    """The months to progression that the model expects for each series.
+    """Predict the months to progression of each series.
 
     Args:
-        model: trained; it is left in evaluation mode.
-        vectors: of each of N series, (L, 100) raw, in the order of its slices; N may be 0.
+        model: trained model; it is left in evaluation mode.
+        vectors: one raw (L, 100) array for each of N series, rows in slice order; N may be 0.
 
     Returns:
         (N,) float64, months.
@@ -105,10 +107,10 @@ def predict_months(model: ProgressionLSTM, vectors: Sequence[np.ndarray]) -> np.
 
 
 def predict_log_odds(model: ProgressionLSTM, vectors: Sequence[np.ndarray]) -> np.ndarray:
-    """The log-odds of progressing in each interval of time, of a model with several outputs.
+    """Predict the log-odds of progression in each time interval, with a model of several outputs.
 
     Args:
-        model: trained; it is left in evaluation mode.
+        model: trained model; it is left in evaluation mode.
         vectors: as for `predict_months`.
 
     Returns:
@@ -118,21 +120,21 @@ def predict_log_odds(model: ProgressionLSTM, vectors: Sequence[np.ndarray]) -> n
 
 
 def _predict(
-    model: ProgressionLSTM, vectors: Sequence[np.ndarray], told: Callable[[torch.Tensor], torch.Tensor]
+    model: ProgressionLSTM, vectors: Sequence[np.ndarray], convert: Callable[[torch.Tensor], torch.Tensor]
 ) -> np.ndarray:
     model.eval()
     device = model.vector_mean.device
-    parts = []
+    batches = []
     with torch.inference_mode():
-        for start in range(0, len(vectors), _PREDICT_SERIES):
-            padded, lengths = pad(vectors[start : start + _PREDICT_SERIES])
-            parts.append(told(model(padded.to(device), lengths)).cpu().numpy().astype(np.float64))
+        for start in range(0, len(vectors), _PREDICT_BATCH):
+            padded, lengths = pad(vectors[start : start + _PREDICT_BATCH])
+            batches.append(convert(model(padded.to(device), lengths)).cpu().numpy().astype(np.float64))
     shape = (0,) if model.head.out_features == 1 else (0, model.head.out_features)
-    return np.concatenate(parts) if parts else np.empty(shape)
+    return np.concatenate(batches) if batches else np.empty(shape)
 
 
 def _scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    # Float32 rounding leaves a constant feature with a deviation of this order, which is no scale to divide by.
+    # Float32 rounding gives a constant feature a deviation of this order, which must not be used as a scale.
     values = values.astype(np.float64)
     mean, std = values.mean(axis=0), values.std(axis=0)
     constant = std <= 1e-6 * np.abs(values).max(axis=0)

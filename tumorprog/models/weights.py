@@ -1,4 +1,4 @@
-"""A model on disk: model.safetensors (tensors, never code), then model.json (what they are)."""
+"""Saving and loading of models: model.safetensors (tensors only, no code) and model.json (their description)."""
 
 import json
 from pathlib import Path
@@ -18,16 +18,18 @@ DESCRIPTION = "model.json"
 
 
 def save(folder: Path, model: nn.Module, description: dict[str, Any]) -> None:
-    """Writes weights and description; a save that was cut short leaves no description and so no model.
+    """Write the weights and the description of a model.
+
+    The description is written last, so that an interrupted save leaves no model that could be loaded.
 
     Args:
-        folder: is made if missing; a model that stands there is replaced.
-        model: on any device; not wrapped for distributed training, which renames its tensors.
-        description: what `load_into` is to check and a reader to know; JSON values without NaN.
+        folder: created if missing; an existing model in it is replaced.
+        model: on any device; not wrapped for distributed training, because the wrapper renames its tensors.
+        description: the values that `load_into` checks and further metadata; JSON values without NaN.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / DESCRIPTION).unlink(missing_ok=True)  # an old description never stands beside new weights
-    # Bytes, not safetensors' own file, whose mode is 0600 whatever the umask says.
+    (folder / DESCRIPTION).unlink(missing_ok=True)  # never combine an old description with new weights
+    # Write the bytes here: safetensors creates files with mode 0600 and ignores the umask.
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with storage.whole(folder / WEIGHTS) as file:
         file.write(to_bytes(tensors))
@@ -35,36 +37,38 @@ def save(folder: Path, model: nn.Module, description: dict[str, Any]) -> None:
 
 
 def load_description(folder: Path) -> dict[str, Any]:
-    """What `save` was told of the model.
+    """Return the description that `save` wrote.
 
     Raises:
-        InputError: if there is no whole model in the folder.
+        InputError: if the folder contains no complete model.
     """
     path = folder / DESCRIPTION
     if not path.is_file():
-        raise InputError(f"{path}: no such file, so no finished model; train one first")
+        raise InputError(f"{path}: no such file, so the folder contains no complete model; train one first")
     try:
         description = json.loads(path.read_text())
     except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}); train the model again") from error
+        raise InputError(f"{path}: is not valid JSON ({error}); train the model again") from error
     if not isinstance(description, dict):
-        raise InputError(f"{path}: holds a {type(description).__name__}, expected an object; train the model again")
+        raise InputError(
+            f"{path}: contains a {type(description).__name__}, expected a JSON object; train the model again"
+        )
     return description
 
 
 def load_into(folder: Path, model: nn.Module, *, expected: dict[str, Any]) -> None:
-    """Fills a model with saved weights, after checking that they are what the caller takes them for.
+    """Load saved weights into a model after checking their description.
 
     Args:
-        folder: of `save`.
-        model: of the same architecture, on any device; untouched if anything is wrong.
-        expected: keys of the description with the values they must have.
+        folder: folder written by `save`.
+        model: a model of the same architecture, on any device; unchanged if a check fails.
+        expected: required values of keys of the description.
 
     Raises:
-        InputError: if a file is missing or damaged, a key differs, or the tensors are another network's.
+        InputError: if a file is missing or damaged, a value differs, or the tensors belong to another network.
     """
     description = load_description(folder)
-    for key, wanted in json.loads(json.dumps(expected)).items():  # as JSON gives it back: tuples are lists there
+    for key, wanted in json.loads(json.dumps(expected)).items():  # as JSON returns it: with lists for tuples
         found = description.get(key, "missing")
         if found != wanted:
             raise InputError(
@@ -75,14 +79,14 @@ def load_into(folder: Path, model: nn.Module, *, expected: dict[str, Any]) -> No
     try:
         state = from_bytes(path.read_bytes())
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); copy it again or train the model again") from error
+        raise InputError(f"{path}: cannot be read ({error}); copy the file again or train the model again") from error
     own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     differing = sorted(name for name in own.keys() | found.keys() if own.get(name) != found.get(name))
     if differing:
         name = differing[0]
         raise InputError(
-            f"{path}: {len(differing)} tensors are not this network's; {name} is {found.get(name, 'missing')}, "
-            f"expected {own.get(name, 'none of that name')}; train the model again"
+            f"{path}: {len(differing)} tensors do not match this network; {name} is {found.get(name, 'missing')}, "
+            f"expected {own.get(name, 'no tensor of that name')}; train the model again"
         )
     model.load_state_dict(state)

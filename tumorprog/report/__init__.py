@@ -1,1 +1,1 @@
-"""Numbers and pictures to one self-contained page."""
+"""Build one self-contained HTML page from metrics and figures."""

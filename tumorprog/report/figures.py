@@ -1,4 +1,4 @@
-"""The archive, the cohorts and the features -> pictures: each function gives a matplotlib Figure, 900 pixels wide."""
+"""Figures of the archive, the cohorts and the features; each function returns a matplotlib Figure 900 pixels wide."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,10 +17,10 @@ _SIGNED = LinearSegmentedColormap.from_list("signed", [BLUE, "#FFFFFF", ORANGE])
 
 
 def cohort_overview(counts: pd.DataFrame) -> Figure:
-    """How many slices of each sequence each cohort has.
+    """Draw the number of slices of each sequence in each cohort.
 
     Args:
-        counts: a row per sequence, a column per cohort, cells are numbers of slices (`pandas.crosstab`).
+        counts: numbers of slices, one row per sequence and one column per cohort (`pandas.crosstab`).
     """
     figure, all_axes = drawing.canvas(1.5 + 0.3 * max(len(counts), 3), 1, max(counts.shape[1], 1), sharey=True)
     for axes, name, colour in zip(all_axes, counts.columns, (BLUE, ORANGE, GREEN) * counts.shape[1], strict=False):
@@ -36,17 +36,17 @@ def cohort_overview(counts: pd.DataFrame) -> Figure:
         axes.set_ylim(len(counts) - 0.4, -0.6)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    return drawing.titled(figure, "The cohorts by sequence")
+    return drawing.add_title(figure, "Slices of each sequence by cohort")
 
 
 def roi_panel(examples: Sequence[Mapping[str, Any]]) -> Figure:
-    """Slices, and beside each the outline of its region of interest.
+    """Draw slices in pairs: plain, and with the outline of the region of interest (ROI).
 
     Args:
-        examples: two a row, each with title, image ((H, W) float in [0, 1]) and mask ((H, W) bool).
+        examples: two per row, each with title, image ((H, W) float in [0, 1]) and mask ((H, W) bool).
     """
-    figure, beside = drawing.in_pairs(examples, brightest=1)
-    for example, outlined in zip(examples, beside, strict=True):
+    figure, overlays = drawing.draw_image_pairs(examples, max_intensity=1)
+    for example, outlined in zip(examples, overlays, strict=True):
         mask = np.asarray(example["mask"], bool)
         outlined.set_title(f"ROI: {mask.mean():.1%} of the slice", fontsize=9)
         if mask.any() and not mask.all():
@@ -55,11 +55,11 @@ def roi_panel(examples: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def feature_steps(example: Mapping[str, Any]) -> Figure:
-    """What the vector of one slice is made of: slice, clusters, region, four sub-bands, the coefficients kept.
+    """Draw the steps to the feature vector of a slice: clusters, ROI, four sub-bands, DCT coefficients.
 
     Args:
         example: title; image ((H, W) float in [0, 1]); clusters ((H, W) int, 0 to 2); mask ((H, W) bool); bands
-            ((4, h, w), LL, LH, HL, HH); coefficients ((N,) float) and places ((N, 2) int) of the DCT of LL.
+            ((4, h, w), LL, LH, HL, HH); coefficients ((N,) float) and positions ((N, 2) int) of the DCT of LL.
     """
     figure, all_axes = drawing.canvas(5.0, 2, 4)
     for axes in all_axes:
@@ -72,16 +72,16 @@ def feature_steps(example: Mapping[str, Any]) -> Figure:
         axes.set_title(title, fontsize=9)
     if mask.any() and not mask.all():
         all_axes[2].contour(mask.astype(np.float64), levels=[0.5], colors=[ORANGE], linewidths=1.0)
-    most = max(float(np.abs(details).max()), 1e-9)
+    largest = max(float(np.abs(details).max()), 1e-9)
     for axes, title, values in zip(all_axes[4:], ("LH", "HL", "HH"), details, strict=False):
-        axes.imshow(values, cmap=_SIGNED, vmin=-most, vmax=most, interpolation="nearest")
+        axes.imshow(values, cmap=_SIGNED, vmin=-largest, vmax=largest, interpolation="nearest")
         axes.set_title(f"{title} (blue -, orange +)", fontsize=9)
-    _coefficients(all_axes[7], np.asarray(example["coefficients"]), np.asarray(example["places"]))
-    return drawing.titled(figure, str(example["title"]))
+    _draw_coefficients(all_axes[7], np.asarray(example["coefficients"]), np.asarray(example["positions"]))
+    return drawing.add_title(figure, str(example["title"]))
 
 
-def _coefficients(axes: Axes, coefficients: np.ndarray, places: np.ndarray) -> None:
-    kept = np.full(places.max(axis=0) + 1, np.nan)
-    kept[places[:, 0], places[:, 1]] = np.log10(np.abs(coefficients) + 1e-6)
+def _draw_coefficients(axes: Axes, coefficients: np.ndarray, positions: np.ndarray) -> None:
+    kept = np.full(positions.max(axis=0) + 1, np.nan)
+    kept[positions[:, 0], positions[:, 1]] = np.log10(np.abs(coefficients) + 1e-6)
     axes.imshow(kept, cmap=drawing.SHADES, interpolation="nearest")
-    axes.set_title(f"{len(coefficients)} DCT coefficients of LL, log", fontsize=9)
+    axes.set_title(f"{len(coefficients)} DCT coefficients of LL (log)", fontsize=9)

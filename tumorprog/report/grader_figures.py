@@ -1,4 +1,4 @@
-"""Predictions of the grader -> pictures: each function gives a matplotlib Figure, 900 pixels wide at 100 dpi."""
+"""Figures of the grader's predictions; each function returns a matplotlib Figure 900 pixels wide."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,37 +18,37 @@ _HEAT = LinearSegmentedColormap.from_list("heat", [(0.84, 0.37, 0.0, 0.0), (0.84
 
 
 def learning_curves(history: pd.DataFrame, *, leaks: bool = False) -> Figure:
-    """Loss and accuracy of each side at each epoch, with the epoch that was kept.
+    """Draw the loss and accuracy on each data set at each epoch, and the selected epoch.
 
     Args:
-        history: rows of `tables.HISTORY`; the last row whose "Best Model Saved" is Yes or true was kept.
-        leaks: whether patients stand on several sides.
+        history: rows of `tables.HISTORY`; the last row whose "Best Model Saved" is Yes or true is the selected epoch.
+        leaks: whether patients are in more than one data set.
     """
     figure, (loss, accuracy) = drawing.canvas(3.8, 1, 2)
     epochs = history["Epoch"].to_numpy()
-    for side, (label, colour, marker) in drawing.SIDES.items():
+    for name, (label, colour, marker) in drawing.DATA_SETS.items():
         style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4, "label": label}
-        loss.plot(epochs, history[f"{side} Loss"].to_numpy(np.float64), **style)
-        accuracy.plot(epochs, history[_ACCURACIES[side]].to_numpy(np.float64), **style)
+        loss.plot(epochs, history[f"{name} Loss"].to_numpy(np.float64), **style)
+        accuracy.plot(epochs, history[_ACCURACIES[name]].to_numpy(np.float64), **style)
     saved = history["Best Model Saved"].astype(str).str.lower().isin(["yes", "true", "1"]).to_numpy()
     for axes in (loss, accuracy):
         axes.set_xlabel("Epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if saved.any():
-            axes.axvline(epochs[saved][-1], color=GREY, linestyle=":", zorder=0, label="kept")
+            axes.axvline(epochs[saved][-1], color=GREY, linestyle=":", zorder=0, label="selected epoch")
     loss.set_ylabel("Loss (cross-entropy)")
     accuracy.set_ylabel("Accuracy (% of slices)")
     loss.legend(frameon=False)
-    return drawing.titled(figure, "Training of the grader", leaks=leaks)
+    return drawing.add_title(figure, "Training of the grader", leaks=leaks)
 
 
 def confusion(levels: Mapping[str, pd.DataFrame], title: str, *, leaks: bool = False) -> Figure:
-    """Counts of true against predicted grades at each level, shaded by the share of each true grade.
+    """Draw a confusion matrix of the grades at each level; cells are shaded by their share of the true grade.
 
     Args:
         levels: tables with the columns grade and predicted, as from `evaluation.metrics.grader_levels`.
-        title: names the side.
-        leaks: whether patients stand on several sides.
+        title: title of the figure.
+        leaks: whether patients are in more than one data set.
     """
     figure, all_axes = drawing.canvas(3.6, 1, max(len(levels), 1))
     for axes, (name, level) in zip(all_axes, levels.items(), strict=False):
@@ -65,7 +65,7 @@ def confusion(levels: Mapping[str, pd.DataFrame], title: str, *, leaks: bool = F
         axes.set_yticks(range(len(GRADES)), [f"{grade}\nn = {total:,}" for grade, total in _totals(counts)])
         axes.set_xlabel("Predicted grade")
         axes.set_ylabel("True grade")
-    return drawing.titled(figure, title, leaks=leaks)
+    return drawing.add_title(figure, title, leaks=leaks)
 
 
 def _count(level: pd.DataFrame, truth: int, predicted: int) -> int:
@@ -77,12 +77,12 @@ def _totals(counts: np.ndarray) -> list[tuple[int, int]]:
 
 
 def reliability(bins: Mapping[str, pd.DataFrame], title: str, *, leaks: bool = False) -> Figure:
-    """How often the grader is right at each confidence, above how many rows have that confidence, for each level.
+    """Draw the accuracy and the number of predictions by confidence, for each level.
 
     Args:
-        bins: from `evaluation.metrics.reliability_bins`, by the name of the level.
-        title: names the side.
-        leaks: whether patients stand on several sides.
+        bins: from `evaluation.metrics.reliability_bins`, by level.
+        title: title of the figure.
+        leaks: whether patients are in more than one data set.
     """
     columns = max(len(bins), 1)
     figure, all_axes = drawing.canvas(4.4, 2, columns, sharex=True, height_ratios=(3, 1))
@@ -96,38 +96,38 @@ def reliability(bins: Mapping[str, pd.DataFrame], title: str, *, leaks: bool = F
         counts.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         counts.set_xlim(0, 1)
         counts.set_xlabel("Confidence (highest probability)")
-    all_axes[0].set_ylabel("Share that is right")
+    all_axes[0].set_ylabel("Accuracy")
     all_axes[0].legend(frameon=False, loc="upper left")
-    all_axes[columns].set_ylabel("Rows")
-    return drawing.titled(figure, title, leaks=leaks)
+    all_axes[columns].set_ylabel("Predictions")
+    return drawing.add_title(figure, title, leaks=leaks)
 
 
-def grader_beside_baselines(
+def grader_with_baselines(
     grader: Mapping[str, Any],
     *,
     metric: str = "balanced_accuracy",
     level: str = "patient",
     label: str = "Balanced accuracy",
 ) -> Figure:
-    """A metric of the grader beside its baselines, a panel for each protocol.
+    """Draw a metric of the grader and of its baselines, one panel per protocol.
 
     Args:
-        grader: `metrics.json`'s part: protocol -> level -> metric, and baselines -> name -> metric.
-        metric: any of `evaluation.metrics.grader_metrics`.
+        grader: part `grader` of metrics.json: protocol -> level -> metric, and baselines -> name -> metric.
+        metric: a key of `evaluation.metrics.grader_metrics`.
         level: "slice", "series" or "patient".
-        label: of the axis.
+        label: label of the axis.
     """
     panels = {(protocol, f"protocol: {protocol}"): levels[level] for protocol, levels in grader.items()}
-    return drawing.beside_baselines(panels, metric, label=label, title="Grader beside its baselines")
+    return drawing.compare_with_baselines(panels, metric, label=label, title="Grader and baselines")
 
 
 def group_bars(groups: Mapping[str, Mapping[str, Mapping[str, Any]]], title: str, *, leaks: bool = False) -> Figure:
-    """Accuracy and balanced accuracy of each institution or vendor.
+    """Draw the accuracy and balanced accuracy of each institution, manufacturer or fold.
 
     Args:
         groups: from `evaluation.metrics.by_group`.
-        title: names the level and the column.
-        leaks: whether patients stand on several sides.
+        title: title of the figure.
+        leaks: whether patients are in more than one data set.
     """
     figure, all_axes = drawing.canvas(1.6 + 0.42 * max(len(groups), 2), 1, 2, sharey=True)
     names = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy"}
@@ -135,18 +135,18 @@ def group_bars(groups: Mapping[str, Mapping[str, Mapping[str, Any]]], title: str
         bars = {f"{name} (n = {group[metric]['n']:,})": group[metric] for name, group in groups.items()}
         drawing.bars(axes, bars, [GREY if leaks else colour] * len(bars), hatch="///" if leaks else "")
         axes.set_xlim(0, 1.15)
-        axes.set_xlabel(f"{label}, 95 % interval")
-    return drawing.titled(figure, title, leaks=leaks)
+        axes.set_xlabel(f"{label}, 95 % CI")
+    return drawing.add_title(figure, title, leaks=leaks)
 
 
-def evidence_panel(examples: Sequence[Mapping[str, Any]]) -> Figure:
-    """Slices that the grader got right or wrong, and beside each where it found the grade that it told.
+def grad_cam_panel(examples: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw slices in pairs: plain, and with the Grad-CAM heat map of the predicted grade.
 
     Args:
-        examples: two a row, each with title, image ((H, W) uint8) and evidence ((H, W) float in [0, 1]).
+        examples: two per row, each with title, image ((H, W) uint8) and heat_map ((H, W) float in [0, 1]).
     """
-    figure, beside = drawing.in_pairs(examples, brightest=255)
-    for example, marked in zip(examples, beside, strict=True):
-        marked.imshow(example["evidence"], cmap=_HEAT, vmin=0, vmax=1)
-        marked.set_title("evidence", fontsize=9)
+    figure, overlays = drawing.draw_image_pairs(examples, max_intensity=255)
+    for example, overlay in zip(examples, overlays, strict=True):
+        overlay.imshow(example["heat_map"], cmap=_HEAT, vmin=0, vmax=1)
+        overlay.set_title("Grad-CAM", fontsize=9)
     return figure

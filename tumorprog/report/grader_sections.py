@@ -1,4 +1,4 @@
-"""The grader's metrics and tables of predictions -> its sections of the page."""
+"""Sections of the report on the grader."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,36 +21,36 @@ _METRICS = {
     "recall_4": "Recall 4",
     "expected_calibration_error": "ECE",
 }
-"""What is shown of the grader, and the title of its column."""
-
+"""Metrics shown, with the headings of their columns."""
 
 NULL_CONTROL = "null control"
-"""Among the baselines: the same training with the grades shuffled between patients."""
-_BESIDE = {
-    False: "Balanced accuracy beside what knows no image.",
-    True: "Balanced accuracy beside what knows no image, and beside the null control: the same training with grades "
-    "shuffled between patients, judged by them. Nothing can be learned there; what it is above chance is leaked.",
-}
+"""Name among the baselines of the permutation control: the same training with shuffled grades."""
+_BASELINES_CAPTION = "Balanced accuracy of the grader and of baselines that use no image."
+_NULL_CONTROL_CAPTION = (
+    " The null control (permutation control) is the same training with the grades shuffled between patients, evaluated "
+    "against the shuffled grades. Shuffled grades cannot be predicted from images; a null control above chance "
+    "indicates leakage."
+)
 _TITLES = {
-    "patient": "The grader, on unseen patients",
-    "folds": "The grader, each patient unseen in turn",
-    "paper": "The grader, on slices of patients it has seen (leaks)",
+    "patient": "Grader on held-out patients",
+    "folds": "Grader in cross-validation: each patient held out once",
+    "paper": "Grader with the paper's split by slices (leakage)",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """What there is to show of the grader under one protocol, or of its cross-validation.
+class GraderResults:
+    """Results of the grader under one protocol, or in cross-validation.
 
     Attributes:
-        folder: in the run directory, of its files.
-        levels: what was tested at each level, from `evaluation.metrics.grader_levels`.
-        bins: of confidence at each level, from `evaluation.metrics.reliability_bins`.
-        groups: from `evaluation.metrics.by_group`, by column.
-        initial_weights: what training started from.
-        history: rows of `tables.HISTORY`; none of a cross-validation.
+        folder: folder of its files in the run directory.
+        levels: test predictions at each level, from `evaluation.metrics.grader_levels`.
+        bins: bins of confidence at each level, from `evaluation.metrics.reliability_bins`.
+        groups: metrics from `evaluation.metrics.by_group`, by column.
+        initial_weights: `initial_weights` of model.json.
+        history: rows of `tables.HISTORY`; empty for a cross-validation.
         leaks: rows of leaks.csv.
-        examples: of `grader_figures.evidence_panel`.
+        examples: examples for `grader_figures.grad_cam_panel`.
     """
 
     folder: str
@@ -63,74 +63,76 @@ class Evidence:
     examples: Sequence[Mapping[str, Any]]
 
 
-def sections(metrics: Mapping[str, Any], evidence: Mapping[str, Evidence]) -> list[Section]:
-    """A section for each protocol and for the cross-validation; where there are several, one that compares them.
+def sections(metrics: Mapping[str, Any], results: Mapping[str, GraderResults]) -> list[Section]:
+    """Return a section for each protocol and for the cross-validation and, if there are several, their comparison.
 
     Args:
-        metrics: `metrics.json`'s part `grader`.
-        evidence: by protocol, or "folds".
+        metrics: part `grader` of metrics.json.
+        results: results by protocol; "folds" is the cross-validation.
     """
-    found = [_section(protocol, metrics[protocol], shown) for protocol, shown in evidence.items()]
-    return [*found, _side_by_side(metrics)] if len(found) > 1 else found
+    by_protocol = [_section(protocol, metrics[protocol], shown) for protocol, shown in results.items()]
+    return [*by_protocol, _comparison(metrics)] if len(by_protocol) > 1 else by_protocol
 
 
-def _side_by_side(metrics: Mapping[str, Any]) -> Section:
+def _comparison(metrics: Mapping[str, Any]) -> Section:
     return Section(
         id="grader-protocols",
-        title="The grader, one way of testing beside the other",
+        title="Grader: comparison of the protocols",
         paragraphs=[
-            "The same network and the same slices; what differs is who is tested. Where slices of one patient are on "
-            "both sides of the split, as in the paper, recognising the patient is enough."
+            "All protocols use the same network architecture and the same slices; they differ in the split "
+            "into training, validation and test sets. If slices of one patient are in both the training set and the "
+            "test set, as in the paper, recognising the patient is enough to predict the grade."
         ],
         pictures=[
             picture(
                 "grader-protocols",
-                grader_figures.grader_beside_baselines(metrics, level="slice"),
-                caption="Balanced accuracy per slice under each protocol, and what each model must beat there.",
-                alt="Bars of balanced accuracy of the models and their baselines, a panel for each protocol.",
+                grader_figures.grader_with_baselines(metrics, level="slice"),
+                caption="Balanced accuracy per slice of the grader and its baselines under each protocol.",
+                alt="Bar charts of balanced accuracy of the models and their baselines, one panel per protocol.",
                 source="metrics.json",
             )
         ],
     )
 
 
-def _section(protocol: str, metrics: Mapping[str, Any], shown: Evidence) -> Section:
+def _section(protocol: str, metrics: Mapping[str, Any], shown: GraderResults) -> Section:
     leaks = protocol == LEAKING_PROTOCOL
+    null = _NULL_CONTROL_CAPTION if NULL_CONTROL in metrics["patient"]["baselines"] else ""
     return Section(
         id=f"grader-{protocol}",
         title=_TITLES[protocol],
-        paragraphs=[_words(protocol, shown)],
+        paragraphs=[_paragraph(protocol, shown)],
         tables=[_table(metrics, leaks=leaks)],
         pictures=[
             picture(
                 f"grader-{protocol}-baselines",
-                grader_figures.grader_beside_baselines({protocol: metrics}, level="slice" if leaks else "patient"),
-                caption=_BESIDE[NULL_CONTROL in metrics["patient"]["baselines"]],
-                alt="Bars of balanced accuracy of the model and of what it must beat.",
+                grader_figures.grader_with_baselines({protocol: metrics}, level="slice" if leaks else "patient"),
+                caption=_BASELINES_CAPTION + null,
+                alt="Bars of balanced accuracy of the model and its baselines.",
                 source="metrics.json",
             ),
-            *_curves(protocol, shown, leaks=leaks),
+            *_learning_curves(protocol, shown, leaks=leaks),
             picture(
                 f"grader-{protocol}-confusion",
                 grader_figures.confusion(shown.levels, "True and predicted grades", leaks=leaks),
-                caption="True and predicted grades of what was tested.",
+                caption="Confusion matrices of the test set: true and predicted grades per slice, series and patient.",
                 alt="Confusion matrices of three grades per slice, series and patient.",
                 source=f"{shown.folder}/predictions.parquet",
             ),
             picture(
                 f"grader-{protocol}-reliability",
                 grader_figures.reliability(shown.bins, "Reliability", leaks=leaks),
-                caption="How often the grader is right at each confidence.",
+                caption="Reliability diagrams: accuracy and number of predictions by confidence.",
                 alt="Reliability diagrams per slice, series and patient.",
                 source=f"{shown.folder}/predictions.parquet",
             ),
-            *_evidence(protocol, shown),
+            *_grad_cam(protocol, shown),
             *(
                 picture(
                     f"grader-{protocol}-{column.lower()}",
                     grader_figures.group_bars(groups, f"Test slices by {column.lower()}", leaks=leaks),
-                    caption=f"The test slices by {column.lower()}.",
-                    alt=f"Bars of accuracy for each {column.lower()}.",
+                    caption=f"Accuracy and balanced accuracy on the test slices by {column.lower()}.",
+                    alt=f"Bars of accuracy and balanced accuracy for each {column.lower()}.",
                     source=f"{shown.folder}/predictions.parquet",
                 )
                 for column, groups in shown.groups.items()
@@ -139,68 +141,72 @@ def _section(protocol: str, metrics: Mapping[str, Any], shown: Evidence) -> Sect
     )
 
 
-def _curves(protocol: str, shown: Evidence, *, leaks: bool) -> list[Picture]:
+def _learning_curves(protocol: str, shown: GraderResults, *, leaks: bool) -> list[Picture]:
     if shown.history.empty:
         return []
     curves = picture(
         f"grader-{protocol}-history",
         grader_figures.learning_curves(shown.history, leaks=leaks),
-        caption="Losses and accuracies during training; the validation part chooses the epoch. They are no result.",
-        alt="Curves of loss and accuracy of training, validation and test part.",
+        caption="Loss and accuracy during training. The epoch is selected on the validation set; these curves are "
+        "not an evaluation of the model.",
+        alt="Curves of loss and accuracy on the training, validation and test sets.",
         source=f"{shown.folder}/history.csv",
     )
     return [curves]
 
 
-def _evidence(protocol: str, shown: Evidence) -> list[Picture]:
+def _grad_cam(protocol: str, shown: GraderResults) -> list[Picture]:
     if not shown.examples:
         return []
-    attention = picture(
+    heat_maps = picture(
         f"grader-{protocol}-evidence",
-        grader_figures.evidence_panel(shown.examples),
-        caption="Test slices of whose grade the grader was surest, right and wrong, and where it found the grade that "
-        "it told (Grad-CAM). Evidence outside of the brain is a warning.",
-        alt="Pairs of MRI slices, plain and with the evidence in orange.",
+        grader_figures.grad_cam_panel(shown.examples),
+        caption="Test slices with the most confident predictions, correct and incorrect, and the image regions that "
+        "contributed to the predicted grade (Grad-CAM). Highlighted regions outside the brain are a warning sign.",
+        alt="Pairs of MRI slices, plain and with the Grad-CAM heat map in orange.",
         source=f"{shown.folder}: model.safetensors, predictions.parquet",
     )
-    return [attention]
+    return [heat_maps]
 
 
-def _words(protocol: str, shown: Evidence) -> str:
-    start = {"imagenet": "ImageNet weights", "none": "random weights (grader.weights: none)"}
-    began = f"Training started from {start.get(shown.initial_weights, shown.initial_weights)}. "
+def _paragraph(protocol: str, shown: GraderResults) -> str:
+    names = {"imagenet": "ImageNet weights", "none": "random weights (grader.weights: none)"}
+    start = f"Training started from {names.get(shown.initial_weights, shown.initial_weights)}. "
     if protocol == "folds":
         return (
-            began + f"The patients of each grade were parted into {len(shown.groups['fold'])} folds. In each fold "
-            "another part is tested by a model of the others, so that every patient is tested once. A baseline can "
-            "fall below chance here: whoever is left out is rarer among the others. Intervals are 95 % bootstrap "
-            "intervals over all patients; they do not know that the folds' models share most of their patients."
+            start + f"The patients of each grade were divided into {len(shown.groups['fold'])} folds. Each fold is "
+            "tested with a model trained on the other folds, so that every patient is tested exactly once. A baseline "
+            "can fall below chance here, because the grade of a held-out patient is less frequent among the remaining "
+            "patients. Intervals are 95 % bootstrap confidence intervals over all patients; they do not account for "
+            "the training patients that the models of the folds have in common."
         )
     if protocol == "patient":
         return (
-            began + "Patients were split, never their slices; the audit found no patient, study, series, SOP instance "
-            "or identical image on two sides. Intervals are 95 % bootstrap intervals over the test patients."
+            start + "The data were split by patient; the audit found no patient, study, series, SOP instance or "
+            "identical image in more than one set. Intervals are 95 % bootstrap confidence intervals over the test "
+            "patients."
         )
-    counts = ", ".join(f"{count:,} of {what}" for what, count in shown.leaks["what"].value_counts().items())
+    counts = ", ".join(f"{what} {count:,}" for what, count in shown.leaks["what"].value_counts().items())
     return (
-        began + "Slices were split at random, as in the paper, so slices of one patient stand on both sides. "
-        f"The audit counts what stands on more than one side: {counts or 'nothing'}. These figures say how well the "
-        "network recognises patients, not how well it grades new ones."
+        start + "Slices were split at random, as in the paper, so slices of one patient are in more than one set. The "
+        f"audit counts the identities found in more than one set: {counts or 'none'}. These results describe how well "
+        "the network recognises patients, not how well it grades new ones."
     )
 
 
 def _table(metrics: Mapping[str, Any], *, leaks: bool) -> Table:
     rows = [
         {
-            "Test part": f"{level}: {name}",
-            "n": of["accuracy"]["n"],
-            **{title: of[metric] for metric, title in _METRICS.items()},
+            "Level, model": f"{level}: {name}",
+            "n": scores["accuracy"]["n"],
+            **{title: scores[metric] for metric, title in _METRICS.items()},
         }
         for level in LEVELS
-        for name, of in {"model": metrics[level], **metrics[level]["baselines"]}.items()
+        for name, scores in {"model": metrics[level], **metrics[level]["baselines"]}.items()
     ]
     return Table(
-        caption="The test part, with 95 % intervals over patients; ECE is the expected calibration error",
+        caption="Results on the test set with 95 % confidence intervals over patients. Balanced: balanced accuracy; "
+        "AUC: macro-averaged area under the ROC curve; ECE: expected calibration error",
         rows=rows,
         source="metrics.json",
         leaking=frozenset(range(len(rows))) if leaks else frozenset(),

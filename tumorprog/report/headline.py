@@ -1,4 +1,4 @@
-"""metrics.json -> the few numbers that a reader should leave with, as lines for the terminal and tiles for the page."""
+"""The main results of metrics.json, as lines for the terminal and tiles for the report."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from tumorprog.report.page import Headline, number
 
 Metrics = Mapping[str, Any]
-"""What metrics.json holds."""
+"""Content of metrics.json, or a part of it."""
 
 
 def tiles(metrics: Metrics) -> list[Headline]:
-    """The headline numbers that there are, honest ones first.
+    """Return the available main results; protocols with leakage come last.
 
     Args:
         metrics: the content of metrics.json.
@@ -20,70 +20,72 @@ def tiles(metrics: Metrics) -> list[Headline]:
 
 
 def lines(metrics: Metrics) -> list[str]:
-    """The same, a line each, for the end of a command.
+    """Return the main results as one line each, for the end of a command.
 
     Args:
         metrics: the content of metrics.json.
     """
-    return [_line(tile) for tile in tiles(metrics)] or ["no predictions to judge yet"]
+    return [_line(tile) for tile in tiles(metrics)] or ["no predictions to evaluate yet"]
 
 
 def _grader(grader: Metrics) -> list[Headline]:
-    found = []
+    headlines = []
     for protocol, levels in sorted(grader.items(), key=lambda item: item[0] == "paper"):
         level = "slice" if protocol == "paper" else "patient"
-        judged = levels[level]
-        majority = _value(judged["baselines"]["majority"]["balanced_accuracy"])
-        beside = f"majority class {majority}; {judged['balanced_accuracy']['n']} test {_plural(level)}"
-        found.append(
+        evaluated = levels[level]
+        majority = _value(evaluated["baselines"]["majority"]["balanced_accuracy"])
+        note = f"majority class {majority}; {evaluated['balanced_accuracy']['n']} test {_plural(level)}"
+        headlines.append(
             Headline(
                 label=f"Grade, balanced accuracy per {level}, {_protocol(protocol)}",
-                metric=judged["balanced_accuracy"],
-                note=beside,
+                metric=evaluated["balanced_accuracy"],
+                note=note,
                 leaks=protocol == "paper",
             )
         )
-    return found
+    return headlines
 
 
 def _progression(progression: Metrics) -> list[Headline]:
-    found = []
+    headlines = []
     for protocol, cohorts in sorted(progression.items(), key=lambda item: item[0] == "paper"):
-        judged = cohorts.get("all", {}).get("patient", {})
-        if not judged:
+        evaluated = cohorts.get("all", {}).get("patient", {})
+        if not evaluated:
             continue
-        median = _value(judged["baselines"]["median"]["mae"])
-        found.append(
+        median = _value(evaluated["baselines"]["median"]["mae"])
+        headlines.append(
             Headline(
                 label=f"Months to progression, mean absolute error per patient, {_protocol(protocol)}",
-                metric=judged["mae"],
+                metric=evaluated["mae"],
                 unit="months",
-                note=f"median of the other patients {median}; {judged['mae']['n']} patients",
+                note=f"median of the other patients {median}; {evaluated['mae']['n']} patients",
                 leaks=protocol == "paper",
             )
         )
-    return found
+    return headlines
 
 
 def _survival(survival: Metrics) -> list[Headline]:
-    found = []
+    headlines = []
     for protocol, cohorts in sorted(survival.items(), key=lambda item: item[0] == "paper"):
-        judged = cohorts["all"]["patient"]
-        score, table = (_value(of["integrated_brier_score"]) for of in (judged, judged["baselines"]["life table"]))
-        found.append(
+        evaluated = cohorts["all"]["patient"]
+        score, table = (
+            _value(scores["integrated_brier_score"]) for scores in (evaluated, evaluated["baselines"]["life table"])
+        )
+        headlines.append(
             Headline(
                 label=f"Time to progression, concordance per patient, {_protocol(protocol)}",
-                metric=judged["concordance"],
-                note=f"integrated Brier score {score}, of a life table {table}; {judged['concordance']['n']} patients",
+                metric=evaluated["concordance"],
+                note=f"integrated Brier score {score}, life table {table}; {evaluated['concordance']['n']} patients",
                 leaks=protocol == "paper",
             )
         )
-    return found
+    return headlines
 
 
 def _protocol(protocol: str) -> str:
-    told = {"paper": "paper's split (leaks)", "folds": "unseen patients, cross-validated"}
-    return told.get(protocol, "unseen patients")
+    names = {"paper": "paper's split (leakage)", "folds": "held-out patients, cross-validated"}
+    return names.get(protocol, "held-out patients")
 
 
 def _plural(level: str) -> str:

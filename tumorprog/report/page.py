@@ -1,6 +1,6 @@
-"""What the report says -> one HTML file that needs nothing else: no script, no address outside, pictures inside.
+"""Render the report as one self-contained HTML file: no scripts, no external addresses, embedded pictures.
 
-Everything that is text is escaped. The stage fills the dataclasses; page.html decides how they look.
+All texts are escaped. The stage fills the dataclasses; page.html defines the layout.
 """
 
 import base64
@@ -17,53 +17,53 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 @dataclass(frozen=True, kw_only=True)
 class Headline:
-    """One of the few numbers that a reader should leave with."""
+    """A main result, shown as a tile at the top of the page."""
 
     label: str
-    """What is measured, e.g. "Balanced accuracy, new patients"."""
+    """Name of the measure, e.g. "Balanced accuracy, held-out patients"."""
     metric: Mapping[str, Any] | str
     """{value, lower, upper, n} as in metrics.json, or text."""
     unit: str = ""
-    """Follows the number, e.g. "months"."""
+    """Unit shown after the number, e.g. "months"."""
     note: str = ""
-    """What to compare it with."""
+    """Values for comparison, e.g. of a baseline."""
     leaks: bool = False
-    """Whether it comes from a protocol that leaks."""
+    """Whether it comes from a protocol with leakage."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows under a caption; the first column names each row."""
+    """A table with a caption; the first column names each row."""
 
     caption: str
     rows: pd.DataFrame | Sequence[Mapping[str, object]]
-    """Cells: text, numbers, None, or metrics {value, lower, upper, n}; one mapping per row, with the same keys."""
+    """One mapping per row, all with the same keys; a cell is text, a number, None or {value, lower, upper, n}."""
     source: str
-    """The file of the run directory that the numbers come from."""
+    """File of the run directory that the numbers come from."""
     leaking: frozenset[int] = frozenset()
-    """Which rows, counted from 0, come from a protocol that leaks."""
+    """Indices of the rows, from 0, that come from a protocol with leakage."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A figure with its words."""
+    """A figure with its caption and alternative text."""
 
     name: str
-    """Its file in the run directory, e.g. "figures/months.png"."""
+    """File in the run directory, e.g. "figures/months.png"."""
     png: bytes
     caption: str
     alt: str
-    """What it shows, for those who cannot see it."""
+    """Alternative text for screen readers."""
     source: str = ""
-    """The file of the run directory that the numbers come from."""
+    """File of the run directory that the numbers come from."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A part of the page, listed in its table of contents."""
+    """A section of the page, listed in the table of contents."""
 
     id: str
-    """Its anchor: letters, digits, hyphens; unique in the page."""
+    """Anchor of letters, digits and hyphens, unique on the page."""
     title: str
     paragraphs: Sequence[str] = ()
     tables: Sequence[Table] = ()
@@ -76,21 +76,21 @@ class Page:
 
     title: str
     summary: str
-    """A sentence or two under the title: what was run, on what."""
+    """One or two sentences under the title."""
     headlines: Sequence[Headline] = ()
     sections: Sequence[Section] = ()
     footer: Mapping[str, str] = field(default_factory=dict)
-    """Versions, seed, fingerprint of the data: name -> value."""
+    """Provenance (versions, seed, fingerprint of the data): name -> value."""
 
 
 def render(page: Page) -> str:
-    """The page as HTML.
+    """Render the page as HTML.
 
     Args:
-        page: what it says; every text is plain and gets escaped.
+        page: content of the page; all texts are plain text and are escaped.
 
     Returns:
-        One self-contained document.
+        One self-contained HTML document.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -107,10 +107,10 @@ def render(page: Page) -> str:
 
 
 def number(value: float) -> str:
-    """A number as it is read: whole ones in full, others to two decimals, small ones to two digits.
+    """Format a number: integers in full, others with two decimals, small ones with two significant digits.
 
     Args:
-        value: finite.
+        value: a finite number.
     """
     if isinstance(value, (int, np.integer)):
         return f"{value:,}"
@@ -143,7 +143,7 @@ def _is_number(content: object) -> bool:
 
 def _table_rows(table: Table) -> tuple[list[str], list[list[object]]]:
     frame = table.rows if isinstance(table.rows, pd.DataFrame) else pd.DataFrame(list(table.rows), dtype=object)
-    # column by column: a row of a mixed frame would turn its integers into floats
+    # column by column, because taking rows of a mixed frame converts integers to floats
     columns = [frame.iloc[:, index].tolist() for index in range(frame.shape[1])]
     return [str(name) for name in frame.columns], [list(row) for row in zip(*columns, strict=True)]
 
@@ -153,6 +153,6 @@ def _data_uri(png: bytes) -> str:
 
 
 def _shown_size(png: bytes) -> tuple[int, int]:
-    # the header of a PNG holds its width and height from byte 16 on; figures are drawn at two dots a pixel
+    # the width and height are at byte 16 of a PNG; figures are drawn with two dots per pixel of the page
     width, height = struct.unpack(">II", png[16:24])
     return width // 2, height // 2

@@ -1,4 +1,4 @@
-"""The metrics and curves of a model of survival -> its section of the page."""
+"""Section of the report on the survival model."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,70 +11,80 @@ from tumorprog.report.drawing import picture
 from tumorprog.report.page import Section, Table
 from tumorprog.tables import SURVIVAL_MODELS, SURVIVAL_MONTHS
 
-_METRICS = ("concordance", "integrated_brier_score")
+_METRICS = {"concordance": "Concordance", "integrated_brier_score": "Integrated Brier score"}
+"""Metrics shown, with the headings of their columns."""
 
 
 def section(
     metrics: Mapping[str, Any],
     patients: pd.DataFrame,
     measured: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    who: pd.DataFrame,
+    outcomes: pd.DataFrame,
 ) -> Section:
-    """How well the time to progression is told where some patients have not progressed.
+    """Return the section on the prediction of the time to progression with censored patients.
 
     Args:
-        metrics: `metrics.json`'s part `survival`.
+        metrics: part `survival` of metrics.json.
         patients: rows of `tables.PATIENT_SURVIVAL` of the model.
-        measured: the steps of `evaluation.survival.kaplan_meier` for each protocol's patients.
-        who: rows of `tables.OUTCOMES`.
+        measured: steps of `evaluation.survival.kaplan_meier` for the patients of each protocol.
+        outcomes: rows of `tables.OUTCOMES`.
     """
     return Section(
         id="survival",
         title="Time to progression, with censoring",
-        paragraphs=_words(who),
-        tables=[_table(metrics), *_left_out(who)],
+        paragraphs=_introduction(outcomes),
+        tables=[_metrics_table(metrics), *_excluded_table(outcomes)],
         pictures=[
             picture(
                 "survival",
                 progression_figures.survival_curves(patients, measured, SURVIVAL_MONTHS),
-                caption="Predicted curves, a thin line for each patient, and the share measured by Kaplan and Meier.",
-                alt="Curves of the share of patients who have not progressed by each month.",
+                caption="Predicted share of patients without progression (thin lines: single patients) and the "
+                "Kaplan-Meier estimate.",
+                alt="Curves of the share of patients without progression by month.",
                 source="progression/patient_survival.csv",
             )
         ],
     )
 
 
-def _words(who: pd.DataFrame) -> list[str]:
-    taken = who[who["status"] == "followed"]
+def _introduction(outcomes: pd.DataFrame) -> list[str]:
+    followed = outcomes[outcomes["status"] == "followed"]
     return [
-        f"{len(taken)} patients are followed from their first images on: {int(taken['event'].sum())} progressed, the "
-        "others had not when they were last seen. The model tells the hazard of each interval of time, so that they "
-        "count for as long as they were seen. A patient's curve is the mean over its series, each weighted by the "
-        "inverse of the loss that the model had on its kind of sequence among the validation patients of the fold.",
-        "Concordance and Brier score weigh the patients by the inverse of their probability of not being censored. The "
-        "bar is a life table, which tells the same for everyone: one patient left out in turn, its concordance is "
-        "below one half, because leaving out a long time makes the others' shorter. Compare the Brier scores.",
+        f"{len(followed)} patients are followed up from their first images: {int(followed['event'].sum())} progressed; "
+        "the others had not progressed at their last follow-up (censored). The model predicts the hazard of each time "
+        "interval, so that censored patients contribute for as long as they were followed up. The curve of a patient "
+        "is the weighted mean of the curves of the patient's series. The weight is the inverse of the model's loss on "
+        "that type of sequence in the validation patients of the fold.",
+        "Concordance and Brier score weight the patients by the inverse probability of not being censored. The "
+        "baseline is a life table, which predicts the same curve for all test patients of a fold. In "
+        "leave-one-patient-out evaluation its concordance is below 0.5, because holding out a patient with a long time "
+        "shortens the times of the others. Compare the Brier scores.",
     ]
 
 
-def _table(metrics: Mapping[str, Any]) -> Table:
+def _metrics_table(metrics: Mapping[str, Any]) -> Table:
     rows: list[dict[str, Any]] = []
     leaking = set()
     for protocol, cohorts in sorted(metrics.items(), key=lambda item: item[0] == "paper"):
-        judged = cohorts["all"]["patient"]
-        for name, of in {SURVIVAL_MODELS[0]: judged, **judged["baselines"]}.items():
+        model = cohorts["all"]["patient"]
+        for name, scores in {SURVIVAL_MODELS[0]: model, **model["baselines"]}.items():
             if protocol == "paper":
                 leaking.add(len(rows))
-            shown = {metric: of[metric] for metric in _METRICS}
-            rows.append({"Protocol, level": f"{protocol}, patient: {name}", "n": of["concordance"]["n"], **shown})
-    caption = "Concordance (more is better) and integrated Brier score (less is better) under censoring"
+            shown = {title: scores[metric] for metric, title in _METRICS.items()}
+            rows.append({"Protocol, level": f"{protocol}, patient: {name}", "n": scores["concordance"]["n"], **shown})
+    caption = "Concordance (higher is better) and integrated Brier score (lower is better), both weighted for censoring"
     return Table(caption=caption, rows=rows, source="metrics.json", leaking=frozenset(leaking))
 
 
-def _left_out(who: pd.DataFrame) -> list[Table]:
-    counts = who.loc[who["status"] != "followed", "status"].value_counts()
+def _excluded_table(outcomes: pd.DataFrame) -> list[Table]:
+    counts = outcomes.loc[outcomes["status"] != "followed", "status"].value_counts()
     if counts.empty:
         return []
-    rows = [{"Why": why, "Patients": int(count)} for why, count in counts.items()]
-    return [Table(caption="Patients who are not followed", rows=rows, source="progression/outcomes.csv")]
+    rows = [{"Reason": reason, "Patients": int(count)} for reason, count in counts.items()]
+    return [
+        Table(
+            caption="Patients excluded from the survival analysis, by reason",
+            rows=rows,
+            source="progression/outcomes.csv",
+        )
+    ]

@@ -1,4 +1,4 @@
-"""The tables of a sweep -> its section of the page."""
+"""Section of the report on a hyperparameter sweep."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,37 +9,37 @@ from tumorprog.report import sweep_figures
 from tumorprog.report.drawing import picture
 from tumorprog.report.page import Section, Table
 
-_SHOWN = 10
-_TESTED = {"grader": ("balanced_accuracy", "accuracy"), "progression": ("mae",)}
+_MAX_ROWS = 10
+_TEST_METRICS = {"grader": ("balanced_accuracy", "accuracy"), "progression": ("mae",)}
 
 
 def section(
-    trials: pd.DataFrame, curves: pd.DataFrame, told: Mapping[str, Any], importance: Mapping[str, float]
+    trials: pd.DataFrame, curves: pd.DataFrame, summary: Mapping[str, Any], importance: Mapping[str, float]
 ) -> Section:
-    """What was tried, what mattered, and how the best did on patients that no trial saw.
+    """Return the section on the trials, the importance of the settings, and the best trial on held-out patients.
 
     Args:
-        trials: tune/trials.csv.
-        curves: tune/curves.csv.
-        told: tune/test.json.
-        importance: of `evaluation.sweeps.importance`.
+        trials: content of tune/trials.csv.
+        curves: content of tune/curves.csv.
+        summary: content of tune/test.json.
+        importance: importance by setting, from `evaluation.sweeps.importance`.
     """
-    metric, settings = told["metric"], list(told["best"])
-    ordered = trials.sort_values(metric, ascending=told["mode"] == "min", kind="stable")
+    metric, settings = summary["metric"], list(summary["best"])
+    ordered = trials.sort_values(metric, ascending=summary["mode"] == "min", kind="stable")
     best = int(ordered["trial"].iloc[0])
     varied = [name for name in settings if trials[name].nunique() > 1]
     pictures = [
         picture(
             "sweep-trials",
             sweep_figures.parallel_coordinates(trials, varied, metric, best=best),
-            caption="A line for each trial, through its settings to what it reached.",
+            caption="Settings and metric of each trial, one line per trial.",
             alt="Parallel coordinates of the trials' settings and their metric.",
             source="tune/trials.csv",
         ),
         picture(
             "sweep-curves",
             sweep_figures.curves(curves, metric, best=best),
-            caption="What each trial had reached after each epoch; a line that ends early was stopped.",
+            caption="Metric of each trial after each epoch; trials whose line ends early were stopped.",
             alt="Learning curves of all trials.",
             source="tune/curves.csv",
         ),
@@ -49,40 +49,41 @@ def section(
             picture(
                 "sweep-importance",
                 sweep_figures.importance(importance),
-                caption="How much of what was reached hangs on each setting, by a random forest over the trials.",
+                caption="Importance of each setting for the metric: permutation importance of a random forest on the "
+                "trials.",
                 alt="Bars of the importance of each setting.",
                 source="tune/trials.csv",
             )
         )
-    shown = ordered.head(_SHOWN)[["trial", *settings, "epochs", metric, "seconds", "status"]]
+    shown = ordered.head(_MAX_ROWS)[["trial", *settings, "epochs", metric, "seconds", "status"]]
     return Section(
         id="sweep",
-        title=f"A sweep of the {told['model']}",
-        paragraphs=[_words(told)],
+        title=f"Hyperparameter sweep: {summary['model']}",
+        paragraphs=[_introduction(summary)],
         tables=[
             Table(caption="The best trials", rows=shown, source="tune/trials.csv"),
-            Table(caption="The best trial on the patients held out", rows=_tested(told), source="tune/test.json"),
+            Table(caption="The best trial on the held-out patients", rows=_test_rows(summary), source="tune/test.json"),
         ],
         pictures=pictures,
     )
 
 
-def _words(told: Mapping[str, Any]) -> str:
-    counts = told["trials"]
-    each = ", ".join(f"{count} {status}" for status, count in counts.items())
+def _introduction(summary: Mapping[str, Any]) -> str:
+    counts = summary["trials"]
+    by_status = ", ".join(f"{count} {status}" for status, count in counts.items())
     return (
-        f"{sum(counts.values())} trials were tried ({each}) and compared by {told['metric']}, on patients who were not "
-        "the test part's. The best of many is partly luck, so that its figure there flatters it; the patients held out "
-        "were tested once, with the best trial alone; where they are few, that figure is luck too: read its interval "
-        "and the baseline beside it."
+        f"{sum(counts.values())} trials were run ({by_status}) and compared by {summary['metric']} on patients outside "
+        "the test set. The best of many trials is partly due to chance, so its metric on these patients is optimistic. "
+        "The held-out patients were tested once, with the best trial only; if they are few, this result is uncertain "
+        "as well and should be read together with its confidence interval and the baseline."
     )
 
 
-def _tested(told: Mapping[str, Any]) -> list[dict[str, Any]]:
-    names = _TESTED[told["model"]]
-    levels = {level: of for level, of in told["test"].items() if isinstance(of, Mapping)}
+def _test_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    metrics = _TEST_METRICS[summary["model"]]
+    levels = {level: scores for level, scores in summary["test"].items() if isinstance(scores, Mapping)}
     return [
-        {"Level": f"{level}: {who}", "n": of[names[0]]["n"], **{name: of[name] for name in names}}
-        for level, judged in levels.items()
-        for who, of in {"best trial": judged, **judged["baselines"]}.items()
+        {"Level, model": f"{level}: {name}", "n": scores[metrics[0]]["n"], **{key: scores[key] for key in metrics}}
+        for level, best in levels.items()
+        for name, scores in {"best trial": best, **best["baselines"]}.items()
     ]

@@ -1,7 +1,7 @@
 """catalogue: folders of files -> catalogue/ (a row per slice) and quarantine.csv (a row per file that is not used).
 
-The headers of all files are kept in `catalogue/_headers/` with the files' sizes and times of change: the next catalogue
-of the same run reads only what is new or has changed. No step holds more than a part of the archive in memory.
+The headers of all files are stored in `catalogue/_headers/` with each file's size and modification time, so that the
+next catalogue of the same run reads only new and changed files. No step holds the whole archive in memory.
 """
 
 import hashlib
@@ -23,16 +23,16 @@ from tumorprog.stages import instances, queries, stacking, streaming
 
 log = logging.getLogger(__name__)
 
-FOUND = pa.schema({"path": pa.string(), "cohort": pa.string(), "file_bytes": pa.int64(), "modified": pa.int64()})
-"""What the file system tells of a file."""
+FOUND_FILES = pa.schema({"path": pa.string(), "cohort": pa.string(), "file_bytes": pa.int64(), "modified": pa.int64()})
+"""A row per file that was found, as the file system describes it."""
 
-_MADE_HERE = ("series_joined", "stack", "order", "slice_spacing_mm", "missing_before", "repeats")
+_COMPUTED = ("series_joined", "stack", "order", "slice_spacing_mm", "missing_before", "repeats")
 HEADERS = pa.schema(
     [
-        *FOUND,
+        *FOUND_FILES,
         pa.field("reason", pa.string()),  # "" if the file is used
         pa.field("detail", pa.string()),
-        *(field for field in tables.CATALOGUE if field.name not in {*_MADE_HERE, *FOUND.names}),
+        *(field for field in tables.CATALOGUE if field.name not in {*_COMPUTED, *FOUND_FILES.names}),
         pa.field("orientation", pa.string()),
         pa.field("SeriesNumber", pa.int32()),
         *(pa.field(name, pa.float64()) for name in ("temporal_position", "b_value", "acquired_s", "trigger_ms")),
@@ -41,9 +41,9 @@ HEADERS = pa.schema(
     ],
     metadata={"tumorprog": __version__},
 )
-"""A row per frame of a file that may be used, or one row with a reason; the order of the slices is not known yet."""
+"""A row per frame of each usable file, or one row with the reason why a file is not used; not yet ordered."""
 
-_KNOWN = {"stated": pa.string(), "spelling": pa.string()}
+_SPELLING_COLUMNS = {"stated": pa.string(), "spelling": pa.string()}
 
 _SHARD_ROWS = 50_000
 
@@ -57,46 +57,48 @@ SELECT * FROM days SEMI JOIN (
     SELECT cohort, PatientID, StudyInstanceUID FROM days GROUP BY ALL HAVING count(*) > 1 AND bool_or(undated)
 ) USING (cohort, PatientID, StudyInstanceUID)
 """
-"""The dates of studies that lack their own in some files, and have several."""
-_STUDY = ("cohort", "PatientID", "StudyInstanceUID", "StudyDate", "day")
+"""The dates of studies that have several dates and in which some files lack StudyDate."""
+_DAY_COLUMNS = ("cohort", "PatientID", "StudyInstanceUID", "StudyDate", "day")
 
-_KEPT = f"""
+_USED = f"""
 SELECT headers.* REPLACE (
     coalesce(day, StudyDate) AS StudyDate,
     CASE WHEN day IS NULL OR StudyDate <> '' THEN warnings
-        ELSE concat_ws('; ', nullif(warnings, ''), '{header.NO_STUDY_DATE}, its study''s used') END AS warnings
+        ELSE concat_ws('; ', nullif(warnings, ''), '{header.NO_STUDY_DATE}, the date of its study used') END AS warnings
 )
 FROM headers LEFT JOIN days USING (cohort, PatientID, StudyInstanceUID, StudyDate)
 WHERE cohort = $cohort AND PatientID BETWEEN $first AND $last AND reason = ''
-    AND path NOT IN (SELECT path FROM again WHERE cohort = $cohort)
-"""  # noqa: S608 - words of ours
-"""The files to use; one that has no date of its study has it from `timeline.days_of_studies`."""
+    AND path NOT IN (SELECT path FROM repeated WHERE cohort = $cohort)
+"""  # noqa: S608 - internal constants only
+"""The rows of the files to use; a file without StudyDate takes its date from `timeline.days_of_studies`."""
 
 _SERIES_KEYS = "PatientID, StudyInstanceUID, StudyDate, SeriesInstanceUID"
-_NEAREST = (
-    f"greatest({stacking.CLOSEST_MM}, least({stacking.FURTHEST_MM}, coalesce(nullif(SliceThickness, 'nan') / 10, 0)))"
+_TOLERANCE = (
+    f"greatest({stacking.MIN_TOLERANCE_MM}, "
+    f"least({stacking.MAX_TOLERANCE_MM}, coalesce(nullif(SliceThickness, 'nan') / 10, 0)))"
 )
 
 _MIXED = f"""
-WITH kept AS ({_KEPT}), mixed AS (
-    SELECT {_SERIES_KEYS} FROM kept GROUP BY ALL HAVING count(*) = 1
-        OR {" OR ".join(f'min("{name}") <> max("{name}")' for name in stacking.KINDS)}
-        OR count(DISTINCT floor(position_mm / (2 * {_NEAREST}))) < count(*)
-        OR count(DISTINCT floor(position_mm / (2 * {_NEAREST}) + 0.5)) < count(*)
+WITH used AS ({_USED}), mixed AS (
+    SELECT {_SERIES_KEYS} FROM used GROUP BY ALL HAVING count(*) = 1
+        OR {" OR ".join(f'min("{name}") <> max("{name}")' for name in stacking.UNIFORM_COLUMNS)}
+        OR count(DISTINCT floor(position_mm / (2 * {_TOLERANCE}))) < count(*)
+        OR count(DISTINCT floor(position_mm / (2 * {_TOLERANCE}) + 0.5)) < count(*)
 )
-SELECT {", ".join(stacking.COLUMNS)} FROM kept SEMI JOIN mixed USING ({_SERIES_KEYS})
-"""  # noqa: S608 - names and numbers of ours
-"""The slices of series that may hold several stacks, or be a part of one: most are plainly one, which SQL tells at a
-fifth of the price. Positions that are near enough to be one share a cell in one of two grids."""
+SELECT {", ".join(stacking.COLUMNS)} FROM used SEMI JOIN mixed USING ({_SERIES_KEYS})
+"""  # noqa: S608 - internal constants only
+"""The slices of series that may hold several stacks or a part of one. Most series are clearly one stack, which SQL
+recognises in a fifth of the time that pandas takes. Positions within the tolerance of each other
+fall into the same cell of at least one of two grids that are offset by half a cell."""
 
-_IN_ORDER = f"""
+_ORDERED = f"""
 WITH stacked AS (
-    SELECT kept.* REPLACE (coalesce(series, SeriesInstanceUID) AS SeriesInstanceUID),
+    SELECT used.* REPLACE (coalesce(series, SeriesInstanceUID) AS SeriesInstanceUID),
         coalesce(joined, 0) AS series_joined, coalesce(stack, 0) AS stack,
-        {_NEAREST} AS nearest,
+        {_TOLERANCE} AS tolerance,
         CASE WHEN InstanceNumber < 0 THEN
             list_transform(string_split(SOPInstanceUID, '.'), lambda part: lpad(part, 64, '0')) END AS instance
-    FROM ({_KEPT}) AS kept LEFT JOIN stacks USING (cohort, path, frame)
+    FROM ({_USED}) AS used LEFT JOIN stacks USING (cohort, path, frame)
 ), ordered AS (
     SELECT *, row_number() OVER (
         PARTITION BY {_SERIES_KEYS}
@@ -110,22 +112,22 @@ WITH stacked AS (
     FROM ordered
 ), spaced AS (
     SELECT *,
-        coalesce(median(step) FILTER (step > nearest) OVER (PARTITION BY {_SERIES_KEYS}, stack), 'nan')
+        coalesce(median(step) FILTER (step > tolerance) OVER (PARTITION BY {_SERIES_KEYS}, stack), 'nan')
             AS slice_spacing_mm,
-        sum(CASE WHEN abs(step) <= nearest THEN 0 ELSE 1 END) OVER (
+        sum(CASE WHEN abs(step) <= tolerance THEN 0 ELSE 1 END) OVER (
             PARTITION BY {_SERIES_KEYS}, stack ORDER BY "order"
-        ) AS place
+        ) AS position_rank
     FROM stepped
 )
 SELECT * REPLACE (coalesce(position_mm, 'nan') AS position_mm),
     CASE WHEN step > 1.5 * slice_spacing_mm AND NOT isnan(step) THEN round(step / slice_spacing_mm) - 1 ELSE 0 END
         AS missing_before,
-    row_number() OVER (PARTITION BY {_SERIES_KEYS}, stack, place ORDER BY "order") - 1 AS repeats
+    row_number() OVER (PARTITION BY {_SERIES_KEYS}, stack, position_rank ORDER BY "order") - 1 AS repeats
 FROM spaced
 ORDER BY PatientID, StudyDate, SeriesInstanceUID, StudyInstanceUID, "order"
-"""  # noqa: S608 - numbers of ours
-"""Positions nearer than a tenth of the slice thickness are the same; one that lies more than one and a half usual steps
-from the one before has slices missing before it. UIDs are ordered by their numbers."""
+"""  # noqa: S608 - internal constants only
+"""Positions that differ by less than a tenth of the slice thickness count as equal. Where the step from the previous
+slice exceeds one and a half times the median step, slices are missing in between. UIDs are sorted numerically."""
 
 _STACKS = pa.schema(
     {"cohort": pa.string(), "path": pa.string(), "frame": pa.int32(), "series": pa.string(), "joined": pa.int32()}
@@ -135,31 +137,30 @@ _PATIENTS = """
 SELECT cohort, PatientID, count(*) AS rows FROM headers WHERE reason = '' GROUP BY ALL ORDER BY ALL
 """
 
-_AGAIN = """
+_REPEATED = """
 SELECT cohort, path, first, SOPInstanceUID FROM (
     SELECT cohort, path, SOPInstanceUID,
         first_value(path) OVER (PARTITION BY cohort, SOPInstanceUID ORDER BY path) AS first
     FROM headers WHERE reason = '' AND frame = 0
 ) WHERE path <> first ORDER BY cohort, path
 """
-AGAIN = pa.schema([(name, pa.string()) for name in ("cohort", "path", "first", "SOPInstanceUID")])
-"""A file whose SOP instance another file has brought already, and that file, which is the one used."""
-
+REPEATED_FILES = pa.schema([(name, pa.string()) for name in ("cohort", "path", "first", "SOPInstanceUID")])
+"""A file (`path`) with the SOP instance UID of an earlier file, and that file (`first`), which is used."""
 
 _STATED = """
 SELECT PatientID_stated AS stated FROM headers WHERE reason = '' GROUP BY ALL ORDER BY min(cohort || ' ' || path)
 """
-"""Each spelling of a patient's id, the first one of the archive first."""
+"""Each spelling of a PatientID, in the order in which they first occur in the archive."""
 
 _GATHERED = """
 SELECT * FROM (
     SELECT headers.* REPLACE (coalesce(spelling, PatientID_stated) AS PatientID)
-    FROM headers LEFT JOIN known ON PatientID_stated = known.stated
+    FROM headers LEFT JOIN spellings ON PatientID_stated = spellings.stated
 ) ORDER BY cohort, PatientID, path, frame
 """
-"""PatientID becomes the first spelling of the patient; that of the header stays beside it for the next catalogue."""
+"""PatientID becomes the first spelling of the patient; PatientID_stated keeps the header's for the next catalogue."""
 
-_WHO = """
+_IDENTITIES = """
 SELECT cohort, PatientID, PatientID_stated, StudyDate, StudyInstanceUID,
     regexp_replace(path, '[^/]*$', '') AS folder,
     count(*) AS files,
@@ -187,33 +188,34 @@ FROM catalogue GROUP BY ALL ORDER BY ALL
 
 
 def run(folder: Path, out: Path, settings: Settings) -> str:
-    """Reads the header of every file below the archive's folders that is new or has changed.
+    """Read the header of every new or changed file below the archive's folders and write the catalogue.
 
     Args:
-        folder: the run directory; an earlier catalogue there saves the reading of what has not changed.
+        folder: the run directory; files that an earlier catalogue there has read and that are unchanged are not read
+            again.
         out: receives `catalogue/` and `quarantine.csv`.
         settings: `archive`, `cluster`.
 
     Returns:
-        The counts, which add up.
+        A summary line: files found, used and quarantined; slices and patients.
 
     Raises:
-        InputError: if a folder is missing or holds no MR slice.
+        InputError: if a folder does not exist or contains no MR slice.
     """
     found = find_files(settings.archive, out / "found")
-    before = _headers_before(folder / "catalogue" / "_headers")
-    kept, due = _plan(found, before, out)
-    log.info("  %s files found, %s of them to be read", f"{_num_rows(found):,}", f"{_num_rows(due):,}")
-    if due:
+    previous = _previous_headers(folder / "catalogue" / "_headers")
+    unchanged, pending = _plan(found, previous, out)
+    log.info("  %s files found, %s of them to be read", f"{_num_rows(found):,}", f"{_num_rows(pending):,}")
+    if pending:
         streaming.connect(settings.cluster)
-        streaming.write_shards(due, _read_headers, out / "headers", HEADERS, items="files")
-    headers = _gather([*kept, *sorted((out / "headers").glob("*.parquet"))], out / "catalogue" / "_headers")
-    again, own = instances.compare(repeated(headers), headers, out, settings)
-    _order(headers, again, own, out / "catalogue")
-    quarantine = _quarantine(headers, again)
+        streaming.write_shards(pending, _read_headers, out / "headers", HEADERS, items="files")
+    headers = _gather([*unchanged, *sorted((out / "headers").glob("*.parquet"))], out / "catalogue" / "_headers")
+    excluded, new_uids = instances.compare(repeated_files(headers), headers, out, settings)
+    _write_catalogue(headers, excluded, new_uids, out / "catalogue")
+    quarantine = _quarantine(headers, excluded)
     tables.write_csv(out / "quarantine.csv", quarantine, tables.QUARANTINE)
     summary = _summary(out / "catalogue", quarantine, num_found=_num_rows(found))
-    _refuse_nothing(summary, quarantine, settings.archive)
+    _require_slices(summary, quarantine, settings.archive)
     tables.write_json(out / "catalogue" / tables.SUMMARY, summary)
     return (
         f"{summary['found']:,} files found = {summary['used']:,} used + {summary['quarantined']:,} quarantined; "
@@ -222,70 +224,80 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
 
 
 def find_files(archive: Archive, folder: Path) -> list[Path]:
-    """Lists all files below the archive's folders into Parquet files of `FOUND`.
+    """List all files below the archive's folders in Parquet files with the schema `FOUND_FILES`.
 
     Raises:
-        InputError: if no folder is named or one does not exist.
+        InputError: if no folder is given or one does not exist.
     """
     roots = {name: getattr(archive, name) for name in ("grading", "progression") if getattr(archive, name)}
     if not roots:
-        raise InputError("no archive: name a folder of DICOM files with --grading DIR, --progression DIR or both")
+        raise InputError("no archive given; set a folder of DICOM files with --grading DIR, --progression DIR or both")
     for cohort, root in roots.items():
         if not storage.place(root).is_dir():
-            raise InputError(f"--{cohort} {root}: no such folder; name the folder that holds the DICOM files")
+            raise InputError(f"--{cohort} {root}: no such folder; set it to the folder that contains the DICOM files")
 
-    def listed() -> Iterator[pa.Table]:
+    def list_files() -> Iterator[pa.Table]:
         for cohort, root in roots.items():
             rows: list[tuple[Any, ...]] = []
             for file in storage.walk(storage.place(storage.absolute(root))):
                 rows.append((file.path, cohort, file.num_bytes, file.modified))
                 if len(rows) == _SHARD_ROWS:
-                    yield _as_found(rows)
+                    yield _to_table(rows)
                     rows = []
-            yield _as_found(rows)
+            yield _to_table(rows)
 
-    return queries.write_parts(folder, listed, FOUND, rows=_SHARD_ROWS)
+    return queries.write_parts(folder, list_files, FOUND_FILES, rows=_SHARD_ROWS)
 
 
-def _as_found(rows: list[tuple[Any, ...]]) -> pa.Table:
-    columns = zip(*rows, strict=True) if rows else ([] for _ in FOUND)
-    return pa.table([pa.array(column, field.type) for column, field in zip(columns, FOUND, strict=True)], FOUND)
+def _to_table(rows: list[tuple[Any, ...]]) -> pa.Table:
+    columns = zip(*rows, strict=True) if rows else ([] for _ in FOUND_FILES)
+    return pa.table(
+        [pa.array(column, field.type) for column, field in zip(columns, FOUND_FILES, strict=True)], FOUND_FILES
+    )
 
 
 def _num_rows(parts: list[Path]) -> int:
     return tables.read_summary(parts[0].parent)["rows"] if parts else 0
 
 
-def _headers_before(folder: Path) -> Any:
-    """What an earlier catalogue read, as files; an empty table if there is none or another version made it."""
+def _previous_headers(folder: Path) -> Any:
+    """Return the header files of an earlier catalogue; an empty table if none exist or another version wrote them."""
     paths = sorted(folder.glob("*.parquet"))
     if not paths:
         return HEADERS.empty_table()
     with paths[0].open("rb") as file:
-        same = pq.read_schema(file).equals(HEADERS, check_metadata=True)
-    return paths if same else HEADERS.empty_table()
+        same_version = pq.read_schema(file).equals(HEADERS, check_metadata=True)
+    return paths if same_version else HEADERS.empty_table()
 
 
-def _plan(found: list[Path], before: Any, out: Path) -> tuple[list[Path], list[Path]]:
-    """Which headers stand and which files are to be read: (parts of HEADERS, parts of FOUND).
+def _plan(found: list[Path], previous: Any, out: Path) -> tuple[list[Path], list[Path]]:
+    """Split the files into those whose headers are reused and those to read: (parts of HEADERS, of FOUND_FILES).
 
-    What could not be read is tried again.
+    Files that could not be read earlier are tried again.
     """
-    files = found or FOUND.empty_table()
+    files = found or FOUND_FILES.empty_table()
     same = "USING (path, cohort, file_bytes, modified)"
-    old = "(SELECT * FROM before WHERE reason <> 'unreadable')"
-    kept = queries.write_parts(
+    old = "(SELECT * FROM previous WHERE reason <> 'unreadable')"
+    unchanged = queries.write_parts(
         out / "kept",
-        lambda: queries.stream(f"SELECT * FROM {old} SEMI JOIN files {same}", HEADERS, files=files, before=before),  # noqa: S608
+        lambda: queries.stream(
+            f"SELECT * FROM {old} SEMI JOIN files {same}",  # noqa: S608
+            HEADERS,
+            files=files,
+            previous=previous,
+        ),
         HEADERS,
         rows=_SHARD_ROWS,
     )
     sql = f"SELECT * FROM files ANTI JOIN {old} {same} ORDER BY cohort, path"  # noqa: S608
     rows = streaming.shard_rows(_num_rows(found))
-    due = queries.write_parts(
-        out / "due", lambda: queries.stream(sql, FOUND, files=files, before=before), FOUND, rows=rows
+    pending = queries.write_parts(
+        out / "due",
+        lambda: queries.stream(sql, FOUND_FILES, files=files, previous=previous),
+        FOUND_FILES,
+        rows=rows,
     )
-    return kept, due
+    return unchanged, pending
 
 
 def _read_headers(files: pa.Table) -> tuple[pa.Table, streaming.Rejected]:
@@ -299,71 +311,71 @@ def _read_headers(files: pa.Table) -> tuple[pa.Table, streaming.Rejected]:
 
 
 def _gather(parts: list[Path], folder: Path) -> Any:
-    """The headers of all files, old and new, sorted by patient, where the next catalogue will look for them."""
+    """Write the headers of all files, reused and new, sorted by patient, for this catalogue and the next one."""
 
     def sorted_rows() -> Iterator[pa.Table]:
         if not parts:
             return iter(())
-        first = identity.spellings(queries.ask(_STATED, headers=parts)["stated"])
-        known = pa.table({"stated": [*first], "spelling": [*first.values()]}, pa.schema(_KNOWN))
-        return queries.stream(_GATHERED, HEADERS, headers=parts, known=known)
+        first = identity.spellings(queries.fetch(_STATED, headers=parts)["stated"])
+        spellings = pa.table({"stated": [*first], "spelling": [*first.values()]}, pa.schema(_SPELLING_COLUMNS))
+        return queries.stream(_GATHERED, HEADERS, headers=parts, spellings=spellings)
 
     written = queries.write_parts(folder, sorted_rows, HEADERS, rows=_SHARD_ROWS)
     return written or HEADERS.empty_table()
 
 
-def in_order(headers: Any, again: Any) -> Iterator[pa.Table]:
-    """Finds the stacks of each series and the place of each slice in it.
+def order_slices(headers: Any, excluded: Any) -> Iterator[pa.Table]:
+    """Assign each slice to a stack of its series and order the slices within each stack.
 
-    Stacks are those of `stacking.stacks_of`. Within one, slices are ordered by their position along its normal, and by
-    InstanceNumber where that is unknown or the same.
+    Stacks are assigned by `stacking.assign_stacks`. Within a stack, slices are sorted by their position along its
+    normal, and by InstanceNumber where the position is unknown or equal.
 
     Args:
         headers: rows of `HEADERS`, in any order; files or a table.
-        again: rows of `AGAIN`: files to leave out.
+        excluded: rows with `cohort` and `path`: repeated files that are not used.
 
     Yields:
-        Rows of `tables.CATALOGUE` by cohort, patient, date, series and order; each table some whole patients.
+        Rows of `tables.CATALOGUE` by cohort, patient, date, series and order; no patient is spread over several tables.
     """
-    counts = queries.ask(_PATIENTS, headers=headers)
-    torn = queries.ask(_DAYS, {"undated": header.NO_STUDY_DATE}, headers=headers)
-    days = pa.Table.from_pandas(timeline.days_of_studies(torn), pa.schema(dict.fromkeys(_STUDY, pa.string())))
+    counts = queries.fetch(_PATIENTS, headers=headers)
+    dates = queries.fetch(_DAYS, {"undated": header.NO_STUDY_DATE}, headers=headers)
+    days = pa.Table.from_pandas(timeline.days_of_studies(dates), pa.schema(dict.fromkeys(_DAY_COLUMNS, pa.string())))
     spans = [(path, queries.bounds(path, "PatientID")) for path in headers] if isinstance(headers, list) else []
     for cohort, patients in counts.groupby("cohort", sort=True):
-        # some patients at a time: windows over a whole archive would want all of it in memory
-        for _, some in patients.groupby(patients["rows"].cumsum() // _SHARD_ROWS, sort=True):
-            these = {"cohort": cohort, "first": some["PatientID"].iloc[0], "last": some["PatientID"].iloc[-1]}
-            # the files are sorted by patient, so that few hold any one; opening all each time would take for ever
-            theirs = [path for path, (low, high) in spans if low <= these["last"] and high >= these["first"]]
-            sources = {"headers": theirs or headers, "again": again, "days": days}
-            mixed = stacking.stacks_of(queries.ask(_MIXED, these, **sources))
-            stacks = pa.Table.from_pandas(mixed, _STACKS, preserve_index=False)
-            parts = list(queries.stream(_IN_ORDER, tables.CATALOGUE, these, stacks=stacks, **sources))
-            if parts:  # all files of a patient can be copies of another's
+        # a batch of patients at a time: window functions over a whole archive would hold all of it in memory
+        for _, batch in patients.groupby(patients["rows"].cumsum() // _SHARD_ROWS, sort=True):
+            values = {"cohort": cohort, "first": batch["PatientID"].iloc[0], "last": batch["PatientID"].iloc[-1]}
+            # the files are sorted by patient, so only a few can contain this batch; opening all of them is very slow
+            matching = [path for path, (low, high) in spans if low <= values["last"] and high >= values["first"]]
+            sources = {"headers": matching or headers, "repeated": excluded, "days": days}
+            assigned = stacking.assign_stacks(queries.fetch(_MIXED, values, **sources))
+            stacks = pa.Table.from_pandas(assigned, _STACKS, preserve_index=False)
+            parts = list(queries.stream(_ORDERED, tables.CATALOGUE, values, stacks=stacks, **sources))
+            if parts:  # empty if all files of these patients are copies of other files
                 yield pa.concat_tables(parts)
 
 
-def repeated(headers: Any) -> pa.Table:
-    """The files whose SOP instances another file of the same cohort has brought already: rows of `AGAIN`."""
-    found = list(queries.stream(_AGAIN, AGAIN, headers=headers))
-    return pa.concat_tables(found) if found else AGAIN.empty_table()
+def repeated_files(headers: Any) -> pa.Table:
+    """Return the files with the SOP instance UID of an earlier file of the same cohort, as rows of `REPEATED_FILES`."""
+    found = list(queries.stream(_REPEATED, REPEATED_FILES, headers=headers))
+    return pa.concat_tables(found) if found else REPEATED_FILES.empty_table()
 
 
-def _order(headers: Any, again: pd.DataFrame, own: pd.DataFrame, folder: Path) -> None:
-    """Writes the catalogue's shards; they are made again from the headers if the stage was interrupted here."""
-    for number, ordered in enumerate(in_order(headers, again)):
-        part = instances.with_own_uids(ordered, own)
+def _write_catalogue(headers: Any, excluded: pd.DataFrame, new_uids: pd.DataFrame, folder: Path) -> None:
+    """Write the catalogue's shards; all are written again if the stage was interrupted here."""
+    for number, ordered in enumerate(order_slices(headers, excluded)):
+        part = instances.replace_uids(ordered, new_uids)
         tables.write_shard(folder / queries.part_name(number), part, tables.CATALOGUE)
 
 
-def _quarantine(headers: Any, again: pd.DataFrame) -> pd.DataFrame:
-    rejected = queries.ask("SELECT path, reason, detail FROM headers WHERE reason <> ''", headers=headers)
-    listed = pd.concat([rejected, again[list(tables.QUARANTINE)]])
-    return listed.sort_values(list(tables.QUARANTINE), ignore_index=True)
+def _quarantine(headers: Any, excluded: pd.DataFrame) -> pd.DataFrame:
+    rejected = queries.fetch("SELECT path, reason, detail FROM headers WHERE reason <> ''", headers=headers)
+    quarantined = pd.concat([rejected, excluded[list(tables.QUARANTINE)]])
+    return quarantined.sort_values(list(tables.QUARANTINE), ignore_index=True)
 
 
 def check(folder: Path, settings: Settings) -> pd.DataFrame:
-    """What is wrong with the catalogued data for this pipeline; see `inventory.check`.
+    """Find problems of the catalogued data that matter to this pipeline; see `inventory.check`.
 
     Args:
         folder: the run directory.
@@ -375,21 +387,21 @@ def check(folder: Path, settings: Settings) -> pd.DataFrame:
     if settings.archive.grades:
         table = clinical.read_grades(storage.place(settings.archive.grades), settings.cohort, graded)
         patients = clinical.match(graded, table)
-    checked = inventory.check(series, patients, min_gap_days=settings.cohort.min_gap_days)
-    noted = {"renamed": instances.OWN_UID, "undated": header.NO_STUDY_DATE, "torn": header.DATES_APART}
-    who = queries.ask(_WHO, noted, catalogue=_slices_of(folder / "catalogue"))
+    problems = inventory.check(series, patients, min_gap_days=settings.cohort.min_gap_days)
+    notes = {"renamed": instances.REPLACED_UID, "undated": header.NO_STUDY_DATE, "torn": header.DATES_APART}
+    identities = queries.fetch(_IDENTITIES, notes, catalogue=_slices_of(folder / "catalogue"))
     graded_twice = clinical.findings(patients) if patients is not None else ()
-    odd = pd.DataFrame([*identity.findings(who), *graded_twice], columns=list(inventory.FINDINGS))
-    return pd.concat([odd, checked], ignore_index=True)
+    findings = pd.DataFrame([*identity.findings(identities), *graded_twice], columns=list(inventory.FINDINGS))
+    return pd.concat([findings, problems], ignore_index=True)
 
 
 def series_of(folder: Path) -> pd.DataFrame:
-    """The series of a catalogue, with the columns `inventory.SERIES`."""
-    return queries.ask(_SERIES, {"other_date": header.OTHER_DATE}, catalogue=_slices_of(folder))
+    """Return the series of a catalogue, with the columns `inventory.SERIES`."""
+    return queries.fetch(_SERIES, {"other_date": header.OTHER_DATE}, catalogue=_slices_of(folder))
 
 
 def _slices_of(folder: Path) -> Any:
-    """The files of a catalogue; an empty table if it has none."""
+    """Return the files of a catalogue; an empty table if it has none."""
     return sorted(folder.glob("*.parquet")) or tables.CATALOGUE.empty_table()
 
 
@@ -399,7 +411,7 @@ def _summary(folder: Path, quarantine: pd.DataFrame, *, num_found: int) -> dict[
 
 
 def _fingerprint(catalogue: Any) -> str:
-    """Of what the slices are, wherever they lie: the same images give the same, on any disk."""
+    """Return a hash of the slices' identities: the same images have the same fingerprint wherever the files are."""
     renamed = "CASE WHEN PatientID <> PatientID_stated THEN ' ' || PatientID ELSE '' END"
     sql = f"SELECT cohort || ' ' || SOPInstanceUID || ' ' || frame || {renamed} AS id FROM catalogue ORDER BY id"  # noqa: S608
     hashed = hashlib.sha256()
@@ -408,10 +420,10 @@ def _fingerprint(catalogue: Any) -> str:
     return hashed.hexdigest()
 
 
-def _refuse_nothing(summary: dict[str, Any], quarantine: pd.DataFrame, archive: Archive) -> None:
+def _require_slices(summary: dict[str, Any], quarantine: pd.DataFrame, archive: Archive) -> None:
     for cohort in ("grading", "progression"):
         root = getattr(archive, cohort)
         if root and not summary["cohorts"].get(cohort):
             reasons = quarantine["reason"].value_counts()
-            told = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "the folder is empty"
-            raise InputError(f"--{cohort} {root}: no MR slice among its files ({told})")
+            counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "the folder is empty"
+            raise InputError(f"--{cohort} {root}: no MR slice among its files ({counts})")

@@ -1,4 +1,4 @@
-"""Plans of the grader's trainings -> their epochs in Ray Train's workers, several trainings side by side."""
+"""Training of the grader in Ray Train's workers, with several trainings running concurrently."""
 
 import json
 import logging
@@ -29,36 +29,39 @@ from tumorprog.training import Criterion, Tally, augmented, evaluate, train_epoc
 log = logging.getLogger(__name__)
 
 RAY_FOLDER = ".ray"
-"""Ray Train's own notes, by which a killed run finds its place again."""
-NOBODY = 255
-"""In a plan's sides: of a slice that takes no part."""
+"""Folder of Ray Train's own state, from which it resumes a killed run."""
+UNUSED = 255
+"""Value in `Plan.sides` of a slice that is not used."""
 
 _CHECKPOINT = "checkpoint.pt"
 _SHUFFLE_ROWS = 1024
-"""The shards lie in random order already (`stages.slices.plan`); this buffer, 50 MB, makes each epoch another one."""
+"""Size of the shuffle buffer, 50 MB, which gives each epoch a different order.
+
+The slices are already stored in random order in the shards (`stages.slices.plan`).
+"""
 WAITING_CPUS = 0.001
-"""Of a task that waits for its workers."""
+"""CPUs of a task that waits for its workers."""
 _WORKER_CPUS = 0.5
-"""So that what feeds a worker finds room on its core."""
+"""Less than one core, so that the task that feeds a worker fits on the same core."""
 _POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """One training: all that its workers are told.
+    """One training, with everything that its workers need.
 
     Attributes:
-        name: for the log.
-        target: folder that receives the history, the best model, and the checkpoint of the last finished epoch, which
-            stays so that a training of more epochs can go on from there; reachable from every worker.
-        shards: of `tables.SLICES`.
-        sides: (N,) uint8 by the number in `slice`: index into `splits.SIDES`, or `NOBODY`.
-        labels: (N,) uint8 by the number in `slice`: index into `tables.GRADES`.
+        name: name in the log.
+        target: folder for the history, the best model, and the checkpoint of the last finished epoch, which is kept so
+            that a training with more epochs can resume from it; must be reachable from every worker.
+        shards: shards of `tables.SLICES`.
+        sides: (N,) uint8, indexed by the number in `slice`: index into `splits.SIDES`, or `UNUSED`.
+        labels: (N,) uint8, indexed by the number in `slice`: index into `tables.GRADES`.
         grader: the settings.
-        seed: of the shuffling.
-        class_weights: of the training part, in the order of `tables.GRADES`.
-        cores: CPU cores for each worker's arithmetic.
-        description: what is written beside the model.
+        seed: seed of the shuffling.
+        class_weights: class weights of the training set, in the order of `tables.GRADES`.
+        cores: CPU cores for the computation of each worker.
+        description: content of model.json.
     """
 
     name: str
@@ -74,22 +77,22 @@ class Plan:
 
     @property
     def checkpoint(self) -> Path:
-        """File of the last finished epoch."""
+        """Checkpoint file of the last finished epoch."""
         return self.target / _CHECKPOINT
 
 
-def at_once(settings: Grader, *, num_trainings: int) -> int:
-    """How many trainings run side by side: as many as there are GPUs, or cores, for all workers of each."""
-    there = streaming.gpus() if settings.gpu else streaming.cores()
-    return max(1, min(num_trainings, there // max(1, settings.workers)))
+def max_concurrent(settings: Grader, *, num_trainings: int) -> int:
+    """Return how many trainings can run concurrently, given the cluster's GPUs or cores and the workers of each."""
+    available = streaming.gpus() if settings.gpu else streaming.cores()
+    return max(1, min(num_trainings, available // max(1, settings.workers)))
 
 
-def go_on_from(earlier: Path, plan: Plan) -> None:
-    """Takes over the epochs of a finished training that differs in nothing but that it has fewer of them.
+def resume_from(earlier: Path, plan: Plan) -> None:
+    """Take over the epochs of a finished training that differs only in having fewer epochs.
 
     Args:
-        earlier: its folder, in the run directory.
-        plan: of the training that is to be done.
+        earlier: folder of the finished training in the run directory.
+        plan: plan of the new training.
     """
     if plan.checkpoint.exists() or not (earlier / _CHECKPOINT).exists():
         return
@@ -98,19 +101,19 @@ def go_on_from(earlier: Path, plan: Plan) -> None:
     wanted = json.loads(json.dumps({**plan.description, "epoch": description["epoch"]}))
     if wanted != description or done > plan.grader.epochs:
         return
-    log.info("  %s: going on from epoch %d of the finished training", plan.name, done)
-    # the checkpoint last: it says that all is there
+    log.info("  %s: resuming from epoch %d of the finished training", plan.name, done)
+    # copy the checkpoint last: its presence means that all files are complete
     for name in (weights.WEIGHTS, weights.DESCRIPTION, "history.csv", _CHECKPOINT):
         storage.copy(earlier / name, plan.target / name)
 
 
-def train_all(plans: Sequence[Plan], *, num_at_once: int) -> None:
-    """Does the trainings, each resuming after its last finished epoch; one alone in this process, several as tasks.
+def train_all(plans: Sequence[Plan], *, max_concurrent: int) -> None:
+    """Run the trainings, each resuming after its last finished epoch; a single one in this process, several as tasks.
 
     Raises:
         TumorprogError: if a loss is not finite.
     """
-    with _followed(plans):
+    with _log_epochs(plans):
         if len(plans) == 1:
             train(plans[0])
             return
@@ -120,7 +123,7 @@ def train_all(plans: Sequence[Plan], *, num_at_once: int) -> None:
         waiting = list(plans)
         running: list[ray.ObjectRef] = []
         while waiting or running:
-            while waiting and len(running) < num_at_once:
+            while waiting and len(running) < max_concurrent:
                 running.append(remote.remote(waiting.pop(0)))
             ready, running = ray.wait(running)
             try:
@@ -130,32 +133,32 @@ def train_all(plans: Sequence[Plan], *, num_at_once: int) -> None:
 
 
 @contextmanager
-def _followed(plans: Sequence[Plan]) -> Iterator[None]:
-    """Meanwhile logs each epoch in this process when its history is there, wherever its workers are."""
-    over = threading.Event()
-    following = threading.Thread(target=_follow, args=(plans, over), daemon=True)
-    following.start()
+def _log_epochs(plans: Sequence[Plan]) -> Iterator[None]:
+    """Log each epoch in this process as soon as its history is written, on whichever node the workers run."""
+    finished = threading.Event()
+    thread = threading.Thread(target=_poll_histories, args=(plans, finished), daemon=True)
+    thread.start()
     try:
         yield
     finally:
-        over.set()
-        following.join()
+        finished.set()
+        thread.join()
 
 
-def _follow(plans: Sequence[Plan], over: threading.Event) -> None:
+def _poll_histories(plans: Sequence[Plan], finished: threading.Event) -> None:
     progress = streaming.Progress("training", total=sum(plan.grader.epochs for plan in plans), items="epochs")
-    told = [len(_history(plan)) for plan in plans]
-    if any(told):
-        progress.add(sum(told))
+    logged = [len(_history(plan)) for plan in plans]
+    if any(logged):
+        progress.add(sum(logged))
     last = False
     while not last:
-        last = over.wait(_POLL_SECONDS)  # looks once more after the end
+        last = finished.wait(_POLL_SECONDS)  # polls once more after the end
         for number, plan in enumerate(plans):
             try:
-                new = _history(plan).iloc[told[number] :]
-            except (OSError, InputError):  # a store that does not answer for a moment
+                new = _history(plan).iloc[logged[number] :]
+            except (OSError, InputError):  # the store may be temporarily unavailable
                 continue
-            told[number] += len(new)
+            logged[number] += len(new)
             for row in new.to_dict("records"):
                 log.info(
                     "  %s: epoch %d of %d: training accuracy %.1f %%, validation %.1f %%",
@@ -170,7 +173,7 @@ def _follow(plans: Sequence[Plan], over: threading.Event) -> None:
 
 
 def _history(plan: Plan) -> pd.DataFrame:
-    """The epochs that are finished."""
+    """Return the history of the finished epochs."""
     path = plan.target / "history.csv"
     return tables.read_csv(path, tables.HISTORY) if path.exists() else pd.DataFrame(columns=list(tables.HISTORY))
 
@@ -178,30 +181,30 @@ def _history(plan: Plan) -> pd.DataFrame:
 def train(
     plan: Plan, *, worker: Mapping[str, float] | None = None, callbacks: Sequence[ray.train.UserCallback] = ()
 ) -> None:
-    """Runs one training in Ray Train's workers, or in this process if there are to be none.
+    """Run one training in Ray Train's workers, or in this process if the settings ask for no workers.
 
     Args:
-        plan: of the training.
-        worker: Ray's resources of each; if None half a core, and a GPU where the settings say so.
-        callbacks: are told of each epoch.
+        plan: plan of the training.
+        worker: Ray resources of each worker; if None, half a core, and a GPU if the settings ask for one.
+        callbacks: callbacks that Ray Train calls after each epoch.
 
     Raises:
         TumorprogError: if a loss is not finite.
     """
-    streaming.settle()
-    if not plan.checkpoint.exists():  # here, so that a worker never waits for a download, and all start alike
+    streaming.configure_ray_data()
+    if not plan.checkpoint.exists():  # here, so that no worker waits for a download and all start from the same weights
         model = grader.build(plan.grader.weights, seed=plan.seed)
         _save_checkpoint(plan.checkpoint, {"epoch": 0, "history": [], "model": model.state_dict()})
-    parts = {
+    datasets = {
         side: streaming.read_rows(plan.shards, ["slice", "image"], wanted=plan.sides == number)
         for number, side in enumerate(splits.SIDES)
     }
     trainer = TorchTrainer(
-        _loop,
+        _train_worker,
         train_loop_config={"plan": plan},
-        datasets=parts,
+        datasets=datasets,
         dataset_config=ray.train.DataConfig(
-            datasets_to_split=["train"], execution_options=streaming.ahead(num_readers=plan.grader.workers)
+            datasets_to_split=["train"], execution_options=streaming.read_ahead_options(num_readers=plan.grader.workers)
         ),
         scaling_config=ray.train.ScalingConfig(
             num_workers=plan.grader.workers,
@@ -219,31 +222,31 @@ def train(
     try:
         trainer.fit()
     except ray.train.TrainingFailedError as error:
-        raise _mendable(error) from error
+        raise _user_error(error) from error
 
 
-def _mendable(error: ray.train.TrainingFailedError) -> Exception:
-    """The user's mistake among the workers' failures, if that is what it was."""
+def _user_error(error: ray.train.TrainingFailedError) -> Exception:
+    """Return the tumorprog error among the workers' failures, if there is one, else the error itself."""
     failures = getattr(error, "worker_failures", {}).values()
     causes = [getattr(failure, "_base_exc", getattr(failure, "cause", failure)) for failure in failures]
     return next((cause for cause in causes if isinstance(cause, TumorprogError)), error)
 
 
-def _loop(config: dict[str, Any]) -> None:
-    """Each worker's training: resumes after the last finished epoch, wherever it was interrupted."""
-    streaming.settle()
+def _train_worker(config: dict[str, Any]) -> None:
+    """Train in one worker, resuming after the last finished epoch."""
+    streaming.configure_ray_data()
     plan: Plan = config["plan"]
-    if plan.grader.workers:  # a process of its own; of its epochs their history tells
+    if plan.grader.workers:  # a separate process; the main process logs the epochs from the history
         logging.getLogger().setLevel(logging.WARNING)
-    torch.set_num_threads(min(plan.cores, os.cpu_count() or 1))  # Ray gives a worker one, whatever the machine has
+    torch.set_num_threads(min(plan.cores, os.cpu_count() or 1))  # Ray sets it to one thread
     with plan.checkpoint.open("rb") as file:
         state = torch.load(file, map_location="cpu", weights_only=True)
-    bare = grader.build("none", seed=plan.seed)
-    bare.load_state_dict(state["model"])
+    network = grader.build("none", seed=plan.seed)
+    network.load_state_dict(state["model"])
     if plan.grader.compile:
-        bare.compile()
-    # five times the images a second of the other layout on a CPU, and what tensor cores want
-    model = prepare_model(bare.to(memory_format=torch.channels_last))
+        network.compile()
+    # channels last processes five times as many images per second on a CPU, and is the layout of tensor cores
+    model = prepare_model(network.to(memory_format=torch.channels_last))
     optimiser = torch.optim.Adam(
         model.parameters(), lr=plan.grader.learning_rate, weight_decay=plan.grader.weight_decay
     )
@@ -253,33 +256,33 @@ def _loop(config: dict[str, Any]) -> None:
         scheduler.load_state_dict(state["scheduler"])
     history = state["history"]
     for epoch in range(state["epoch"] + 1, plan.grader.epochs + 1):
-        tallies = _epoch(model, optimiser, plan, epoch=epoch)
+        tallies = _run_epoch(model, optimiser, plan, epoch=epoch)
         scheduler.step()
-        history.append(_row(epoch, tallies, history))
+        history.append(_history_row(epoch, tallies, history))
         if ray.train.get_context().get_world_rank() == 0:
-            learning = {"optimiser": optimiser.state_dict(), "scheduler": scheduler.state_dict()}
-            _keep(plan, bare, history, learning)
+            optimisation = {"optimiser": optimiser.state_dict(), "scheduler": scheduler.state_dict()}
+            _save_epoch(plan, network, history, optimisation)
         ray.train.report(history[-1])
 
 
-def _epoch(model: torch.nn.Module, optimiser: torch.optim.Optimizer, plan: Plan, *, epoch: int) -> dict[str, Tally]:
-    """One pass over the training part and the tallies of all three, summed over the workers."""
+def _run_epoch(model: torch.nn.Module, optimiser: torch.optim.Optimizer, plan: Plan, *, epoch: int) -> dict[str, Tally]:
+    """Train for one epoch and return the tallies of all three sets, summed over the workers."""
     criterion = Criterion(
         class_weights=torch.tensor(plan.class_weights), device=get_device(), precision=plan.grader.precision
     )
     batches = _training_batches(plan, epoch=epoch)
     train = train_epoch(model, batches, optimiser=optimiser, criterion=criterion, epoch=epoch)
-    judged = {
-        side: evaluate(model, own_batches(side, plan.labels, batch_size=plan.grader.batch_size), criterion=criterion)
+    evaluated = {
+        side: evaluate(model, worker_batches(side, plan.labels, batch_size=plan.grader.batch_size), criterion=criterion)
         for side in ("validation", "test")
     }
-    return {side: tally.all_reduce() for side, tally in {"train": train, **judged}.items()}
+    return {side: tally.all_reduce() for side, tally in {"train": train, **evaluated}.items()}
 
 
 def _training_batches(plan: Plan, *, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """This worker's part of the training slices, in another order each epoch; as many batches as any other worker's."""
+    """Return this worker's share of the training slices, in a new order each epoch; all workers get equal numbers."""
     context, seed = ray.train.get_context(), plan.seed * 1000 + epoch
-    batches = shuffled(
+    batches = shuffled_batches(
         ray.train.get_dataset_shard("train"),
         plan.labels,
         batch_size=plan.grader.batch_size // context.get_world_size(),
@@ -288,11 +291,11 @@ def _training_batches(plan: Plan, *, epoch: int) -> Iterator[tuple[torch.Tensor,
     )
     if not plan.grader.augment:
         return batches
-    chance = torch.Generator().manual_seed(seed * 1000 + context.get_world_rank())
-    return ((augmented(images, generator=chance), labels) for images, labels in batches)
+    generator = torch.Generator().manual_seed(seed * 1000 + context.get_world_rank())
+    return ((augmented(images, generator=generator), labels) for images, labels in batches)
 
 
-def shuffled(
+def shuffled_batches(
     rows: ray.data.DataIterator | ray.data.Dataset,
     labels: np.ndarray,
     *,
@@ -300,14 +303,14 @@ def shuffled(
     seed: int,
     device: torch.device | str = "cpu",
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches of a stream of slices in an order of the seed's.
+    """Return the batches of a stream of slices, shuffled by the seed.
 
     Args:
-        rows: with slice and image.
-        labels: as of `Plan`.
+        rows: rows with slice and image.
+        labels: as in `Plan`.
         batch_size: slices in a batch; the last may have fewer.
-        seed: of the order.
-        device: where the batches are to be.
+        seed: seed of the order.
+        device: device of the batches.
     """
     stream = rows.iter_batches(
         batch_size=batch_size,
@@ -318,24 +321,26 @@ def shuffled(
     return (_tensors(batch, labels, device) for batch in stream)
 
 
-def own_batches(side: str, labels: np.ndarray, *, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """This worker's share of a side that every worker reads whole: by row id, so that none is lost or counted twice.
+def worker_batches(side: str, labels: np.ndarray, *, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield this worker's share of a set that every worker reads completely.
+
+    The share is selected by slice number, so that no slice is lost or counted twice.
 
     Args:
-        side: name of the data set that Ray Train was given.
-        labels: as of `Plan`.
-        batch_size: slices that are read at a time, of which this worker keeps its own.
+        side: name of the dataset given to Ray Train.
+        labels: as in `Plan`.
+        batch_size: number of slices that are read at a time, of which this worker keeps its share.
     """
     context, device = ray.train.get_context(), get_device()
     rank, world = context.get_world_rank(), context.get_world_size()
     for batch in ray.train.get_dataset_shard(side).iter_batches(batch_size=batch_size, batch_format="pyarrow"):
-        mine = batch.filter(pa.array(batch["slice"].to_numpy() % world == rank))
-        if mine.num_rows:
-            yield _tensors(mine, labels, device)
+        own = batch.filter(pa.array(batch["slice"].to_numpy() % world == rank))
+        if own.num_rows:
+            yield _tensors(own, labels, device)
 
 
 def _tensors(batch: pa.Table, labels: np.ndarray, device: torch.device | str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of shards as a batch: images (N, 224, 224) uint8, classes (N,) int64; on the way to a GPU on return."""
+    """Convert rows of shards to images (N, 224, 224) uint8 and classes (N,) int64, copied to a GPU asynchronously."""
     read_only = tables.images(batch)
     images = torch.empty(read_only.shape, dtype=torch.uint8, pin_memory=torch.device(device).type == "cuda")
     images.numpy()[...] = read_only
@@ -343,7 +348,7 @@ def _tensors(batch: pa.Table, labels: np.ndarray, device: torch.device | str) ->
     return images.to(device, non_blocking=True), classes.to(device, non_blocking=True)
 
 
-def _row(epoch: int, tallies: dict[str, Tally], history: list[dict[str, Any]]) -> dict[str, Any]:
+def _history_row(epoch: int, tallies: dict[str, Tally], history: list[dict[str, Any]]) -> dict[str, Any]:
     train, validation, test = (tallies[side] for side in splits.SIDES)
     best_before = max(((row["Validation Acc (%)"], -row["Validation Loss"]) for row in history), default=(-1.0, 0.0))
     values = (
@@ -359,13 +364,15 @@ def _row(epoch: int, tallies: dict[str, Tally], history: list[dict[str, Any]]) -
     return dict(zip(tables.HISTORY, values, strict=True))
 
 
-def _keep(plan: Plan, model: torch.nn.Module, history: list[dict[str, Any]], learning: dict[str, Any]) -> None:
-    """The best model and the history first, the checkpoint last: an epoch counts when its checkpoint is whole."""
+def _save_epoch(
+    plan: Plan, model: torch.nn.Module, history: list[dict[str, Any]], optimisation: dict[str, Any]
+) -> None:
+    """Save the best model and the history, then the checkpoint: only a complete checkpoint marks an epoch finished."""
     row = history[-1]
     if row["Best Model Saved"]:
         weights.save(plan.target, model, {**plan.description, "epoch": row["Epoch"]})
     tables.write_csv(plan.target / "history.csv", pd.DataFrame(history), tables.HISTORY)
-    state = {"epoch": row["Epoch"], "history": history, "model": model.state_dict(), **learning}
+    state = {"epoch": row["Epoch"], "history": history, "model": model.state_dict(), **optimisation}
     _save_checkpoint(plan.checkpoint, state)
 
 

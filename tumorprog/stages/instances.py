@@ -1,8 +1,9 @@
-"""Files under one SOP instance UID -> copies, conflicts, and images of their own under a UID that identifies nothing.
+"""Files with the same SOP instance UID -> copies, conflicts, and distinct images under a UID that is not unique.
 
-A UID that three images or more have in places of their own (other patient, study, series, number or position) is an
-anonymiser's constant: all of them are used, each with a UID made from what it is. So is one that two such images have,
-where their series know no other UID. Else two may as well be a mistake in one of them: the second stays a conflict.
+A UID shared by three or more images at different locations (another patient, study, series, number or position) is an
+anonymiser's constant: all of them are used, each with a new UID derived from its content. The same holds for two such
+images if their series contain no other UID. Otherwise two may just as well be a mistake in one file: the second is a
+conflict.
 """
 
 import functools
@@ -20,106 +21,112 @@ from tumorprog.errors import DicomError
 from tumorprog.settings import Settings
 from tumorprog.stages import queries, streaming
 
-OWN_UID = "SOP instance UID of several images, another one made"
-"""Stands among the warnings of an image that was given a UID of its own."""
+REPLACED_UID = "SOP instance UID of several images, replaced by a new one"
+"""Warning of an image that was given a new UID."""
 
-_FEWEST = 2
-"""Images in places of their own, besides the first file, that make a UID an anonymiser's constant."""
+_MIN_DISTINCT = 2
+"""Minimum number of images at other locations than the first file's for a UID to be an anonymiser's constant."""
 
-_PLACES = """
+_LOCATIONS = """
 WITH files AS (SELECT * FROM headers WHERE reason = '' AND frame = 0),
 series AS (SELECT cohort, SeriesInstanceUID, count(DISTINCT SOPInstanceUID) AS uids FROM files GROUP BY ALL)
-SELECT cohort, path, uids = 1 AS alone, concat_ws('|', PatientID, StudyDate, StudyInstanceUID, SeriesInstanceUID,
-    InstanceNumber, position_mm, plane, EchoNumbers) AS place
+SELECT cohort, path, uids = 1 AS only_uid, concat_ws('|', PatientID, StudyDate, StudyInstanceUID, SeriesInstanceUID,
+    InstanceNumber, position_mm, plane, EchoNumbers) AS location
 FROM files JOIN series USING (cohort, SeriesInstanceUID)
-WHERE SOPInstanceUID IN (SELECT SOPInstanceUID FROM again)
+WHERE SOPInstanceUID IN (SELECT SOPInstanceUID FROM repeated)
 """
 _FILE = ["cohort", "path"]
 _UID = ["cohort", "SOPInstanceUID"]
 
 
-def compare(again: pa.Table, headers: Any, out: Path, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Looks into files whose SOP instances another file has brought already.
+def compare(repeated: pa.Table, headers: Any, out: Path, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Compare files with the SOP instance UID of an earlier file with that file.
 
     Args:
-        again: cohort, path, first and SOPInstanceUID of each: the columns of `catalogue.AGAIN`.
+        repeated: cohort, path, first and SOPInstanceUID of each: the columns of `catalogue.REPEATED_FILES`.
         headers: rows of `catalogue.HEADERS`; files or a table.
-        out: receives what is in the making.
+        out: folder for intermediate files.
         settings: `cluster`.
 
     Returns:
-        Those to leave out, with a reason (`duplicate`: the pixels are those of the file that is used; or `conflict`)
-        and a detail; and those to use under a UID of their own: cohort, path, uid.
+        The files to exclude, with a reason (`duplicate` if the pixels equal those of the file that is used, otherwise
+        `conflict`) and a detail; and the files to use with a new UID: cohort, path, uid.
     """
-    rows = streaming.shard_rows(again.num_rows)
-    work = queries.write_parts(out / "again", lambda: iter([again]), again.schema, rows=rows) if again.num_rows else []
+    rows = streaming.shard_rows(repeated.num_rows)
+    work = (
+        queries.write_parts(out / "again", lambda: iter([repeated]), repeated.schema, rows=rows)
+        if repeated.num_rows
+        else []
+    )
     if not work:
-        return again.to_pandas().assign(reason="", detail=""), pd.DataFrame(columns=[*_FILE, "uid"])
+        return repeated.to_pandas().assign(reason="", detail=""), pd.DataFrame(columns=[*_FILE, "uid"])
     streaming.connect(settings.cluster)
-    told = pa.schema([*again.schema, pa.field("same", pa.bool_()), pa.field("digest", pa.string())])
-    streaming.write_shards(work, _digested, out / "compared", told, items="repeated files")
-    compared = tables.read_shards(out / "compared", told).to_pandas()
-    return judge(compared, queries.ask(_PLACES, headers=headers, again=again))
+    schema = pa.schema([*repeated.schema, pa.field("same", pa.bool_()), pa.field("digest", pa.string())])
+    streaming.write_shards(work, _compare_pixels, out / "compared", schema, items="repeated files")
+    compared = tables.read_shards(out / "compared", schema).to_pandas()
+    return classify(compared, queries.fetch(_LOCATIONS, headers=headers, repeated=repeated))
 
 
-def judge(compared: pd.DataFrame, places: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tells copies, conflicts and images of their own apart.
+def classify(compared: pd.DataFrame, locations: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Classify repeated files as copies, conflicts or distinct images.
 
     Args:
-        compared: the columns of `catalogue.AGAIN`, whether the pixels are the `same` as those of the first file, and
-            the pixels' digest.
-        places: cohort, path and place of these files and the first ones, and whether their UID stands `alone` in
-            their series; a place is any text.
+        compared: the columns of `catalogue.REPEATED_FILES`, whether the pixels are the `same` as those of the first
+            file, and the `digest` of the pixels.
+        locations: cohort, path and location (any text) of these files and the first ones, and `only_uid`: whether
+            their series contains no other UID.
 
     Returns:
-        As `compare`.
+        As for `compare`.
     """
-    files = compared.merge(places, on=_FILE).sort_values([*_FILE], ignore_index=True)
-    first = places.rename(columns={"path": "first", "place": "first_place", "alone": "first_alone"})
+    files = compared.merge(locations, on=_FILE).sort_values([*_FILE], ignore_index=True)
+    first = locations.rename(columns={"path": "first", "location": "first_location", "only_uid": "first_only_uid"})
     files = files.merge(first, on=["cohort", "first"])
-    apart = files["place"] != files["first_place"]
-    distinct = files[apart & ~files["same"]].assign(alone=files["alone"] & files["first_alone"]).groupby(_UID)
-    several = (distinct["digest"].nunique() >= _FEWEST) & (distinct["place"].nunique() >= _FEWEST)
-    constant = several | distinct["alone"].all()
-    known = files.set_index(_UID).index.isin(constant[constant].index)
-    own = files[apart & known].drop_duplicates([*_UID, "place"])
-    again = files.drop(own.index).merge(
-        own[[*_UID, "place", "path", "digest"]].rename(columns={"path": "nearer", "digest": "nearer_digest"}),
-        on=[*_UID, "place"],
+    elsewhere = files["location"] != files["first_location"]
+    distinct = (
+        files[elsewhere & ~files["same"]].assign(only_uid=files["only_uid"] & files["first_only_uid"]).groupby(_UID)
+    )
+    several = (distinct["digest"].nunique() >= _MIN_DISTINCT) & (distinct["location"].nunique() >= _MIN_DISTINCT)
+    constant = several | distinct["only_uid"].all()
+    has_constant_uid = files.set_index(_UID).index.isin(constant[constant].index)
+    used = files[elsewhere & has_constant_uid].drop_duplicates([*_UID, "location"])
+    excluded = files.drop(used.index).merge(
+        used[[*_UID, "location", "path", "digest"]].rename(columns={"path": "counterpart", "digest": "other_digest"}),
+        on=[*_UID, "location"],
         how="left",
     )
-    nearer = again["nearer"].notna()
-    again["same"] = again["same"].where(~nearer, again["digest"] == again["nearer_digest"]).astype(bool)
-    again["first"] = again["nearer"].fillna(again["first"])
-    again["reason"] = np.where(again["same"], "duplicate", "conflict")
-    again["detail"] = [
+    found = excluded["counterpart"].notna()
+    excluded["same"] = excluded["same"].where(~found, excluded["digest"] == excluded["other_digest"]).astype(bool)
+    excluded["first"] = excluded["counterpart"].fillna(excluded["first"])
+    excluded["reason"] = np.where(excluded["same"], "duplicate", "conflict")
+    excluded["detail"] = [
         f"SOP instance {row.SOPInstanceUID}, {'also' if row.same else 'with other pixels'} in {row.first}"
-        for row in again.itertuples()
+        for row in excluded.itertuples()
     ]
-    texts = own["SOPInstanceUID"] + "|" + own["place"] + "|" + own["digest"]
+    texts = used["SOPInstanceUID"] + "|" + used["location"] + "|" + used["digest"]
     return (
-        again[["cohort", "path", "first", "SOPInstanceUID", "reason", "detail"]],
-        own[_FILE].assign(uid=texts.map(_uid).astype(object)).reset_index(drop=True),
+        excluded[["cohort", "path", "first", "SOPInstanceUID", "reason", "detail"]],
+        used[_FILE].assign(uid=texts.map(_uid).astype(object)).reset_index(drop=True),
     )
 
 
-def with_own_uids(part: pa.Table, own: pd.DataFrame) -> pa.Table:
-    """The rows of a catalogue, those of some files with another SOPInstanceUID and a warning that says so.
+def replace_uids(part: pa.Table, new_uids: pd.DataFrame) -> pa.Table:
+    """Return the rows of a catalogue in which some files have a new SOPInstanceUID and a warning about it.
 
     Args:
         part: has cohort, path, SOPInstanceUID and warnings.
-        own: of `compare`.
+        new_uids: cohort, path and uid of these files, from `compare`.
     """
-    if own.empty:
+    if new_uids.empty:
         return part
-    uids = dict(zip(zip(own["cohort"], own["path"], strict=True), own["uid"], strict=True))
+    uids = dict(zip(zip(new_uids["cohort"], new_uids["path"], strict=True), new_uids["uid"], strict=True))
     files = zip(part["cohort"].to_pylist(), part["path"].to_pylist(), strict=True)
-    made = [uids.get(file, "") for file in files]
+    new = [uids.get(file, "") for file in files]
     columns = {
-        "SOPInstanceUID": [uid or old for uid, old in zip(made, part["SOPInstanceUID"].to_pylist(), strict=True)],
+        "SOPInstanceUID": [uid or old for uid, old in zip(new, part["SOPInstanceUID"].to_pylist(), strict=True)],
         "warnings": [
-            "; ".join(filter(None, (old, OWN_UID if uid else "")))
-            for uid, old in zip(made, part["warnings"].to_pylist(), strict=True)
+            "; ".join(filter(None, (old, REPLACED_UID if uid else "")))
+            for uid, old in zip(new, part["warnings"].to_pylist(), strict=True)
         ],
     }
     for name, values in columns.items():
@@ -128,21 +135,24 @@ def with_own_uids(part: pa.Table, own: pd.DataFrame) -> pa.Table:
 
 
 def _uid(text: str) -> str:
-    """A UID of the kind that anybody may make (PS3.5 B.2), the same for the same text."""
+    """Return a UUID-derived UID (PS3.5 B.2), which needs no registered root; the same text gives the same UID."""
     return f"2.25.{int.from_bytes(hashlib.sha256(text.encode(errors='surrogatepass')).digest()[:16])}"
 
 
-def _digested(work: pa.Table) -> tuple[pa.Table, streaming.Rejected]:
-    _digest.cache_clear()  # of another catalogue that this process has read: the file may have changed
+def _compare_pixels(work: pa.Table) -> tuple[pa.Table, streaming.Rejected]:
+    _digest.cache_clear()  # the files may have changed since this process read them for another catalogue
     digests = [_digest(path) for path in work["path"].to_pylist()]
     same = [digest == _digest(first) for digest, first in zip(digests, work["first"].to_pylist(), strict=True)]
-    told = work.append_column("same", pa.array(same, pa.bool_()))
-    return told.append_column("digest", pa.array(digests, pa.string())), []
+    compared = work.append_column("same", pa.array(same, pa.bool_()))
+    return compared.append_column("digest", pa.array(digests, pa.string())), []
 
 
-@functools.lru_cache(maxsize=16)  # a constant UID has one first file for all
+@functools.lru_cache(maxsize=16)  # all files with a constant UID have the same first file
 def _digest(path: str) -> str:
-    """Of the pixels of all frames, however they are stored; a file that cannot be decoded equals only its own copy."""
+    """Return a digest of the pixels of all frames, independent of their encoding.
+
+    A file that cannot be decoded equals only exact copies of itself.
+    """
     hashed = hashlib.sha256()
     try:
         for frame in range(len(header.read_rows(path))):
@@ -153,6 +163,6 @@ def _digest(path: str) -> str:
         try:
             with storage.open_binary(path) as file:
                 return f"undecodable {hashlib.sha256(file.read()).hexdigest()}"
-        except OSError:  # gone meanwhile
+        except OSError:  # deleted in the meantime
             return f"unreadable {path}"
     return hashed.hexdigest()

@@ -1,4 +1,4 @@
-"""Nodes of a cluster: whether each of them sees the files that a stage reads and writes, before anything long."""
+"""Nodes of a cluster: a check, before long work, that each node sees the files that a stage reads and writes."""
 
 import logging
 import re
@@ -18,25 +18,25 @@ from tumorprog.stages import streaming
 log = logging.getLogger(__name__)
 
 _PATIENCE_S = 5.0
-"""How long a node looks for a file that has just been written: a shared disk may show it late."""
+"""How long a node looks for a file that has just been written: on a shared disk it may appear late."""
 _ANSWER_S = 120.0
-"""How long an answer may take; most of it is the start of a process with all of its imports."""
+"""How long a node may take to answer; most of it is the start of a process with all of its imports."""
 
 
 def check_shared(out: Path, archives: Sequence[str], cluster: Cluster) -> None:
-    """Refuses a run directory or an archive that some node of the cluster does not see.
+    """Check that all nodes of the cluster see the run directory and the archives.
 
-    On one machine there is nothing to ask, and Ray is not started for it. The run directory counts as shared if every
-    other node that takes work finds there what this one has just written, and may write there itself; an archive, if
-    every node finds one of its files.
+    On a single machine nothing is checked and Ray is not started. The run directory counts as shared if every other
+    node that takes work finds a file that this node has just written and can write there itself; an archive, if every
+    node finds one of its files.
 
     Args:
         out: the run directory.
-        archives: folders that the nodes read, as the settings name them.
-        cluster: the settings.
+        archives: folders that the nodes read, as given in the settings.
+        cluster: settings of the cluster.
 
     Raises:
-        InputError: if a node does not see one of them, or lacks a package; it names the nodes.
+        InputError: if a node does not see one of them or lacks a package; the message names the nodes.
     """
     if not streaming.joins(cluster):
         return
@@ -46,78 +46,78 @@ def check_shared(out: Path, archives: Sequence[str], cluster: Cluster) -> None:
         return
     samples = {root: next(storage.walk(storage.place(root)), None) for root in archives}
     folder = storage.place(storage.absolute(str(out)))
-    for left_over in folder.glob(".nodes-*"):  # of a command that was killed while it asked
+    for left_over in folder.glob(".nodes-*"):  # from a command that was killed during the check
         storage.remove(left_over)
     probe = folder / f".nodes-{uuid.uuid4().hex}"
     probe.mkdir(parents=True)
     try:
         storage.write_text(probe / "asked", probe.name)
-        missing = _ask(others, str(probe), {root: file for root, file in samples.items() if file})
+        missing = _check_nodes(others, str(probe), {root: file for root, file in samples.items() if file})
     finally:
         storage.remove(probe)
-    for place, nodes in missing.items():
-        what = f"--out {out}" if place == str(probe) else place
+    for path, nodes in missing.items():
+        label = f"--out {out}" if path == str(probe) else path
         raise InputError(
-            f"{what}: on node {', '.join(sorted(nodes))} this is not the folder that it is here, or cannot be written; "
-            "on several nodes it must be on a disk that all of them share under this path, or at an address such as "
+            f"{label}: not the same folder on node {', '.join(sorted(nodes))} as on this machine, or not writable "
+            "there; a run on several nodes needs a disk that all of them share under this path, or an address such as "
             "s3://bucket/name"
         )
 
 
 def _other_nodes() -> dict[str, str]:
-    """Identifier and address of the nodes that take work, without this one."""
-    mine = ray.get_runtime_context().get_node_id()
+    """Return the identifiers and addresses of the other nodes that take work."""
+    this_node = ray.get_runtime_context().get_node_id()
     return {
         node["NodeID"]: node["NodeManagerAddress"]
         for node in ray.nodes()
-        if node["Alive"] and node["NodeID"] != mine and {"CPU", "GPU"} & set(node["Resources"])
+        if node["Alive"] and node["NodeID"] != this_node and {"CPU", "GPU"} & set(node["Resources"])
     }
 
 
-def _ask(nodes: dict[str, str], probe: str, samples: dict[str, storage.Found]) -> dict[str, list[str]]:
-    """For each place that some nodes do not see, their addresses; a node that is lost meanwhile is not counted."""
-    look = ray.remote(num_cpus=0)(not_seen)  # no core, so that it does not wait for the work of another job
-    asked = {
-        look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(probe, samples): node
+def _check_nodes(nodes: dict[str, str], probe: str, samples: dict[str, storage.Found]) -> dict[str, list[str]]:
+    """Return for each missing path the addresses of the nodes that do not see it; lost nodes are not counted."""
+    check = ray.remote(num_cpus=0)(find_missing)  # no core, so that it does not wait for the work of another job
+    requests = {
+        check.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(probe, samples): node
         for node in nodes
     }
-    ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER_S)
+    ready, late = ray.wait(list(requests), num_returns=len(requests), timeout=_ANSWER_S)
     missing: dict[str, list[str]] = {}
     for answer in ready:
-        address = nodes[asked[answer]]
+        address = nodes[requests[answer]]
         try:
-            places = ray.get(answer)
+            paths = ray.get(answer)
         except ray.exceptions.RayTaskError as error:
-            lacks = re.search(r"No module named '([\w.]+)'", str(error))
-            if lacks is None:
+            module = re.search(r"No module named '([\w.]+)'", str(error))
+            if module is None:
                 raise
             raise InputError(
-                f"node {address} has no {lacks[1]}; nodes need the packages of requirements.lock, and get tumorprog by "
-                "`tumorprog submit`, or by `ray job submit --runtime-env jobs/runtime_env.yaml`"
+                f"node {address} has no {module[1]}; nodes need the packages of requirements.lock, and receive "
+                "tumorprog through `tumorprog submit` or `ray job submit --runtime-env jobs/runtime_env.yaml`"
             ) from error
         except ray.exceptions.RayError as error:
-            log.warning("  node %s did not answer (%s) and is not waited for", address, type(error).__name__)
+            log.warning("  node %s did not answer (%s) and was not checked", address, type(error).__name__)
             continue
-        for place in places:
-            missing.setdefault(place, []).append(address)
+        for path in paths:
+            missing.setdefault(path, []).append(address)
     for answer in late:
-        log.warning("  node %s did not answer within %.0f s and is not waited for", nodes[asked[answer]], _ANSWER_S)
+        log.warning("  node %s did not answer within %.0f s and was not checked", nodes[requests[answer]], _ANSWER_S)
     return missing
 
 
-def not_seen(probe: str, samples: dict[str, storage.Found]) -> list[str]:
-    """Runs on another node: which of these places are not, there, what they are where the command runs.
+def find_missing(probe: str, samples: dict[str, storage.Found]) -> list[str]:
+    """Return the paths that differ between the node that runs this function and the node of the command.
 
     Args:
-        probe: folder of the run directory that holds a file `asked` with the folder's name; receives an answer.
-        samples: a file of each archive.
+        probe: folder of the run directory with a file `asked` that contains the folder's name; receives an answer.
+        samples: for each archive, one of its files.
 
     Returns:
-        The probe, or names of archives.
+        The missing archives, and the probe if it cannot be read or written.
     """
-    missing = [root for root, file in samples.items() if not _is_there(file)]
+    missing = [root for root, file in samples.items() if not _exists(file)]
     folder = storage.place(probe)
-    until = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + _PATIENCE_S
     while True:
         try:
             if (folder / "asked").read_text() == folder.name:
@@ -125,12 +125,12 @@ def not_seen(probe: str, samples: dict[str, storage.Found]) -> list[str]:
                 return missing
         except OSError:
             log.debug("%s cannot be read or written", folder)
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             return [*missing, probe]
         time.sleep(0.2)
 
 
-def _is_there(file: storage.Found) -> bool:
-    """Whether a file is there with its size; not its time, because an archive may be copied to every node."""
+def _exists(file: storage.Found) -> bool:
+    """Return whether the file exists with its size; its time may differ, as an archive may be copied to every node."""
     found = next(storage.walk(storage.place(storage.local_name(file.path))), None)
     return found is not None and found.num_bytes == file.num_bytes

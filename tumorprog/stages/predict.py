@@ -1,4 +1,4 @@
-"""predict: a finished run's models + features and grades of new patients -> predictions.csv, months to progression."""
+"""predict: models of a finished run + features and grades of new patients -> predictions.csv, months to progression."""
 
 from pathlib import Path
 from typing import Any
@@ -14,40 +14,38 @@ from tumorprog.stages import folds, train_progression
 
 
 def run(folder: Path, out: Path, settings: Settings) -> str:
-    """Predicts the months to progression from every series of every date.
+    """Predict the months to progression from every series of every date.
 
     Args:
-        folder: holds `progression/` of a finished run, and `features/` and `grades.csv` of the new patients.
+        folder: contains `progression/` of a finished run, and `features/` and `grades.csv` of the new patients.
         out: receives `predictions.csv`, and `patient_predictions.csv` with one prediction for each patient and date.
-        settings: not asked; the model and the features say themselves what they were made with.
+        settings: not used; the model and the features record the settings they were computed with.
 
     Raises:
-        InputError: if a file is missing, or the features were made with another wavelet or region than the model's.
+        InputError: if a file is missing, or the features were computed with another wavelet or region than the model's.
     """
     del settings
-    made_with = tables.read_summary(folder / "features")
-    model, description = train_progression.load(
-        folder / "progression", wavelet=made_with["wavelet"], roi=made_with["roi"]
-    )
+    options = tables.read_summary(folder / "features")
+    model, description = train_progression.load(folder / "progression", wavelet=options["wavelet"], roi=options["roi"])
     series = folds.read_series(folder / "features")
     grades = tables.read_csv(folder / "grades.csv", tables.SERIES_GRADES)
     keys = ["PatientID", "date", "Type"]
-    known = series.drop(columns="vectors").merge(
+    graded = series.drop(columns="vectors").merge(
         grades.drop_duplicates(keys)[[*keys, "PredictedGrade"]], on=keys, how="left"
     )
     months = _months(model, list(series["vectors"]), description)
-    weight = combination.weights(known, description["validation_errors_months"])
-    known = known.assign(Predicted_Progression_Timeline=months, Weight=weight)
-    patients = combination.weighted_means(known, keys[:2], ["Predicted_Progression_Timeline"]).reset_index()
-    told = _with_interval(known, description["interval_half_width_months"])
-    tables.write_csv(out / "predictions.csv", told, tables.PREDICTIONS)
+    weight = combination.weights(graded, description["validation_errors_months"])
+    graded = graded.assign(Predicted_Progression_Timeline=months, Weight=weight)
+    patients = combination.weighted_means(graded, keys[:2], ["Predicted_Progression_Timeline"]).reset_index()
+    predictions = _with_interval(graded, description["interval_half_width_months"])
+    tables.write_csv(out / "predictions.csv", predictions, tables.PREDICTIONS)
     combined = _with_interval(patients, description["patient_interval_half_width_months"])
     tables.write_csv(out / "patient_predictions.csv", combined, tables.NEW_PATIENTS)
-    return f"{len(known):,} series of {known['PatientID'].nunique()} patients; " + _told(patients)
+    return f"{len(graded):,} series of {graded['PatientID'].nunique()} patients; " + _format_months(patients)
 
 
 def _months(model: progression.ProgressionLSTM, vectors: list[np.ndarray], description: dict[str, Any]) -> np.ndarray:
-    """What the model expects of each series; a model of hazards up to the last event that it has learned from."""
+    """Return the predicted months of each series; of a hazard model the mean restricted to the last training event."""
     if "interval_edges_months" in description:
         edges = np.array(description["interval_edges_months"])
         return hazard.expected_months(progression.predict_log_odds(model, vectors), edges)
@@ -59,6 +57,6 @@ def _with_interval(predictions: pd.DataFrame, half_width: float | None) -> pd.Da
     return predictions.assign(Lower=np.maximum(months - width, 0.0), Upper=months + width)
 
 
-def _told(patients: pd.DataFrame) -> str:
+def _format_months(patients: pd.DataFrame) -> str:
     shown = [f"{months:.1f} months" for months in patients["Predicted_Progression_Timeline"].head(3)]
     return "mean over the series: " + ", ".join(shown) + (" ..." if len(patients) > len(shown) else "")

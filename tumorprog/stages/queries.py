@@ -1,4 +1,4 @@
-"""SQL over tables that may be larger than memory: shards, Arrow or pandas in, a stream of rows or Parquet parts out."""
+"""SQL over tables that may be larger than memory: shards, Arrow or pandas -> a stream of rows or Parquet parts."""
 
 import sys
 import tempfile
@@ -15,20 +15,21 @@ import pyarrow.parquet as pq
 from tumorprog import storage, tables
 
 _MEMORY = "256MB"
-"""Beyond this, sorting and grouping go to a temporary folder: it does not grow with the archive."""
+"""Limit beyond which sorting and grouping spill to a temporary folder; independent of the archive's size."""
 _BATCH_ROWS = 8192
 
 
 @contextmanager
 def database(sources: Mapping[str, Any]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB in memory, bounded, in which Parquet files, tables and data frames stand under the names given.
+    """Open an in-memory DuckDB of bounded size with Parquet files, tables and data frames as views.
 
     Args:
-        sources: by name: a list of Parquet files of one schema, not empty; an Arrow table; or a data frame.
+        sources: by the name of the view: a non-empty list of Parquet files with one schema, an Arrow table or a data
+            frame.
     """
     with tempfile.TemporaryDirectory(prefix="tumorprog-") as scratch:
-        how: Any = {"memory_limit": _MEMORY, "temp_directory": scratch, "threads": 2}
-        with duckdb.connect(config=how) as connection:
+        config: Any = {"memory_limit": _MEMORY, "temp_directory": scratch, "threads": 2}
+        with duckdb.connect(config=config) as connection:
             for name, source in sources.items():
                 if isinstance(source, list):
                     _register_files(connection, name, source)
@@ -38,7 +39,7 @@ def database(sources: Mapping[str, Any]) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _register_files(connection: duckdb.DuckDBPyConnection, name: str, paths: list[Path]) -> None:
-    """DuckDB reads Parquet itself: a scan by Arrow reads ahead some hundred MB, which no bound of DuckDB's holds."""
+    """Let DuckDB read the Parquet files itself: Arrow would read ahead some hundred MB beyond DuckDB's memory limit."""
     if storage.is_remote(str(paths[0])):
         fs, _ = storage.file_system(paths[0])
         names = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
@@ -47,8 +48,8 @@ def _register_files(connection: duckdb.DuckDBPyConnection, name: str, paths: lis
     connection.read_parquet([str(path) for path in paths]).create_view(name)
 
 
-def ask(sql: str, values: Mapping[str, Any] | None = None, /, **sources: Any) -> pd.DataFrame:
-    """The rows of a query whose answer is small; `values` are those of its $names."""
+def fetch(sql: str, values: Mapping[str, Any] | None = None, /, **sources: Any) -> pd.DataFrame:
+    """Return the rows of a query with a small result; `values` are those of its $parameters."""
     with database(sources) as connection:
         return connection.sql(sql, params=dict(values or {})).df()
 
@@ -56,16 +57,16 @@ def ask(sql: str, values: Mapping[str, Any] | None = None, /, **sources: Any) ->
 def stream(
     sql: str, schema: pa.Schema, values: Mapping[str, Any] | None = None, /, **sources: Any
 ) -> Iterator[pa.Table]:
-    """The rows of a query, some thousands at a time, with the columns of a schema; `values` are those of its $names."""
+    """Yield the rows of a query in batches, with the columns of a schema; `values` are those of its $parameters."""
     with database(sources) as connection:
         for batch in connection.sql(sql, params=dict(values or {})).to_arrow_reader(_BATCH_ROWS):
             yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
 
 
 def bounds(path: Path, column: str) -> tuple[str, str]:
-    """Between which two texts the values of a column of a Parquet file lie, by its footer.
+    """Return the minimum and maximum of a text column according to the footer of its Parquet file.
 
-    Parquet notes neither for a part that holds no value, nor where a value is very long: then they may lie anywhere.
+    Parquet stores neither for a row group without values or with very long ones: then the bounds cover every text.
     """
     with path.open("rb") as file:
         footer = pq.read_metadata(file)
@@ -76,26 +77,28 @@ def bounds(path: Path, column: str) -> tuple[str, str]:
     return min(part.min for part in parts), max(part.max for part in parts)
 
 
-def write_parts(folder: Path, make: Callable[[], Iterator[pa.Table]], schema: pa.Schema, *, rows: int) -> list[Path]:
-    """Cuts a stream of rows into Parquet files of so many rows each.
+def write_parts(
+    folder: Path, open_stream: Callable[[], Iterator[pa.Table]], schema: pa.Schema, *, rows: int
+) -> list[Path]:
+    """Split a stream of rows into Parquet files with a fixed number of rows.
 
-    A note beside the files, written last, says that they are all there: an interrupted call begins anew, a finished one
-    is not done again.
+    The summary is written last and marks the files as complete: an interrupted call starts over, a finished one is not
+    repeated.
 
     Args:
         folder: receives `part-00000.parquet` and so on, and `_summary.json`.
-        make: begins the stream; not called if the parts are there.
+        open_stream: returns the stream; not called if the files are complete.
         schema: of the rows.
-        rows: of a file.
+        rows: number of rows of each file but the last.
 
     Returns:
-        The files.
+        The paths of the files, in order.
     """
     if not (folder / tables.SUMMARY).exists():
         storage.remove(folder)
         folder.mkdir(parents=True)
         counts = [0]
-        for number, part in enumerate(_cut(make(), rows)):
+        for number, part in enumerate(_split(open_stream(), rows)):
             tables.write_shard(folder / part_name(number), part, schema)
             counts.append(part.num_rows)
         tables.write_json(folder / tables.SUMMARY, {"rows": sum(counts), "parts": len(counts) - 1})
@@ -103,21 +106,21 @@ def write_parts(folder: Path, make: Callable[[], Iterator[pa.Table]], schema: pa
 
 
 def part_name(number: int) -> str:
-    """The name of the file with this number, from 0."""
+    """Return the name of the file with a number, counted from 0."""
     return f"part-{number:05d}.parquet"
 
 
-def _cut(stream: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
-    """The same rows in tables of so many rows each; the last may be shorter."""
-    waiting: list[pa.Table] = []
-    there = 0
+def _split(stream: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """Regroup the rows into tables of `rows` rows each; the last may be shorter."""
+    buffered: list[pa.Table] = []
+    num_buffered = 0
     for table in stream:
-        waiting.append(table)
-        there += table.num_rows
-        while there >= rows:
-            joined = pa.concat_tables(waiting)
+        buffered.append(table)
+        num_buffered += table.num_rows
+        while num_buffered >= rows:
+            joined = pa.concat_tables(buffered)
             yield joined.slice(0, rows)
-            waiting = [joined.slice(rows)]
-            there -= rows
-    if there:
-        yield pa.concat_tables(waiting)
+            buffered = [joined.slice(rows)]
+            num_buffered -= rows
+    if num_buffered:
+        yield pa.concat_tables(buffered)

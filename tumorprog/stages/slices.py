@@ -18,11 +18,11 @@ from tumorprog.stages import frames, queries, streaming
 
 log = logging.getLogger(__name__)
 
-_KNOWN = [name for name in tables.SLICES.names if name not in {"image", "pixel_hash"}]
+_METADATA = [name for name in tables.SLICES.names if name not in {"image", "pixel_hash"}]
 WORK = pa.schema(
-    [*frames.SCHEMA, *(tables.SLICES.field(name) for name in _KNOWN if name not in frames.SCHEMA.names)],
+    [*frames.SCHEMA, *(tables.SLICES.field(name) for name in _METADATA if name not in frames.SCHEMA.names)],
 )
-"""What is known of an image before its pixels are read."""
+"""The columns of an image that are known before its pixels are read."""
 
 _PLAN = """
 WITH wanted AS (
@@ -38,30 +38,33 @@ _IMAGE = np.empty((tables.IMAGE_SIZE, tables.IMAGE_SIZE), np.uint8)
 
 
 def run(folder: Path, out: Path, settings: Settings) -> str:
-    """Makes the grader's images of every slice of a graded patient.
+    """Write the grader's input image of every slice of the graded patients.
 
-    Besides the shards, `slices/_cohort.csv` says of every patient whether it takes part, and why not, and
+    In addition to the shards, `slices/_cohort.csv` states whether each patient is included, or why not, and
     `slices/_rejected.csv` lists the slices whose pixels could not be decoded.
 
     Raises:
-        InputError: if the table of grades cannot be read or names no patient of the archive.
+        InputError: if the table of grades cannot be read or contains no patient of the archive.
     """
     catalogue = tables.shards(folder / "catalogue")
-    patients = queries.ask("SELECT DISTINCT PatientID FROM catalogue WHERE cohort = 'grading'", catalogue=catalogue)
+    patients = queries.fetch("SELECT DISTINCT PatientID FROM catalogue WHERE cohort = 'grading'", catalogue=catalogue)
     if patients.empty:
-        raise InputError(f"{folder / 'catalogue'}: no slice to grade; give `tumorprog catalogue` a --grading DIR")
+        raise InputError(
+            f"{folder / 'catalogue'}: contains no slice of the grading cohort; "
+            "run `tumorprog catalogue` with --grading DIR"
+        )
     if not settings.archive.grades:
-        raise InputError("no table of grades: name it with --grades TABLE")
+        raise InputError("no table of grades given; set it with --grades TABLE")
     known = sorted(patients["PatientID"])
     table = clinical.read_grades(storage.place(settings.archive.grades), settings.cohort, known)
     cohort = clinical.match(known, table)
     log.info("  %s", clinical.describe(cohort))
     work = plan(catalogue, cohort, settings, out / "work")
     if not work:
-        apart = clinical.unmatched(cohort)
+        unmatched = clinical.unmatched(cohort)
         raise InputError(
             f"{settings.archive.grades}: no patient with grade 2, 3 or 4 has a slice to train on"
-            + (f"; {apart}. Name the column of the images' ids: --cohort.patient_column NAME" if apart else "")
+            + (f"; {unmatched}. Set the column with the images' ids: --cohort.patient_column NAME" if unmatched else "")
         )
     streaming.connect(settings.cluster)
     transform = partial(_images, scaling=settings.slices.scaling)
@@ -75,42 +78,45 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
 
 
 def plan(catalogue: list[Path], cohort: pd.DataFrame, settings: Settings, folder: Path) -> list[Path]:
-    """The slices that become images, in a seeded random order, in files of `WORK` that are a shard's worth each.
+    """Write the rows of the slices that become images in a seeded random order, one file of `WORK` per shard.
 
-    The order mixes the patients over the shards, so that training can read shards one after the other and still see
+    The order mixes the patients over the shards, so that training can read shards one after the other and still have
     all grades in every batch.
 
     Args:
         catalogue: files of `tables.CATALOGUE`.
         cohort: rows of `tables.COHORT`.
         settings: `slices.sequences`, `seed`.
-        folder: of the files.
+        folder: receives the files.
+
+    Returns:
+        The paths of the files.
     """
     graded = cohort.loc[cohort["status"] == "graded", ["PatientID", "grade", "Institution"]]
-    chosen = {"sequences": list(settings.slices.sequences), "seed": settings.seed}
-    return streaming.write_work(folder, _PLAN, WORK, chosen, catalogue=catalogue, graded=graded)
+    values = {"sequences": list(settings.slices.sequences), "seed": settings.seed}
+    return streaming.write_work(folder, _PLAN, WORK, values, catalogue=catalogue, graded=graded)
 
 
 def _images(work: pa.Table, *, scaling: intensity.Scaling) -> tuple[pa.Table, streaming.Rejected]:
-    make = partial(intensity.grader_input, scaling=scaling)
-    images, decoded, rejected = frames.decode(work, make, like=_IMAGE)
+    convert = partial(intensity.grader_input, scaling=scaling)
+    images, decoded, rejected = frames.decode(work, convert, like=_IMAGE)
     hashes = ["" if image.min() == image.max() else xxhash.xxh3_128_hexdigest(image) for image in images]
-    known = work.select(_KNOWN)
-    known = known.filter(pa.array(decoded)) if rejected else known
-    return known.append_column("pixel_hash", pa.array(hashes, pa.string())).append_column(
-        "image", packed(images)
+    metadata = work.select(_METADATA)
+    metadata = metadata.filter(pa.array(decoded)) if rejected else metadata
+    return metadata.append_column("pixel_hash", pa.array(hashes, pa.string())).append_column(
+        "image", image_column(images)
     ), rejected
 
 
-def decoded(work: pa.Table, *, scaling: intensity.Scaling) -> pa.Table:
-    """The images of the rows that can be decoded, each with its `row`; the others are logged and left out."""
-    images, kept, rejected = frames.decode(work, partial(intensity.grader_input, scaling=scaling), like=_IMAGE)
+def decode_images(work: pa.Table, *, scaling: intensity.Scaling) -> pa.Table:
+    """Return the images of the rows that can be decoded, each with its `row`; the others are logged and skipped."""
+    images, decoded, rejected = frames.decode(work, partial(intensity.grader_input, scaling=scaling), like=_IMAGE)
     for row in rejected:
-        log.warning("%s: %s (%s), left out", row["path"], row["reason"], row["detail"])
-    return work.select(["row"]).filter(pa.array(kept)).append_column("image", packed(images))
+        log.warning("%s: %s (%s), skipped", row["path"], row["reason"], row["detail"])
+    return work.select(["row"]).filter(pa.array(decoded)).append_column("image", image_column(images))
 
 
-def packed(images: np.ndarray) -> pa.Array:
-    """(N, 224, 224) uint8 as a column `image` of `tables.SLICES`, without a copy."""
+def image_column(images: np.ndarray) -> pa.Array:
+    """Return (N, 224, 224) uint8 images as the column `image` of `tables.SLICES`, without a copy."""
     buffer = pa.py_buffer(np.ascontiguousarray(images))
     return pa.FixedSizeBinaryArray.from_buffers(tables.SLICES.field("image").type, len(images), [None, buffer])

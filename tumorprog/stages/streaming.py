@@ -1,4 +1,4 @@
-"""Ray for the stages: connecting to it, and streaming a table of work into shards that are written whole."""
+"""Ray for the stages: connecting to a cluster, and processing a table of work into shards, written atomically."""
 
 import copy
 import ctypes
@@ -31,83 +31,86 @@ from tumorprog.stages import address, queries
 log = logging.getLogger(__name__)
 
 Rejected = list[dict[str, str]]
-"""Rows of `tables.QUARANTINE`: what could not be used, and why."""
+"""Rows of `tables.QUARANTINE`: the files that could not be used, each with its reason."""
 
-_OPEN = (
-    "without token authentication, and its ports are open on every address of a machine: whoever reaches one could run "
-    "any command there. Set RAY_AUTH_MODE=token (on a cluster also RAY_AUTH_TOKEN, the same on all nodes; "
-    "cluster/README.md says how)"
+_NO_AUTHENTICATION = (
+    "without token authentication, and its ports are open on every address of the machine: anyone who can reach one "
+    "could run any command on it. Set RAY_AUTH_MODE=token (on a cluster also RAY_AUTH_TOKEN, the same on all nodes; "
+    "see cluster/README.md)"
 )
 _NO_GPU = (
-    "Ray finds no GPU on this machine (`nvidia-smi` lists those that programs can use); ask for none: "
-    "--grader.gpu false, and in a sweep no gpu among the resources"
+    "Ray finds no GPU on this machine (`nvidia-smi` lists the available GPUs). To train without one, set "
+    "--grader.gpu false; in a sweep, remove gpu from the resources"
 )
 
-_TURN_S = 0.01
-_IDLE_MS = 60_000
-"""Kept so long, the processes that read the shards are still there for the next epoch; after a second, they are not."""
+_STEP_SECONDS = 0.01
+_IDLE_WORKER_MS = 60_000
+"""Idle workers are kept this long, so that the processes that read the shards survive until the next epoch.
+
+Ray's default of one second is too short for that.
+"""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""glibc's numbers of the options, from malloc.h."""
-_SHARDS, _LEAST_ROWS, _MOST_ROWS = 16, 32, 2048
-_TASK_SHARDS = 8
-_AHEAD_BYTES = 2**29
-"""Ten thousand images, or some seconds of a GPU."""
+"""Option numbers of glibc's `mallopt`, from malloc.h."""
+_TARGET_SHARDS, _MIN_ROWS, _MAX_ROWS = 16, 32, 2048
+_MAX_SHARDS_PER_TASK = 8
+_READ_AHEAD_BYTES = 2**29
+"""About ten thousand images, which a GPU processes in a few seconds."""
 _ROW_GROUP, _IMAGE_ROW_GROUP = 1024, 64
-"""Rows that a task holds at a time. Of images it is 3 MB, which the caches still hold when they are written."""
+"""Rows that a task holds in memory at a time. 64 images take 3 MB and are still in the CPU cache when written."""
 
 
 class _Started:
-    """The Ray that this process has started, if it has."""
+    """The local Ray instance that this process has started, if any."""
 
     without_state_api = ""
-    """Its address, if it cannot be asked for the state of its actors."""
+    """Its address, if it was started without the dashboard and therefore without Ray's state API."""
 
 
 def connect(cluster: Cluster, *, gpu: bool = False, train_workers: int = 0) -> None:
-    """Joins the cluster that the settings or the surrounding Ray job name, or starts Ray on this machine.
+    """Join the cluster named by the settings or by the surrounding Ray job, or start Ray on this machine.
 
-    Does nothing where this process is connected already, unless Ray Train is to have workers of a Ray that was started
-    here for less: its cleaner, which frees the resources of a training that has crashed, asks Ray's state API, and that
-    is a part of the dashboard. A dashboard takes a gigabyte and a second, so only trainings have one.
+    Does nothing if this process is already connected. The exception is Ray Train with workers: its cleanup of crashed
+    trainings needs Ray's state API, which is part of the dashboard. If this process started Ray without a dashboard,
+    Ray is restarted with one. The dashboard costs a gigabyte of memory and a second, so only trainings have one.
 
     Args:
         cluster: the settings.
-        gpu: whether GPUs are going to be asked for.
-        train_workers: of Ray Train, that are going to be asked for.
+        gpu: whether GPUs will be requested.
+        train_workers: number of Ray Train workers that will be requested.
 
     Raises:
-        InputError: if the cluster cannot be joined, or would take commands from whoever reaches it; if there is no GPU
-            and none can come.
+        InputError: if the cluster cannot be joined or has no token authentication; if no GPU is available and none
+            can be added.
     """
-    settle()
+    configure_ray_data()
     if train_workers and ray.is_initialized() and _Started.without_state_api == _address():
         ray.shutdown()
     if not ray.is_initialized():
         _join_or_start(cluster, state_api=train_workers > 0)
     if gpu and not gpus():
-        if not joins(cluster):
+        if not joins_existing_cluster(cluster):
             raise InputError(_NO_GPU)
-        log.warning("  the cluster has no GPU yet: what asks for one waits until a node with one joins it")
+        log.warning("  the cluster has no GPU yet; tasks that need one will wait until a node with a GPU joins")
 
 
 def _join_or_start(cluster: Cluster, *, state_api: bool) -> None:
     _Started.without_state_api = ""
-    if joins(cluster):
+    if joins_existing_cluster(cluster):
         _join(cluster)
         return
     if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
-        raise InputError(f"Ray would start {_OPEN}")
+        raise InputError(f"Ray would start {_NO_AUTHENTICATION}")
     folder = address.session_folder(os.environ, user=os.getuid())
     if folder:
-        log.info("  Ray's sockets do not fit into TMPDIR, or it is not writable; they go to %s", folder)
+        log.info("  TMPDIR is too long for Ray's sockets, or not writable; using %s instead", folder)
     with _dashboard() if state_api else nullcontext({"include_dashboard": False}) as dashboard:
         ray.init(
             address="local",
             _temp_dir=str(folder) if folder else None,
-            object_spilling_directory=tempfile.gettempdir() if folder else None,  # there is more room
+            object_spilling_directory=tempfile.gettempdir() if folder else None,  # it has more space
             num_cpus=cluster.cores or None,
             logging_level=logging.ERROR,
-            _system_config={"idle_worker_killing_time_threshold_ms": _IDLE_MS},
+            _system_config={"idle_worker_killing_time_threshold_ms": _IDLE_WORKER_MS},
             **dashboard,
         )
     _Started.without_state_api = "" if state_api else _address()
@@ -115,9 +118,9 @@ def _join_or_start(cluster: Cluster, *, state_api: bool) -> None:
 
 @contextmanager
 def _dashboard() -> Iterator[dict[str, Any]]:
-    """Options of `ray.init` for a dashboard on the loopback, and its address for the processes that are started.
+    """Yield the options of `ray.init` for a dashboard on the loopback, with its address set in the environment.
 
-    They would look for it among all that runs on the machine, and give up where there are two.
+    Without the address, Ray's processes would search the machine for a dashboard, and fail if they found two.
     """
     name, host = "RAY_API_SERVER_ADDRESS", "127.0.0.1"
     before, port = os.environ.get(name), address.free_port(host)
@@ -133,53 +136,53 @@ def _address() -> str:
     return ray.get_runtime_context().gcs_address
 
 
-def settle() -> None:
-    """Has Ray work as we want it in this process: quietly, and with the same rows in the same order every time.
+def configure_ray_data() -> None:
+    """Configure Ray Data in this process: quiet logs, deterministic row order and a throttled execution loop.
 
-    A task that runs Ray Data itself, as a training among others does, must call it too.
+    A task that itself runs Ray Data, such as one of several concurrent trainings, must call this function too.
     """
-    hush()
+    quiet_logs()
     context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False  # one line of ours instead
-    context.execution_options.preserve_order = True  # the same rows in the same order, run after run
-    if Unhurried not in context.custom_execution_callback_classes:
-        context.custom_execution_callback_classes.append(Unhurried)
-    # Ray Data asks for the cluster's cores once a second, and runs a single task until the first answer (2.60)
+    context.enable_progress_bars = False  # tumorprog logs its own progress
+    context.execution_options.preserve_order = True  # the same rows in the same order in every run
+    if ThrottledExecution not in context.custom_execution_callback_classes:
+        context.custom_execution_callback_classes.append(ThrottledExecution)
+    # Ray Data updates its resource limits once a second, and runs a single task until the first update (2.60)
     ResourceManager.GLOBAL_LIMITS_UPDATE_INTERVAL_S = 0.02
 
 
-def hush() -> None:
-    """Lets Ray's libraries say in this process only what is wrong."""
+def quiet_logs() -> None:
+    """Limit the log output of Ray's libraries in this process to warnings and errors."""
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     logging.getLogger("ray.train").setLevel(logging.WARNING)
 
 
-class Unhurried(ExecutionCallback):
-    """Has Ray Data's loop turn a hundred times a second at most, and quietly, in whatever process it runs.
+class ThrottledExecution(ExecutionCallback):
+    """Limit Ray Data's execution loop to a hundred steps a second, and quiet its logs, in any process that runs it.
 
-    Once it has read as far ahead as it may, it would turn without a pause and take a core (2.60). Where it shares a
-    process with a training, each of the hundreds of calls into torch that make a step then waits for the interpreter:
-    an H100 spent 100 ms on every batch, of 256 images as of 64.
+    Once its read-ahead limit is reached, the loop would spin without a pause and occupy a core (2.60). If it shares a
+    process with a training, the hundreds of torch calls of each training step then compete with it for the interpreter
+    lock: an H100 took 100 ms per batch, whether the batch had 64 or 256 images.
     """
 
     def __init__(self) -> None:
         self._next = 0.0
-        hush()  # here, because Ray Train has a process of its own for the stream of a training
+        quiet_logs()  # called here because Ray Train executes the data stream of a training in a separate process
 
     def on_execution_step(self, executor: StreamingExecutor) -> None:
-        """Called by Ray at each turn."""
+        """Wait until the next step is due; Ray calls this at each step of the loop."""
         del executor
         time.sleep(max(0.0, self._next - time.monotonic()))
-        self._next = time.monotonic() + _TURN_S
+        self._next = time.monotonic() + _STEP_SECONDS
 
 
-def joins(cluster: Cluster) -> bool:
-    """Whether a command takes part in a cluster that runs already: that of its Ray job, or the settings' one."""
-    return _surrounded() or cluster.address != "local"
+def joins_existing_cluster(cluster: Cluster) -> bool:
+    """Return whether a command joins a running cluster: that of its Ray job, or the one named in the settings."""
+    return _in_ray_job() or cluster.address != "local"
 
 
-def _surrounded() -> bool:
-    """Whether Ray itself has been told its cluster, as it is in a job."""
+def _in_ray_job() -> bool:
+    """Return whether the environment names Ray's cluster, as it does in a Ray job."""
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ or bool(os.environ.get("RAY_ADDRESS"))
 
 
@@ -187,75 +190,75 @@ def _join(cluster: Cluster) -> None:
     stated = os.environ.get("RAY_ADDRESS")
     try:
         address.knock(stated or cluster.address)
-        ray.init(address=None if _surrounded() else cluster.address, logging_level=logging.ERROR)
+        ray.init(address=None if _in_ray_job() else cluster.address, logging_level=logging.ERROR)
     except (OSError, ray.exceptions.AuthenticationError) as error:
-        told = (str(error) or type(error).__name__).splitlines()[0]
-        named = f"RAY_ADDRESS {stated}" if stated else f"cluster.address {cluster.address}"
-        alone = "unset RAY_ADDRESS" if stated else "--cluster.address local"
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        source = f"RAY_ADDRESS {stated}" if stated else f"cluster.address {cluster.address}"
+        local_option = "unset RAY_ADDRESS" if stated else "--cluster.address local"
         raise InputError(
-            f"{named}: cannot be joined ({told}); start a cluster there, export its RAY_AUTH_MODE=token and "
-            f"RAY_AUTH_TOKEN, or work on this machine alone: {alone}"
+            f"{source}: cannot join the Ray cluster ({reason}). Start a cluster at this address and export its "
+            f"RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or run on this machine only: {local_option}"
         ) from error
     hosts = sorted({node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]})
-    beyond = not all(host.startswith("127.") or host == "::1" for host in hosts)
-    if beyond and os.environ.get("RAY_AUTH_MODE", "").lower() != "token":  # Ray sets it where a token is at hand
+    exposed = not all(host.startswith("127.") or host == "::1" for host in hosts)
+    if exposed and os.environ.get("RAY_AUTH_MODE", "").lower() != "token":  # Ray sets it if it finds a token
         ray.shutdown()
-        raise InputError(f"the Ray cluster on {', '.join(hosts)} runs {_OPEN}")
+        raise InputError(f"the Ray cluster on {', '.join(hosts)} runs {_NO_AUTHENTICATION}")
 
 
 def cores() -> int:
-    """CPU cores of the whole cluster, at least 1."""
+    """Return the number of CPU cores of the whole cluster, at least 1."""
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
 def gpus() -> int:
-    """GPUs of the whole cluster."""
+    """Return the number of GPUs of the whole cluster."""
     return int(ray.cluster_resources().get("GPU", 0))
 
 
-def alone() -> bool:
-    """Whether this machine is all there is; one that is only a client of a cluster is none of its nodes."""
+def is_single_node() -> bool:
+    """Return whether this machine is the only node; a machine that is only a client of a cluster is not a node."""
     return not ray.util.client.ray.is_connected() and sum(node["Alive"] for node in ray.nodes()) == 1
 
 
-def num_copies(most: int, *, gpu: bool) -> int:
-    """How many copies of a class that is costly to set up there is room for, at least 1.
+def num_actors(limit: int, *, gpu: bool) -> int:
+    """Return how many actors of a class with a costly set-up the cluster can run, at least 1.
 
     Args:
-        most: how many are worth it.
-        gpu: whether each copy takes a GPU, or else a core; one core stays free for what feeds them.
+        limit: largest useful number of actors.
+        gpu: whether each actor uses a GPU, or else a core; one core stays free for the tasks that feed the actors.
     """
-    return max(1, min(most, gpus() if gpu else cores() - 1))
+    return max(1, min(limit, gpus() if gpu else cores() - 1))
 
 
-def copies(number: int, *, gpu: bool) -> dict[str, Any]:
-    """Options of `map_batches` for a class of which there are to be up to so many copies."""
+def actor_options(number: int, *, gpu: bool) -> dict[str, Any]:
+    """Return the options of `map_batches` for a class that runs in up to `number` actors."""
     pool = ray.data.ActorPoolStrategy(min_size=1, max_size=number)
     return {"compute": pool, "num_cpus": 0 if gpu else 1, "num_gpus": 1 if gpu else 0}
 
 
 def shard_rows(num_rows: int) -> int:
-    """Rows of a shard: about sixteen shards, which keeps a few cores busy to the end, but none too small or too large.
+    """Return the rows of each shard: about sixteen shards, to keep a few cores busy, within a minimum and maximum size.
 
-    It depends on the rows alone, so that a run on another machine leaves the same files.
+    The number depends only on the rows, so that a run on another machine writes the same files.
     """
-    return min(max(-(-num_rows // _SHARDS), _LEAST_ROWS), _MOST_ROWS)
+    return min(max(-(-num_rows // _TARGET_SHARDS), _MIN_ROWS), _MAX_ROWS)
 
 
-def pieces(work: pa.Table) -> list[pa.Table]:
-    """The table cut into the rows of each shard."""
+def chunks(work: pa.Table) -> list[pa.Table]:
+    """Split the table into one chunk for each shard."""
     rows = shard_rows(work.num_rows)
     return [work.slice(start, rows) for start in range(0, work.num_rows, rows)]
 
 
 def write_work(folder: Path, sql: str, schema: pa.Schema, values: Mapping[str, Any], /, **sources: Any) -> list[Path]:
-    """The rows of a query as files of work for `write_shards`, a shard's worth each; made only once.
+    """Write the rows of a query as work files for `write_shards`, one for each shard; existing files are kept.
 
     Args:
-        folder: of the files.
-        sql: over the sources, with an order.
-        schema: of its rows.
-        values: of the $names in it.
+        folder: folder of the work files.
+        sql: query over the sources, with ORDER BY.
+        schema: schema of its rows.
+        values: values of the $parameters of the query.
         sources: tables by name.
     """
     num_rows = int(queries.ask(f"SELECT count(*) AS rows FROM ({sql})", values, **sources)["rows"][0])  # noqa: S608
@@ -272,92 +275,92 @@ def write_shards(
     *,
     items: str,
 ) -> pd.DataFrame:
-    """Streams files of work through `transform` on all cores of the cluster; each becomes one shard.
+    """Process work files with `transform` on all cores of the cluster; each file becomes one shard.
 
-    The tasks read their file of work, open what it names, and write their shard, a row group at a time: only names go
-    in and counts come back, and no process holds more than a row group. A shard appears when it is whole, holds what
-    it rejected in its own metadata, and is not made again if it exists: an interrupted call goes on where it stopped,
-    and a task that Ray repeats does no harm.
+    Each task reads its work files, opens the files that they list, and writes the shards, one row group at a time. Only
+    paths are sent to a task and only counts are returned, and no process holds more than one row group. A shard is
+    written atomically, stores the rows it rejected in its metadata, and is not written again if it exists. An
+    interrupted call therefore resumes where it stopped, and a task may safely be repeated by Ray.
 
     Args:
         work: Parquet files of small rows, such as paths.
-        transform: some rows of `work` -> (table of `schema`, what was rejected); pickled to the workers.
-        folder: receives `part-00000.parquet` and so on; must be reachable from all nodes.
-        schema: of the shards.
-        items: what the rows of work are, for the progress shown.
+        transform: function from rows of `work` to (table of `schema`, rejected rows); pickled to the workers.
+        folder: folder for `part-00000.parquet` and so on; must be reachable from all nodes.
+        schema: schema of the shards.
+        items: what the rows of work represent, for the progress log.
 
     Returns:
-        All that was rejected, columns `tables.QUARANTINE`, in the order of the work.
+        All rejected rows, columns `tables.QUARANTINE`, in the order of the work.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shards = [folder / queries.part_name(number) for number in range(len(work))]
-    there = set(folder.glob("part-*.parquet"))
-    due: list[dict[str, Any]] = [
+    existing = set(folder.glob("part-*.parquet"))
+    pending: list[dict[str, Any]] = [
         {"work": str(path), "shard": str(shard), "rows": _num_rows(path)}
         for path, shard in zip(work, shards, strict=True)
-        if shard not in there
+        if shard not in existing
     ]
-    if due:
-        tasks = num_tasks(len(due), cores())
-        made = ray.data.from_arrow([pa.Table.from_pylist(due[first::tasks]) for first in range(tasks)])
-        made.context.target_max_block_size = 1  # byte: what a task yields is seen at once, not when the task ends
-        made.context.execution_options.preserve_order = False
-        write = partial(_write_some, transform=transform, schema=schema)
-        made = made.map_batches(write, batch_size=None, batch_format="pyarrow", num_cpus=1)
-        progress = Progress(folder.name, total=sum(one["rows"] for one in due), items=items)
-        for rows in made.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+    if pending:
+        tasks = num_tasks(len(pending), cores())
+        written = ray.data.from_arrow([pa.Table.from_pylist(pending[first::tasks]) for first in range(tasks)])
+        written.context.target_max_block_size = 1  # byte: counts arrive as they are yielded, not when the task ends
+        written.context.execution_options.preserve_order = False
+        write = partial(_write_task, transform=transform, schema=schema)
+        written = written.map_batches(write, batch_size=None, batch_format="pyarrow", num_cpus=1)
+        progress = Progress(folder.name, total=sum(shard["rows"] for shard in pending), items=items)
+        for rows in written.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             progress.add(sum(rows["rows"].to_pylist()))
     rejected = [row for shard in shards for row in _rejected(shard)]
     return pd.DataFrame(rejected, columns=list(tables.QUARANTINE))
 
 
 def num_tasks(num_shards: int, num_cores: int) -> int:
-    """Into how many tasks the writing of shards is cut.
+    """Return the number of tasks into which the writing of shards is divided.
 
-    Ray Data notices ten times a second that a task has ended (2.60), and its core waits meanwhile: so a task makes up
-    to eight shards. Every core gets as many tasks, so that all are done at about the same time.
+    Ray Data checks for finished tasks ten times a second (2.60), and a core idles in between; a task therefore writes
+    up to eight shards. Every core gets the same number of tasks, so that all finish at about the same time.
 
     Args:
-        num_shards: to be written, at least 1.
-        num_cores: of the cluster, at least 1.
+        num_shards: number of shards to write, at least 1.
+        num_cores: number of cores of the cluster, at least 1.
 
     Returns:
-        At least 1, and not more than there are shards.
+        Number of tasks, between 1 and `num_shards`.
     """
-    rounds = -(-num_shards // (_TASK_SHARDS * num_cores))
+    rounds = -(-num_shards // (_MAX_SHARDS_PER_TASK * num_cores))
     return min(num_shards, rounds * num_cores)
 
 
-def _write_some(
-    due: pa.Table, *, transform: Callable[[pa.Table], tuple[pa.Table, Rejected]], schema: pa.Schema
+def _write_task(
+    pending: pa.Table, *, transform: Callable[[pa.Table], tuple[pa.Table, Rejected]], schema: pa.Schema
 ) -> Iterator[pa.Table]:
-    """Writes one shard after the other and yields the rows of work of each."""
+    """Write the shards one after the other and yield the number of work rows of each."""
     keep_freed_memory()
-    for one in due.to_pylist():
-        shard = storage.place(one["shard"])
-        if not shard.exists():  # else this task was on a node that was lost, and is done again
-            _write_one(storage.place(one["work"]), shard, transform, schema)
-        yield pa.table({"rows": [one["rows"]]})
+    for row in pending.to_pylist():
+        shard = storage.place(row["shard"])
+        if not shard.exists():  # it exists if Ray repeats this task after the loss of a node
+            _write_shard(storage.place(row["work"]), shard, transform, schema)
+        yield pa.table({"rows": [row["rows"]]})
 
 
 def keep_freed_memory() -> None:
-    """Lets the C library keep some of what is freed: else it is given back, and asked for again, with every slice."""
+    """Let the C library keep freed memory, instead of returning it to the system and requesting it for every slice."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):  # glibc's
         libc.mallopt(_M_MMAP_THRESHOLD, 2**25)
         libc.mallopt(_M_TRIM_THRESHOLD, 2**26)
 
 
-def _write_one(
+def _write_shard(
     work: Path, target: Path, transform: Callable[[pa.Table], tuple[pa.Table, Rejected]], schema: pa.Schema
 ) -> None:
     rejected: Rejected = []
     rows = _IMAGE_ROW_GROUP if "image" in schema.names else _ROW_GROUP
     with work.open("rb") as source, tables.shard(target, schema) as shard:
         for batch in pq.ParquetFile(source).iter_batches(rows):
-            table, not_used = transform(pa.Table.from_batches([batch]))
+            table, batch_rejected = transform(pa.Table.from_batches([batch]))
             shard.add(table)
-            rejected += not_used
+            rejected += batch_rejected
         shard.add_metadata({"rejected": json.dumps(rejected)})
 
 
@@ -372,35 +375,34 @@ def _rejected(path: Path) -> Rejected:
 
 
 def read_rows(paths: list[Path], columns: list[str], *, wanted: np.ndarray) -> ray.data.Dataset:
-    """A stream of some rows of shards of `tables.SLICES`.
+    """Stream a subset of the rows of shards of `tables.SLICES`.
 
-    The tasks open the files, a row group at a time. Ray's own `read_parquet` costs ten times as much to start (1.7 s to
-    0.15 s on four cores, 2.60), which every epoch pays for each side.
+    The tasks read the files one row group at a time. Ray's own `read_parquet` takes ten times as long to start (1.7 s
+    against 0.15 s on four cores, 2.60), at every epoch and for each of the training, validation and test sets.
 
     Args:
-        paths: of the shards.
-        columns: which; `slice` is among them.
-        wanted: (N,) bool by the number in `slice`: which rows.
+        paths: paths of the shards.
+        columns: columns to read; must include `slice`.
+        wanted: (N,) bool, indexed by the number in `slice`: whether to include the row.
     """
     work = [pa.table({"path": [str(path)]}) for path in paths]
     read = partial(_row_groups, columns=columns, wanted=wanted)
-    # less than half a core, so that a training worker and what feeds it fit on one
+    # less than half a core, so that a training worker and the task that feeds it fit on one core
     rows = ray.data.from_arrow(work).map_batches(read, batch_size=None, batch_format="pyarrow", num_cpus=0.4)
-    rows.context.execution_options = ahead(num_readers=1)
+    rows.context.execution_options = read_ahead_options(num_readers=1)
     return rows
 
 
-def ahead(*, num_readers: int) -> ray.data.ExecutionOptions:
-    """How Ray Data is to run a stream that is read more slowly than it could be made: only so far ahead.
+def read_ahead_options(*, num_readers: int) -> ray.data.ExecutionOptions:
+    """Return execution options that limit how far Ray Data reads ahead of a slow consumer.
 
-    Left to itself it fills half of the object store (4.7 GB on a machine of 24 GB, 2.60), the sooner the more shards
-    there are.
+    By default it fills half of the object store (4.7 GB on a machine with 24 GB, 2.60).
 
     Args:
-        num_readers: training workers that share the stream.
+        num_readers: number of training workers that share the stream.
     """
     options = copy.deepcopy(ray.data.DataContext.get_current().execution_options)
-    memory = _AHEAD_BYTES * max(1, num_readers)
+    memory = _READ_AHEAD_BYTES * max(1, num_readers)
     options.resource_limits = ray.data.ExecutionResources(object_store_memory=memory)
     return options
 
@@ -414,7 +416,7 @@ def _row_groups(work: pa.Table, *, columns: list[str], wanted: np.ndarray) -> It
 
 
 class Progress:
-    """Says how far a long work is: a record of the log at each step, which the command line draws or thins out."""
+    """Progress of a long task: one log record at each step, which the command line draws as a bar or thins out."""
 
     def __init__(self, label: str, *, total: int, items: str) -> None:
         self._label, self._total, self._items = label, total, items
@@ -423,7 +425,7 @@ class Progress:
         self.add(0)
 
     def add(self, done: int) -> None:
-        """Counts what has been finished since."""
+        """Add the number of items finished since the last call."""
         self._done += done
         rate = self._done / max(time.monotonic() - self._started, 1e-9)
         log.info(

@@ -1,4 +1,4 @@
-"""Mask series of the catalogue -> the volume of the tumour on each date, and its change since the date before."""
+"""Mask series of the catalogue -> the tumour volume on each date, and its change since the previous date."""
 
 import datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from tumorprog import tables
 from tumorprog.imaging import volume
 from tumorprog.stages import frames, streaming
 
-_KNOWN = pa.schema(
+_METADATA = pa.schema(
     [pa.field("date", pa.string())]
     + [
         tables.CATALOGUE.field(name)
@@ -21,9 +21,9 @@ _KNOWN = pa.schema(
         )
     ]
 )
-WORK = pa.schema([*frames.SCHEMA, *_KNOWN])
-COUNTED = pa.schema([*_KNOWN, pa.field("voxels", pa.int64())])
-"""A row per slice of a mask: where it lies, the size of its pixels, and how many of these are not 0."""
+WORK = pa.schema([*frames.SCHEMA, *_METADATA])
+COUNTED = pa.schema([*_METADATA, pa.field("voxels", pa.int64())])
+"""A row per slice of a mask: its position, its pixel spacings and the number of voxels that are not 0."""
 
 _PLAN = """
 SELECT *, StudyDate AS date FROM catalogue WHERE cohort = 'progression' AND sequence = 'mask'
@@ -33,52 +33,52 @@ _COUNT = np.empty((), np.int64)
 
 
 def measure(catalogue: list[Path], scratch: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Counts the voxels of all masks of the progression cohort; Ray must be connected.
+    """Measure the volumes of all masks of the progression cohort; Ray must be connected.
 
     Args:
         catalogue: files of `tables.CATALOGUE`.
-        scratch: a folder for what is counted so far.
+        scratch: folder for intermediate results, from which an interrupted call resumes.
 
     Returns:
         Rows of `tables.VOLUMES`; rows of `tables.QUARANTINE` for slices that could not be decoded.
     """
     work = streaming.write_work(scratch / "work", _PLAN, WORK, {}, catalogue=catalogue)
-    rejected = streaming.write_shards(work, count, scratch / "counted", COUNTED, items="slices of masks")
+    rejected = streaming.write_shards(work, count_voxels, scratch / "counted", COUNTED, items="slices of masks")
     counted = tables.read_shards(scratch / "counted", COUNTED) if work else COUNTED.empty_table()
-    return of_dates(counted.to_pandas()), rejected
+    return volumes_by_date(counted.to_pandas()), rejected
 
 
-def count(work: pa.Table) -> tuple[pa.Table, streaming.Rejected]:
-    """Opens slices of masks, rows of `WORK` -> rows of `COUNTED`, and those that could not be decoded."""
+def count_voxels(work: pa.Table) -> tuple[pa.Table, streaming.Rejected]:
+    """Read slices of masks, rows of `WORK`; return rows of `COUNTED` and the slices that could not be decoded."""
     voxels, decoded, rejected = frames.decode(work, _voxels, like=_COUNT)
-    return work.select(_KNOWN.names).filter(pa.array(decoded)).append_column("voxels", pa.array(voxels)), rejected
+    return work.select(_METADATA.names).filter(pa.array(decoded)).append_column("voxels", pa.array(voxels)), rejected
 
 
 def _voxels(mask: np.ndarray) -> np.ndarray:
     return np.array(np.count_nonzero(mask > 0))
 
 
-def of_dates(counted: pd.DataFrame) -> pd.DataFrame:
-    """The volumes of the masks, and how they change.
+def volumes_by_date(counted: pd.DataFrame) -> pd.DataFrame:
+    """Return the tumour volumes by patient and date, and their changes.
 
     Args:
         counted: rows of `COUNTED`.
 
     Returns:
-        Rows of `tables.VOLUMES`, by patient and date: volume_ml; masks, how many there are of that date, of which the
-        largest counts, because a second one is a part or a repetition; days_since, change_ml and change_percent since
-        the patient's date before (NaN for the first, and the percentage where that volume is 0). Masks without a date
-        or without the size of their voxels have no row.
+        Rows of `tables.VOLUMES`, by patient and date: volume_ml, that of the date's largest mask, because a second one
+        is a part or a repetition of it; masks, the number of masks of the date; days_since, change_ml and
+        change_percent since the patient's previous date (NaN for the first date, and the percentage also if the
+        previous volume is 0). Masks without a date or voxel size are excluded.
     """
     columns, stack = list(tables.VOLUMES), ["PatientID", "date", "SeriesInstanceUID", "stack"]
     dated = counted[counted["date"] != ""]
     masks = [(*key[:2], _volume_ml(slices)) for key, slices in dated.groupby(stack, sort=True)]
-    known = pd.DataFrame(masks, columns=[*stack[:2], "volume_ml"]).dropna()
-    dates = known.groupby(stack[:2], sort=True)["volume_ml"].agg(volume_ml="max", masks="size").reset_index()
+    measured = pd.DataFrame(masks, columns=[*stack[:2], "volume_ml"]).dropna()
+    dates = measured.groupby(stack[:2], sort=True)["volume_ml"].agg(volume_ml="max", masks="size").reset_index()
     days = dates["date"].map(lambda date: datetime.date.fromisoformat(date).toordinal()).astype(np.float64)
     since = pd.DataFrame({"days": days, "ml": dates["volume_ml"]}).groupby(dates["PatientID"]).diff()
-    before = (dates["volume_ml"] - since["ml"]).replace(0.0, np.nan)
-    changes = {"days_since": since["days"], "change_ml": since["ml"], "change_percent": 100 * since["ml"] / before}
+    previous = (dates["volume_ml"] - since["ml"]).replace(0.0, np.nan)
+    changes = {"days_since": since["days"], "change_ml": since["ml"], "change_percent": 100 * since["ml"] / previous}
     return dates.assign(**changes)[columns]
 
 

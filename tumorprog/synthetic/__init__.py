@@ -1,1 +1,1 @@
-"""Phantom patients as real DICOM in the layouts of both collections, for trying everything without data."""
+"""Synthetic cohorts: phantom patients written as DICOM in the layouts of both collections, for tests and demos."""

@@ -1,7 +1,7 @@
-"""Planned patients in, two DICOM trees as TCIA writes them, their clinical table and the truth out.
+"""Writing of a synthetic cohort: two DICOM trees in the layout of TCIA, their clinical tables and the ground truth.
 
-Whatever is written follows from the shape and the seed alone: no clock, no order of processes, no random UID. A
-patient's folder appears whole or not at all, so that a killed run goes on with the same command.
+The output depends only on the shape of the cohort and the seed, not on the time or the number of processes. The folder
+of a patient is created atomically, so that an interrupted run can be resumed with the same command.
 """
 
 import datetime
@@ -42,8 +42,8 @@ TRUTH = (
     "days",
     *(f"{part}_{axis}_mm" for part in ("centre", "radius") for axis in "xyz"),
 )
-"""Columns of `truth.csv`. `grade` is what the tumour looks like, also where the clinical table keeps it back; `days`
-are those to the next date, which is the date of progression; `enhancing_ml` is the volume of MaskTumor."""
+"""Columns of `truth.csv`. `grade` is the simulated grade, also for patients without a grade in the clinical table;
+`days` is the number of days to the next date, the date of progression; `enhancing_ml` is the volume of MaskTumor."""
 
 METADATA = (
     "Series UID",
@@ -59,8 +59,8 @@ METADATA = (
     "Number of Images",
     "File Location",
 )
-_LOST_EVERY, _LOST_AFTER = 3, 0.6
-"""Every third patient of the progression tree is last seen, not yet progressed, after this part of its time."""
+_CENSORED_EVERY, _CENSORED_AFTER = 3, 0.6
+"""Every third patient of the progression tree is censored after this fraction of the time to progression."""
 
 _CLINICAL = ("Sample", " Age", " Gender", " Disease", " Grade", " Institution")
 _ROMAN = {2: " II", 3: " III", 4: " IV"}
@@ -72,32 +72,31 @@ _ZIP_DATE = (2014, 1, 16, 0, 0, 0)
 
 
 def write_cohort(out: Path, shape: settings.Synthetic, *, seed: int, processes: int = 1) -> Iterator[tuple[int, int]]:
-    """Writes a synthetic cohort, patient by patient, as the returned iterator is consumed.
+    """Write a synthetic cohort, patient by patient, as the returned iterator is consumed.
 
-    Leaves `REMBRANDT/` and `clinical_2014-01-16.xlsx` (if there are patients of the grading tree),
-    `Brain-Tumor-Progression/` and `outcomes.csv` (if there are any of the other), `truth.csv` and the marker
-    `synthetic.json`. The same shape and seed give the same bytes, by any number of processes; more patients leave the
-    earlier ones' bytes alone.
+    Writes `REMBRANDT/` and `clinical_2014-01-16.xlsx` (if the cohort has grading patients), `Brain-Tumor-Progression/`
+    and `outcomes.csv` (if it has progression patients), `truth.csv` and the marker `synthetic.json`. The same shape and
+    seed give the same bytes with any number of processes; adding patients does not change the earlier ones.
 
     Args:
-        out: the folder, new or empty or left by an interrupted run with the same shape and seed, which is continued.
-        shape: how many patients, slices and pixels.
-        seed: of every random choice.
-        processes: that write patients; 1 writes in the calling process. More are spawned, so a calling script needs
-            `if __name__ == "__main__"`.
+        out: a new or empty folder, or that of an interrupted run with the same shape and seed, which is resumed.
+        shape: numbers of patients, slices and pixels.
+        seed: random seed of the cohort.
+        processes: number of processes that write patients; 1 writes in the calling process. More processes are spawned,
+            so that a calling script needs `if __name__ == "__main__"`.
 
     Returns:
-        Pairs (patients done, patients in all); the tables are written before the last one arrives.
+        An iterator of pairs (completed patients, all patients); the tables are written before the last pair.
 
     Raises:
-        InputError: at once, if `out` holds anything else.
+        InputError: immediately, if `out` contains anything else.
         TumorprogError: while consumed, if a file cannot be written or a process was killed.
     """
-    _claim(out, {"made_by": "tumorprog synthesize", "layout": 1, "seed": seed, "shape": asdict(shape)})
+    _prepare_folder(out, {"made_by": "tumorprog synthesize", "layout": 1, "seed": seed, "shape": asdict(shape)})
     return _write_all(out, shape, seed=seed, processes=processes)
 
 
-def _claim(out: Path, fingerprint: dict[str, Any]) -> None:
+def _prepare_folder(out: Path, fingerprint: dict[str, Any]) -> None:
     try:
         if out.is_dir() and any(out.iterdir()):
             _check_marker(out, fingerprint)
@@ -113,73 +112,73 @@ def _check_marker(out: Path, fingerprint: dict[str, Any]) -> None:
         found = json.loads((out / tables.SYNTHETIC).read_text())
     except (FileNotFoundError, ValueError) as error:
         raise InputError(
-            f"{out}: is not empty and no synthetic cohort (no readable {tables.SYNTHETIC}); choose a new or an empty "
-            "folder"
+            f"{out}: is not empty and is not a synthetic cohort (no readable {tables.SYNTHETIC}); choose a new or "
+            "empty folder"
         ) from error
     if found != fingerprint:
         raise InputError(
-            f"{out}: holds a synthetic cohort of another shape or seed (its {tables.SYNTHETIC} says which); "
-            "choose another folder, delete this one, or ask for the same shape and seed"
+            f"{out}: contains a synthetic cohort with a different shape or seed (see its {tables.SYNTHETIC}); "
+            "choose another folder, delete this one, or use the same shape and seed"
         )
 
 
 def _write_all(out: Path, shape: settings.Synthetic, *, seed: int, processes: int) -> Iterator[tuple[int, int]]:
-    todo = plan.patients_of(shape)
+    patients = plan.list_patients(shape)
     write = partial(_write_patient, out=out, shape=shape, seed=seed)
     written: list[_Rows] = []
     try:
-        for rows in _each(write, todo, processes=processes):
+        for rows in _map_patients(write, patients, processes=processes):
             written.append(rows)
-            if len(written) < len(todo):
-                yield len(written), len(todo)
+            if len(written) < len(patients):
+                yield len(written), len(patients)
         _write_tables(out, written)
     except OSError as error:
         raise TumorprogError(
-            f"{error.filename or out}: could not be written ({error.strerror}); the patients written so far are whole: "
-            "mend it and run the same command again to go on"
+            f"{error.filename or out}: could not be written ({error.strerror}); the patients written so far are "
+            "complete: solve the problem and run the same command again to resume"
         ) from error
     except BrokenProcessPool as error:
         raise TumorprogError(
-            f"{out}: a process that wrote patients was killed, perhaps for want of memory; the patients written so far "
-            "are whole: run the same command again to go on, perhaps with fewer processes"
+            f"{out}: a writer process was killed, possibly because it ran out of memory; the patients written so far "
+            "are complete: run the same command again to resume, possibly with fewer processes"
         ) from error
-    yield len(written), len(todo)
+    yield len(written), len(patients)
 
 
-def _each(
-    write: Callable[[tuple[plan.Kind, int]], _Rows], todo: list[tuple[plan.Kind, int]], *, processes: int
+def _map_patients(
+    write: Callable[[tuple[plan.Kind, int]], _Rows], patients: list[tuple[plan.Kind, int]], *, processes: int
 ) -> Iterator[_Rows]:
-    """What `write` returns for each patient, in order."""
-    if processes <= 1 or len(todo) <= 1:
-        yield from map(write, todo)
+    """Yield the result of `write` for each patient, in order."""
+    if processes <= 1 or len(patients) <= 1:
+        yield from map(write, patients)
         return
-    # spawned, because a caller with threads (Ray, torch) must not be forked
+    # spawn, because a caller with threads (Ray, torch) must not be forked
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(processes, len(todo)), mp_context=context)
+    pool = ProcessPoolExecutor(min(processes, len(patients)), mp_context=context)
     try:
-        yield from pool.map(write, todo)
+        yield from pool.map(write, patients)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _write_patient(who: tuple[plan.Kind, int], *, out: Path, shape: settings.Synthetic, seed: int) -> _Rows:
-    """Writes the folder of one patient, unless it stands; returns its rows of the three tables."""
-    patient = plan.plan_patient(*who, shape=shape, seed=seed)
+def _write_patient(kind_and_number: tuple[plan.Kind, int], *, out: Path, shape: settings.Synthetic, seed: int) -> _Rows:
+    """Write the folder of one patient unless it exists, and return its rows of the three tables."""
+    patient = plan.plan_patient(*kind_and_number, shape=shape, seed=seed)
     folder = out / patient.collection / patient.patient_id
     if not folder.exists():
-        beside = out / ".unfinished" / patient.collection / patient.patient_id
-        shutil.rmtree(beside, ignore_errors=True)
-        for place, study in enumerate(patient.studies):
-            _write_study(beside, patient, place=place, study=study)
+        unfinished = out / ".unfinished" / patient.collection / patient.patient_id
+        shutil.rmtree(unfinished, ignore_errors=True)
+        for study_index, study in enumerate(patient.studies):
+            _write_study(unfinished, patient, study_index=study_index, study=study)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        beside.rename(folder)
-    return {"truth": _truth(patient), "metadata": _metadata(patient), "clinical": _clinical(patient)}
+        unfinished.rename(folder)
+    return {"truth": _truth_rows(patient), "metadata": _metadata_rows(patient), "clinical": _clinical_rows(patient)}
 
 
-def _write_study(folder: Path, patient: plan.Patient, *, place: int, study: plan.Study) -> None:
-    for stack_place, stack in enumerate(study.stacks):
+def _write_study(folder: Path, patient: plan.Patient, *, study_index: int, study: plan.Study) -> None:
+    for stack_index, stack in enumerate(study.stacks):
         writers = [
-            files.SeriesWriter(folder, patient, place=place, stack_place=stack_place, series=series)
+            files.SeriesWriter(folder, patient, study_index=study_index, stack_index=stack_index, series=series)
             for series in stack.series
         ]
         for index, plane in enumerate(stack.planes):
@@ -188,8 +187,8 @@ def _write_study(folder: Path, patient: plan.Patient, *, place: int, study: plan
                 writer.write(index, plane, painted)
 
 
-def _truth(patient: plan.Patient) -> list[dict[str, Any]]:
-    followed = patient.collection == plan.PROGRESSION
+def _truth_rows(patient: plan.Patient) -> list[dict[str, Any]]:
+    has_follow_up = patient.collection == plan.PROGRESSION
     rows = []
     for study, later in zip_longest(patient.studies, patient.studies[1:]):
         tumour_ml, enhancing_ml = phantom.volumes_ml(study.tumour)
@@ -200,7 +199,7 @@ def _truth(patient: plan.Patient) -> list[dict[str, Any]]:
             "grade": patient.grade,
             "Institution": patient.institution,
             "tumour_ml": round(tumour_ml, 3),
-            "enhancing_ml": round(enhancing_ml, 3) if followed else None,
+            "enhancing_ml": round(enhancing_ml, 3) if has_follow_up else None,
             "days": f"{(later.day - study.day).days}" if later else "",
         }
         for part, vector in (("centre", study.tumour.centre_mm), ("radius", study.tumour.radii_mm)):
@@ -209,13 +208,13 @@ def _truth(patient: plan.Patient) -> list[dict[str, Any]]:
     return rows
 
 
-def _metadata(patient: plan.Patient) -> list[dict[str, Any]]:
+def _metadata_rows(patient: plan.Patient) -> list[dict[str, Any]]:
     return [
         {
-            "Series UID": files.series_uid(patient, place, series),
+            "Series UID": files.series_uid(patient, study_index, series),
             "Collection": patient.collection,
             "Subject ID": patient.patient_id,
-            "Study UID": files.study_uid(patient, place),
+            "Study UID": files.study_uid(patient, study_index),
             "Study Description": study.description,
             "Study Date": study.day.strftime("%m-%d-%Y"),
             "Series Description": series.description,
@@ -224,17 +223,17 @@ def _metadata(patient: plan.Patient) -> list[dict[str, Any]]:
             "SOP Class UID": SecondaryCaptureImageStorage if series.sequence == "mask" else MRImageStorage,
             "Number of Images": len(stack.planes),
             "File Location": str(
-                Path(patient.collection, patient.patient_id, files.series_folder(patient, place, series))
+                Path(patient.collection, patient.patient_id, files.series_folder(patient, study_index, series))
             ),
         }
-        for place, study in enumerate(patient.studies)
+        for study_index, study in enumerate(patient.studies)
         for stack in study.stacks
         for series in stack.series
     ]
 
 
-def _clinical(patient: plan.Patient) -> list[dict[str, Any]]:
-    """The patient's row of the clinical table; its names and values begin with a space, as the original's do."""
+def _clinical_rows(patient: plan.Patient) -> list[dict[str, Any]]:
+    """Return the patient's row of the clinical table; its names and values start with a space, as in the original."""
     if not patient.in_table:
         return []
     return [
@@ -257,7 +256,7 @@ _NO_IMAGES = {
     " Grade": " III",
     " Institution": f" {plan.HENRY_FORD}",
 }
-"""A row of the clinical table whose patient has no images; no phantom has this id."""
+"""A row of the clinical table for a patient without images; no phantom has this ID."""
 
 
 def _write_tables(out: Path, written: list[_Rows]) -> None:
@@ -272,38 +271,38 @@ def _write_tables(out: Path, written: list[_Rows]) -> None:
         (out / collection / "license.html").write_text(_LICENSE)
     if (truth["collection"] == plan.PROGRESSION).any():
         followed = truth[(truth["collection"] == plan.PROGRESSION) & (truth["days"] != "")]
-        tables.write_csv(out / OUTCOMES_TABLE, _outcomes(followed), ("PatientID", "date", "event"))
+        tables.write_csv(out / OUTCOMES_TABLE, _outcome_rows(followed), ("PatientID", "date", "event"))
     if (truth["collection"] == plan.GRADING).any():
-        # with ungraded patients the cohort also gets the other oddities: no row, and a row without images
+        # a cohort with ungraded patients also has the other defects: a missing row, and a row without images
         ungraded = len(clinical) < (truth["collection"] == plan.GRADING).sum()
         _write_clinical(out / CLINICAL_TABLE, [*clinical.to_dict("records"), *([_NO_IMAGES] if ungraded else [])])
     shutil.rmtree(out / ".unfinished", ignore_errors=True)
 
 
-def _outcomes(followed: pd.DataFrame) -> pd.DataFrame:
-    """What a clinic would know of the patients of the progression tree: a date, and whether they had progressed."""
+def _outcome_rows(followed: pd.DataFrame) -> pd.DataFrame:
+    """Return the outcome of each patient of the progression tree: a date, and whether progression was observed."""
     rows = []
-    for place, patient in enumerate(followed.to_dict("records")):
-        lost = place % _LOST_EVERY == _LOST_EVERY - 1
-        days = round(int(patient["days"]) * (_LOST_AFTER if lost else 1))
+    for index, patient in enumerate(followed.to_dict("records")):
+        censored = index % _CENSORED_EVERY == _CENSORED_EVERY - 1
+        days = round(int(patient["days"]) * (_CENSORED_AFTER if censored else 1))
         date = datetime.date.fromisoformat(patient["date"]) + datetime.timedelta(days=days)
-        rows.append({"PatientID": patient["PatientID"], "date": date.isoformat(), "event": int(not lost)})
+        rows.append({"PatientID": patient["PatientID"], "date": date.isoformat(), "event": int(not censored)})
     return pd.DataFrame(rows)
 
 
 def _write_clinical(path: Path, rows: list[Any]) -> None:
-    """Writes the sheet `report`, with the date and time of now replaced by that of the original release."""
+    """Write the sheet `report`, with the current date and time replaced by those of the original release."""
     book = openpyxl.Workbook()
     sheet = book.active
     sheet.title = "report"
     sheet.append(_CLINICAL)
     for row in rows:
         sheet.append([row[name] for name in _CLINICAL])
-    stamped = io.BytesIO()
-    book.save(stamped)
-    beside = path.with_name(f".{path.name}")
-    with zipfile.ZipFile(stamped) as before, zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as after:
-        for name in before.namelist():
-            content = re.sub(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", b"2014-01-16T00:00:00Z", before.read(name))
-            after.writestr(zipfile.ZipInfo(name, _ZIP_DATE), content, zipfile.ZIP_DEFLATED)
-    beside.replace(path)
+    buffer = io.BytesIO()
+    book.save(buffer)
+    temporary = path.with_name(f".{path.name}")
+    with zipfile.ZipFile(buffer) as source, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            content = re.sub(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", b"2014-01-16T00:00:00Z", source.read(name))
+            target.writestr(zipfile.ZipInfo(name, _ZIP_DATE), content, zipfile.ZIP_DEFLATED)
+    temporary.replace(path)

@@ -1,4 +1,4 @@
-"""A planned series in, its DICOM files out, named and headed as the collection's scanners and downloads did."""
+"""Writing of the DICOM files of a planned series, with names and headers as in the real collections."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from pydicom.uid import (
 from tumorprog.synthetic import phantom, plan
 
 _IMPLEMENTATION = generate_uid(entropy_srcs=["tumorprog"])
-_OWN = (
+_PER_SLICE = (
     "SOPInstanceUID",
     "InstanceNumber",
     "ImagePositionPatient",
@@ -26,13 +26,13 @@ _OWN = (
     "SliceLocation",
     "PixelData",
 )
-"""What differs between the slices of a series, in the order of the tags."""
+"""Elements that differ between the slices of a series, in tag order."""
 
-_TOP = 4095
+_MAX_STORED = 4095
 _DERIVED = {"dT1", "ADC", "nCBF", "nRCBV", "sRCBV", "mask"}
 
 # ScanningSequence, RepetitionTime, EchoTime, InversionTime (ms; 0 for none), FlipAngle (degrees), Siemens' SequenceName
-_PHYSICS: dict[str, tuple[str | list[str], float, float, float, float, str]] = {
+_ACQUISITION: dict[str, tuple[str | list[str], float, float, float, float, str]] = {
     "T1pre": ("SE", 500, 14, 0, 90, "*se2d1"),
     "T1post": ("SE", 520, 14, 0, 90, "*se2d1"),
     "T2": ("SE", 3800, 98, 0, 180, "*tse2d1_15"),
@@ -40,53 +40,53 @@ _PHYSICS: dict[str, tuple[str | list[str], float, float, float, float, str]] = {
     "ADC": ("EP", 8000, 82, 0, 90, "*ep_b0_1000"),
     "localizer": ("GR", 15, 6, 0, 40, "*fl2d1"),
 }
-_PERFUSION_PHYSICS: tuple[str | list[str], float, float, float, float, str] = ("EP", 1900, 54, 0, 90, "*epfid2d1_128")
+_PERFUSION: tuple[str | list[str], float, float, float, float, str] = ("EP", 1900, 54, 0, 90, "*epfid2d1_128")
 
 
 class SeriesWriter:
-    """Writes the slices of one series, one after the other: they share a header and a stream of noise."""
+    """Writer of the slices of one series, which share a header and a random generator for noise."""
 
     def __init__(
-        self, folder: Path, patient: plan.Patient, *, place: int, stack_place: int, series: plan.Series
+        self, folder: Path, patient: plan.Patient, *, study_index: int, stack_index: int, series: plan.Series
     ) -> None:
         self.patient, self.series = patient, series
-        self.study = patient.studies[place]
-        self.count = len(self.study.stacks[stack_place].planes)
-        self.header = _header(patient, place=place, stack=self.study.stacks[stack_place], series=series)
+        self.study = patient.studies[study_index]
+        self.count = len(self.study.stacks[stack_index].planes)
+        self.header = _header(patient, study_index=study_index, stack=self.study.stacks[stack_index], series=series)
         self.shared = _encode_shared(self.header)
-        self.folder = folder / series_folder(patient, place, series)
+        self.folder = folder / series_folder(patient, study_index, series)
         self.folder.mkdir(parents=True)
-        self.rng = np.random.default_rng([*patient.key, place, series.number])
+        self.rng = np.random.default_rng([*patient.key, study_index, series.number])
         self.receiver = phantom.random_receiver(self.rng)
 
     def write(self, index: int, plane: phantom.Plane, painted: phantom.Layers) -> None:
-        """Writes the slice with that place in the stack, from 0."""
-        header, own = self.header, Dataset()
-        own.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID = _uid(header.SeriesInstanceUID, index)
-        own.InstanceNumber = index + 1
+        """Write the slice with this index in the stack, counted from 0."""
+        header, per_slice = self.header, Dataset()
+        per_slice.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID = _uid(header.SeriesInstanceUID, index)
+        per_slice.InstanceNumber = index + 1
         across, down = (step / np.linalg.norm(step) for step in (plane.column_mm, plane.row_mm))
-        own.ImageOrientationPatient = [*across.tolist(), *down.tolist()]
-        own.ImagePositionPatient = plane.origin_mm.tolist()
-        own.SliceLocation = round(float(np.cross(across, down) @ plane.origin_mm), 4)
-        own.add_new("PixelData", "OW", self._stored(plane, painted).tobytes())
+        per_slice.ImageOrientationPatient = [*across.tolist(), *down.tolist()]
+        per_slice.ImagePositionPatient = plane.origin_mm.tolist()
+        per_slice.SliceLocation = round(float(np.cross(across, down) @ plane.origin_mm), 4)
+        per_slice.add_new("PixelData", "OW", self._stored(plane, painted).tobytes())
         file = _open_buffer(header)
         file.write(b"\0" * 128 + b"DICM")
         write_file_meta_info(file, header.file_meta)
-        for element, before in zip(own, self.shared, strict=True):
-            file.write(before)
+        for element, preceding in zip(per_slice, self.shared, strict=True):
+            file.write(preceding)
             write_data_element(file, element)
         (self.folder / self._name(index)).write_bytes(file.getvalue())
 
     def _stored(self, plane: phantom.Plane, painted: phantom.Layers) -> np.ndarray:
         if self.series.sequence == "mask":
             return phantom.enhancing_mask(self.study.tumour, plane).astype("<u2")
-        # a localizer looks like T1: the phantom knows no contrast of its own for it
+        # a localizer is drawn as T1: the phantom defines no contrast for it
         sequence = "T1pre" if self.series.sequence == "localizer" else self.series.sequence
         signal = phantom.image(self.patient.head, self.study.tumour, sequence=sequence, painted=painted, plane=plane)
-        seen = phantom.received(signal, self.receiver, self.rng, sequence=sequence, plane=plane)
-        low, high, dtype = (-32768, 32767, "<i2") if self.header.PixelRepresentation else (0, _TOP, "<u2")
-        stored = np.clip(np.rint((seen - self.series.intercept) / self.series.slope), low, high)
-        return (_TOP - stored if self.patient.inverted else stored).astype(dtype)
+        intensities = phantom.received(signal, self.receiver, self.rng, sequence=sequence, plane=plane)
+        low, high, dtype = (-32768, 32767, "<i2") if self.header.PixelRepresentation else (0, _MAX_STORED, "<u2")
+        stored = np.clip(np.rint((intensities - self.series.intercept) / self.series.slope), low, high)
+        return (_MAX_STORED - stored if self.patient.inverted else stored).astype(dtype)
 
     def _name(self, index: int) -> str:
         if self.patient.old_names:
@@ -102,9 +102,9 @@ def _open_buffer(header: Dataset) -> DicomBytesIO:
 
 
 def _encode_shared(header: Dataset) -> list[bytes]:
-    """What goes before each of a slice's own elements: encoded once a series, it halves the time of a file."""
+    """Encode the shared elements before each per-slice element; once per series, this halves the time per file."""
     shared, start = [], 0
-    for keyword in _OWN:
+    for keyword in _PER_SLICE:
         tag, buffer = tag_for_keyword(keyword), _open_buffer(header)
         write_dataset(buffer, header[start:tag])
         shared.append(buffer.getvalue())
@@ -116,28 +116,32 @@ def _uid(*parts: object) -> str:
     return generate_uid(entropy_srcs=["tumorprog synthetic", *map(str, parts)])
 
 
-def study_uid(patient: plan.Patient, place: int) -> str:
-    """StudyInstanceUID of the patient's study at that place."""
-    return _uid(*patient.key, patient.series_slices, patient.size, "study", place)
+def study_uid(patient: plan.Patient, study_index: int) -> str:
+    """Return the StudyInstanceUID of a study of the patient."""
+    return _uid(*patient.key, patient.series_slices, patient.size, "study", study_index)
 
 
-def series_uid(patient: plan.Patient, place: int, series: plan.Series) -> str:
-    """SeriesInstanceUID of a series of the patient's study at that place."""
-    return _uid(study_uid(patient, place), "series", series.number)
+def series_uid(patient: plan.Patient, study_index: int, series: plan.Series) -> str:
+    """Return the SeriesInstanceUID of a series in a study of the patient."""
+    return _uid(study_uid(patient, study_index), "series", series.number)
 
 
-def series_folder(patient: plan.Patient, place: int, series: plan.Series) -> str:
-    """Study and series folders in TCIA's Descriptive layout, old or new."""
-    study, study_end, series_end = patient.studies[place], study_uid(patient, place), series_uid(patient, place, series)
+def series_folder(patient: plan.Patient, study_index: int, series: plan.Series) -> str:
+    """Return the study and series folders in the old or new Descriptive layout of TCIA."""
+    study, study_end, series_end = (
+        patient.studies[study_index],
+        study_uid(patient, study_index),
+        series_uid(patient, study_index, series),
+    )
     study_id = "" if patient.old_names else f"{study.study_id or 'NA'}-"
     number = f"{series.number}" if patient.old_names else f"{series.number}.000000"
-    first = f"{study.day:%m-%d-%Y}-{study_id}{study.description}-{study_end[-5:]}"
-    return f"{first}/{number}-{series.description}-{series_end[-5:]}"
+    study_folder = f"{study.day:%m-%d-%Y}-{study_id}{study.description}-{study_end[-5:]}"
+    return f"{study_folder}/{number}-{series.description}-{series_end[-5:]}"
 
 
-def _header(patient: plan.Patient, *, place: int, stack: plan.Stack, series: plan.Series) -> Dataset:
-    """What the slices of a series share."""
-    study, mask = patient.studies[place], series.sequence == "mask"
+def _header(patient: plan.Patient, *, study_index: int, stack: plan.Stack, series: plan.Series) -> Dataset:
+    """Return the header elements shared by the slices of a series."""
+    study, mask = patient.studies[study_index], series.sequence == "mask"
     header = Dataset()
     header.file_meta = FileMetaDataset()
     implicit = patient.key[-1] % 5 == 3
@@ -148,8 +152,8 @@ def _header(patient: plan.Patient, *, place: int, stack: plan.Stack, series: pla
     header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID
     header.Modality = "MR"
     header.ImageType = _image_type(series.sequence)
-    _add_identity(header, patient, place=place)
-    header.SeriesInstanceUID = series_uid(patient, place, series)
+    _add_identity(header, patient, study_index=study_index)
+    header.SeriesInstanceUID = series_uid(patient, study_index, series)
     header.SeriesDescription = series.description
     header.SeriesNumber = series.number
     header.Manufacturer = study.scanner.manufacturer
@@ -158,7 +162,7 @@ def _header(patient: plan.Patient, *, place: int, stack: plan.Stack, series: pla
     if mask:
         header.ConversionType = "WSD"
     else:
-        _add_physics(header, series.sequence, siemens=study.scanner.siemens)
+        _add_acquisition(header, series.sequence, siemens=study.scanner.siemens)
     _add_pixels(header, patient, stack=stack, series=series)
     return header
 
@@ -169,14 +173,16 @@ def _image_type(sequence: str) -> list[str]:
     return ["DERIVED", "SECONDARY"] if sequence in _DERIVED else ["ORIGINAL", "PRIMARY"]
 
 
-def _add_identity(header: Dataset, patient: plan.Patient, *, place: int) -> None:
-    study = patient.studies[place]
+def _add_identity(header: Dataset, patient: plan.Patient, *, study_index: int) -> None:
+    study = patient.studies[study_index]
     header.PatientID = patient.patient_id
-    header.PatientName = f"Phantom^{patient.patient_id}"  # unlike the id, so that tests can look for it in outputs
+    header.PatientName = (
+        f"Phantom^{patient.patient_id}"  # differs from the ID, so that tests can search for it in outputs
+    )
     header.PatientBirthDate = ""
     header.PatientSex = patient.sex
     header.PatientAge = f"{patient.age:03d}Y"
-    header.StudyInstanceUID = study_uid(patient, place)
+    header.StudyInstanceUID = study_uid(patient, study_index)
     header.FrameOfReferenceUID = _uid(header.StudyInstanceUID, "frame of reference")
     header.PositionReferenceIndicator = ""
     header.StudyID = study.study_id
@@ -187,10 +193,10 @@ def _add_identity(header: Dataset, patient: plan.Patient, *, place: int) -> None
     header.ReferringPhysicianName = ""
 
 
-def _add_physics(header: Dataset, sequence: str, *, siemens: bool) -> None:
-    contrast = sequence in {"T1post", "dT1"}
-    physics = _PHYSICS.get("T1post" if contrast else sequence, _PERFUSION_PHYSICS)
-    header.ScanningSequence, repetition, echo, inversion, flip, name = physics
+def _add_acquisition(header: Dataset, sequence: str, *, siemens: bool) -> None:
+    enhanced = sequence in {"T1post", "dT1"}
+    parameters = _ACQUISITION.get("T1post" if enhanced else sequence, _PERFUSION)
+    header.ScanningSequence, repetition, echo, inversion, flip, name = parameters
     header.SequenceVariant = "SK"
     header.ScanOptions = ""
     header.MRAcquisitionType = "2D"
@@ -202,13 +208,13 @@ def _add_physics(header: Dataset, sequence: str, *, siemens: bool) -> None:
     header.MagneticFieldStrength = 1.5
     if siemens:
         header.SequenceName = name
-    if contrast:
+    if enhanced:
         header.ContrastBolusAgent = "MAGNEVIST"
 
 
 def _add_pixels(header: Dataset, patient: plan.Patient, *, stack: plan.Stack, series: plan.Series) -> None:
     plane, mask = stack.planes[0], series.sequence == "mask"
-    # a difference is negative at places: it is signed on every scanner
+    # a difference image has negative values: it is signed on every scanner
     signed = not mask and (header.Manufacturer == plan.GE.manufacturer or series.sequence == "dT1")
     header.SamplesPerPixel = 1
     header.PhotometricInterpretation = "MONOCHROME1" if patient.inverted else "MONOCHROME2"

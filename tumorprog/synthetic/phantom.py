@@ -1,8 +1,8 @@
-"""Planes through phantom heads with tumours in, MR images and masks out: pure numpy, a slice at a time.
+"""Phantom heads with tumours: MR images and masks of single slices, computed with numpy.
 
-Coordinates are the patient's (DICOM's LPS: x to the left, y to the back, z up), in mm from the middle of the head. A
-tissue's border is a signed distance that positive values lie inside of; a soft step over it gives the partial volume of
-a pixel, and an image is its tissues painted over each other in order. No volume is ever held.
+Coordinates are patient coordinates (LPS in DICOM: x to the left, y to the back, z up), in mm from the centre of the
+head. The border of a tissue is a signed distance, positive inside; a soft step over it gives the partial volume of a
+pixel, and an image is drawn by painting the tissues over each other in order. Volumes are never held in memory.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 Layers = list[tuple[str, np.ndarray]]
-"""Tissues in the order of painting, each with its share of every pixel, (H, W) float32 in [0, 1]."""
+"""Tissues in painting order, each with its share of every pixel, (H, W) float32 in [0, 1]."""
 
 _HEALTHY = ("scalp", "bone", "muscle", "csf", "grey", "white", "deep", "vessel")
 _DISEASED = ("oedema", "bulk", "cellular", "enhancing", "necrosis")
@@ -30,15 +30,15 @@ _CONTRAST = {
 }
 _PERFUSION = ("nCBF", "nRCBV", "sRCBV")
 _MAPS = ("dT1", "ADC", *_PERFUSION)
-"""Computed from other images: no receive field, no arbitrary gain, noise that is not Rician."""
+"""Derived images: without receive field and arbitrary gain, and with Gaussian noise."""
 
 _NOISE = {"dT1": 22.0, "ADC": 60.0, "nCBF": 14.0, "nRCBV": 12.0, "sRCBV": 210.0}
-"""Standard deviation of the noise of a map, in its own units."""
+"""Standard deviation of the noise of a map, in the units of the map."""
 
-# On the right, mirrored to the left: centre and radii in mm, in the coordinates of a head that is not warped.
+# Ellipsoids on one side, mirrored to the other: centre and radii in mm, in the coordinates of the unwarped head.
 _DEEP = (((13, -20, 14), (5, 9, 9)), ((26, -4, 6), (6, 16, 9)), ((11, 9, 8), (8, 13, 9)))
 _CEREBRUM, _WHITE, _VENTRICULAR = 4, 5, 10
-"""Places of the layers of `_healthy` that oedema keeps to or out of."""
+"""Indices of the layers of `_healthy` that confine oedema or exclude it."""
 _VENTRICLES = (
     ((9, -23, 15), (5, 12, 8)),
     ((10, 4, 22), (6, 24, 7)),
@@ -53,8 +53,8 @@ class Plane:
 
     Attributes:
         origin_mm: (3,) centre of the first pixel.
-        row_mm: (3,) from one row to the next.
-        column_mm: (3,) from one column to the next.
+        row_mm: (3,) step from one row to the next.
+        column_mm: (3,) step from one column to the next.
         rows: H.
         columns: W.
     """
@@ -78,9 +78,9 @@ class Waves:
     """A smooth random field: a sum of plane waves.
 
     Attributes:
-        vectors: (K, 3) radians per mm.
-        phases: (K,) radians.
-        amplitude: of each wave.
+        vectors: (K, 3) wave vectors in radians per mm.
+        phases: (K,) in radians.
+        amplitude: amplitude of each wave.
     """
 
     vectors: np.ndarray
@@ -88,10 +88,11 @@ class Waves:
     amplitude: float
 
     def on(self, plane: Plane) -> np.ndarray:
-        """The field on a plane, (H, W) float32.
+        """Return the field on a plane, (H, W) float32.
 
-        A phase is linear in row and column, so sin(a + b) = sin a cos b + cos a sin b makes the sum one product of thin
-        matrices: a hundred times fewer sines. Through einsum, because BLAS would start threads in every process.
+        The phase is linear in row and column, so by sin(a + b) = sin a cos b + cos a sin b the sum is one product of
+        thin matrices, which needs a hundred times fewer sines. It uses einsum, because BLAS would start threads in
+        every process.
         """
         start = self.vectors @ plane.origin_mm + self.phases
         down = start[:, None] + np.outer(self.vectors @ plane.row_mm, np.arange(plane.rows))
@@ -103,7 +104,7 @@ class Waves:
 
 
 def random_waves(rng: np.random.Generator, count: int, *, wavelength_mm: float, deviation: float) -> Waves:
-    """A random field of about one wavelength (within 30 %) in all directions, with mean 0 and a given deviation."""
+    """Return a random field with waves in all directions, wavelengths within 30 % of the given one, and mean 0."""
     directions = rng.standard_normal((count, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     lengths = wavelength_mm * rng.uniform(0.7, 1.3, count)
@@ -116,11 +117,11 @@ class Head:
     """The anatomy of one patient.
 
     Attributes:
-        half_axes_mm: (3,) of the head's outer ellipsoid.
-        ventricles: size of the ventricles, 1 for an average one.
+        half_axes_mm: (3,) half axes of the outer ellipsoid of the head.
+        ventricles: relative size of the ventricles, 1 on average.
         warp: displacement along x, y and z, in mm.
-        folds: its zeros are the sulci.
-        texture: of the tissues.
+        folds: a field whose zeros are the sulci.
+        texture: variation of the intensity of the tissues.
     """
 
     half_axes_mm: np.ndarray
@@ -131,7 +132,7 @@ class Head:
 
 
 def random_head(rng: np.random.Generator) -> Head:
-    """A head of a random size, shape and folding."""
+    """Return a head of random size, shape and folding."""
     return Head(
         half_axes_mm=np.array([76.0, 95.0, 90.0]) + rng.uniform(-4, 4, 3),
         ventricles=rng.uniform(0.75, 1.3),
@@ -146,16 +147,16 @@ class Tumour:
     """A tumour on one date.
 
     Attributes:
-        centre_mm: (3,).
-        radii_mm: (3,) of the ellipsoid that the shape departs from.
-        core: part of the radius that is necrotic, 0 for none.
-        enhancement: share of contrast agent in the rim between core and border, in [0, 1].
-        patches: the same, in patches within the tumour.
-        oedema_mm: how far oedema reaches beyond the border.
-        uneven: share of dense tissue, darker on T2 and FLAIR, in the patches without contrast agent.
-        blood: blood volume and flow of the enhancing part, in white matter's.
-        shape: departure of the border from the ellipsoid, as a part of the radius.
-        inside: variation within.
+        centre_mm: (3,) centre of the tumour.
+        radii_mm: (3,) radii of the ellipsoid before its deformation.
+        core: necrotic fraction of the radius, 0 without necrosis.
+        enhancement: degree of contrast enhancement of the rim between core and border, in [0, 1].
+        patches: degree of contrast enhancement of patches within the tumour, in [0, 1].
+        oedema_mm: extent of the oedema beyond the border.
+        heterogeneity: share of dense tissue, darker on T2 and FLAIR, in the patches without enhancement.
+        perfusion: blood volume and flow of the enhancing part, relative to white matter.
+        shape: deformation of the border from the ellipsoid, as a fraction of the radius.
+        texture: variation within the tumour.
     """
 
     centre_mm: np.ndarray
@@ -164,17 +165,17 @@ class Tumour:
     enhancement: float
     patches: float
     oedema_mm: float
-    uneven: float
-    blood: float
+    heterogeneity: float
+    perfusion: float
     shape: Waves
-    inside: Waves
+    texture: Waves
 
 
 def tumour_of_grade(grade: int, rng: np.random.Generator) -> Tumour:
-    """A tumour as its grade (2, 3 or 4) tends to look; the sizes of the grades overlap widely.
+    """Return a tumour with the typical appearance of its grade (2, 3 or 4); the sizes of the grades overlap widely.
 
-    Grade 2 is homogeneous and does not enhance; grade 3 is uneven and enhances faintly in patches; grade 4 has a bright
-    rim around a necrotic core and wide oedema.
+    Grade 2 is homogeneous and does not enhance; grade 3 is heterogeneous with faintly enhancing patches; grade 4 has a
+    bright rim around a necrotic core and extensive oedema.
     """
     rim = grade == 4
     return Tumour(
@@ -184,17 +185,17 @@ def tumour_of_grade(grade: int, rng: np.random.Generator) -> Tumour:
         enhancement=rng.uniform(0.75, 1.0) if rim else 0.0,
         patches={2: 0.0, 3: rng.uniform(0.35, 0.6), 4: 0.0}[grade],
         oedema_mm={2: rng.uniform(0, 4), 3: rng.uniform(5, 12), 4: rng.uniform(10, 20)}[grade],
-        uneven={2: 0.0, 3: 1.0, 4: 0.5}[grade],
-        blood={2: 1.1, 3: 1.8, 4: 4.0}[grade] * rng.uniform(0.8, 1.25),
-        **_shapes(rng),
+        heterogeneity={2: 0.0, 3: 1.0, 4: 0.5}[grade],
+        perfusion={2: 1.1, 3: 1.8, 4: 4.0}[grade] * rng.uniform(0.8, 1.25),
+        **_random_shapes(rng),
     )
 
 
 def tumour_of_days(days: int, rng: np.random.Generator) -> Tumour:
-    """A glioblastoma after treatment, by the days in which it will progress.
+    """Return a treated glioblastoma for a given number of days to progression.
 
-    The faster, the larger it is, the thicker its rim, the wider its oedema and the richer in blood: each monotone in
-    the logarithm of the days, but for what varies between patients.
+    Faster progression means a larger tumour, a thicker rim, more extensive oedema and higher perfusion. Apart from
+    random variation between patients each is monotone in the logarithm of the days.
     """
     speed = float(np.log(82 / days)) + rng.normal(0, 0.15)
     radius = float(np.clip(14.5 + 2.8 * speed, 7, 21))
@@ -206,16 +207,16 @@ def tumour_of_days(days: int, rng: np.random.Generator) -> Tumour:
         enhancement=rng.uniform(0.85, 1.0),
         patches=0.0,
         oedema_mm=float(np.clip(11 + 3.5 * speed, 2, 22)),
-        uneven=0.5,
-        blood=float(np.clip(4 + 1.1 * speed, 1.5, 7)),
-        **_shapes(rng),
+        heterogeneity=0.5,
+        perfusion=float(np.clip(4 + 1.1 * speed, 1.5, 7)),
+        **_random_shapes(rng),
     )
 
 
-def grown(tumour: Tumour, days: int, rng: np.random.Generator) -> Tumour:
-    """The tumour on the date of its progression, that many days later: the rim's thickness stays, the radius grows.
+def grow(tumour: Tumour, days: int, rng: np.random.Generator) -> Tumour:
+    """Return the tumour at progression, a number of days later, with a larger radius and a rim of equal thickness.
 
-    The growth is 3 mm in 82 days and goes with the 0.3th power of the time, so its rate falls with the time.
+    The growth is 3 mm in 82 days and proportional to the 0.3th power of the time, so that its rate falls with time.
     """
     growth_mm = 3.0 * (days / 82) ** 0.3 * float(np.exp(rng.normal(0, 0.15)))
     radius = float(tumour.radii_mm.mean())
@@ -229,31 +230,31 @@ def grown(tumour: Tumour, days: int, rng: np.random.Generator) -> Tumour:
 
 
 def random_centre(rng: np.random.Generator) -> np.ndarray:
-    """A place in the white matter of either side where a tumour fits into the brain, (3,) mm."""
-    side = rng.choice([-1.0, 1.0])
-    return np.array([side * rng.uniform(26, 33), rng.uniform(-28, 34), rng.uniform(8, 24)])
+    """Return a position in the white matter of either hemisphere at which a tumour fits into the brain, (3,) mm."""
+    sign = rng.choice([-1.0, 1.0])
+    return np.array([sign * rng.uniform(26, 33), rng.uniform(-28, 34), rng.uniform(8, 24)])
 
 
-def _shapes(rng: np.random.Generator) -> dict[str, Waves]:
+def _random_shapes(rng: np.random.Generator) -> dict[str, Waves]:
     return {
         "shape": random_waves(rng, 10, wavelength_mm=34, deviation=0.11),
-        "inside": random_waves(rng, 16, wavelength_mm=13, deviation=1.0),
+        "texture": random_waves(rng, 16, wavelength_mm=13, deviation=1.0),
     }
 
 
 def tumour_mask(tumour: Tumour, plane: Plane) -> np.ndarray:
-    """Where the tumour lies, (H, W) bool."""
+    """Return the mask of the tumour, (H, W) bool."""
     return _tumour_radius(tumour, plane) < 1
 
 
 def enhancing_mask(tumour: Tumour, plane: Plane) -> np.ndarray:
-    """Where the rim lies, between necrotic core and border, (H, W) bool."""
+    """Return the mask of the rim between necrotic core and border, (H, W) bool."""
     radius = _tumour_radius(tumour, plane)
-    return (radius < 1) & (_core_radius(tumour, radius, tumour.inside.on(plane)) >= tumour.core)
+    return (radius < 1) & (_core_radius(tumour, radius, tumour.texture.on(plane)) >= tumour.core)
 
 
 def volumes_ml(tumour: Tumour) -> tuple[float, float]:
-    """The volumes of the tumour and of its enhancing rim, summed over a grid of 1.5 mm."""
+    """Return the volumes of the tumour and of its enhancing rim in ml, summed over a grid of 1.5 mm."""
     step = 1.5
     reach = float(tumour.radii_mm.max()) * 1.8
     side = int(2 * reach / step) + 1
@@ -262,12 +263,12 @@ def volumes_ml(tumour: Tumour) -> tuple[float, float]:
         origin = tumour.centre_mm + np.array([-reach, -reach, depth])
         plane = Plane(origin, np.array([0.0, step, 0.0]), np.array([step, 0.0, 0.0]), side, side)
         voxels += [np.count_nonzero(tumour_mask(tumour, plane)), np.count_nonzero(enhancing_mask(tumour, plane))]
-    whole, rim = (voxels * step**3 / 1000).tolist()
-    return whole, rim
+    tumour_ml, rim_ml = (voxels * step**3 / 1000).tolist()
+    return tumour_ml, rim_ml
 
 
 def layers(head: Head, tumour: Tumour, plane: Plane) -> Layers:
-    """The tissues on a plane: the same for every sequence, so a study of ten needs them once."""
+    """Return the tissues on a plane; they are the same for all sequences and are computed once per plane."""
     warped = plane.points + np.stack([waves.on(plane) for waves in head.warp])
     healthy = _healthy(head, warped, plane)
     shares = [share for _, share in healthy]
@@ -306,14 +307,14 @@ def _healthy(head: Head, point: np.ndarray, plane: Plane) -> Layers:
 
 def _diseased(tumour: Tumour, plane: Plane, *, white: np.ndarray, brain: np.ndarray) -> Layers:
     radius = _tumour_radius(tumour, plane)
-    inside = tumour.inside.on(plane)
+    texture = tumour.texture.on(plane)
     depth = (1 - radius) * np.float32(tumour.radii_mm.mean())
     border = _step(depth)
-    patches = _step(inside - 0.2, 0.6) * np.clip(1.25 - radius, 0, 1)
-    core = _step((tumour.core - _core_radius(tumour, radius, inside)) * np.float32(tumour.radii_mm.mean()))
-    spread = _step(depth + tumour.oedema_mm * (1 + 0.12 * inside), 7.0) * (0.3 * brain + 0.7 * white)
-    rim = np.float32(tumour.enhancement) * (np.float32(0.8) + np.float32(0.2) * _step(inside, 2.0))
-    cellular = border * np.float32(tumour.uneven) * _step(-inside - 0.3, 0.8)
+    patches = _step(texture - 0.2, 0.6) * np.clip(1.25 - radius, 0, 1)
+    core = _step((tumour.core - _core_radius(tumour, radius, texture)) * np.float32(tumour.radii_mm.mean()))
+    spread = _step(depth + tumour.oedema_mm * (1 + 0.12 * texture), 7.0) * (0.3 * brain + 0.7 * white)
+    rim = np.float32(tumour.enhancement) * (np.float32(0.8) + np.float32(0.2) * _step(texture, 2.0))
+    cellular = border * np.float32(tumour.heterogeneity) * _step(-texture - 0.3, 0.8)
     return [
         ("oedema", spread if tumour.oedema_mm else np.zeros_like(spread)),
         ("bulk", border),
@@ -324,7 +325,7 @@ def _diseased(tumour: Tumour, plane: Plane, *, white: np.ndarray, brain: np.ndar
 
 
 def _tumour_radius(tumour: Tumour, plane: Plane) -> np.ndarray:
-    """Distance from the centre as a part of the border's, (H, W) float32: 1 on the border."""
+    """Return the distance from the centre relative to that of the border, (H, W) float32: 1 on the border."""
     squared = np.float32(0)
     for along, middle, half in zip(plane.points, tumour.centre_mm, tumour.radii_mm, strict=True):
         scaled = (along - np.float32(middle)) * np.float32(1 / half)
@@ -332,13 +333,13 @@ def _tumour_radius(tumour: Tumour, plane: Plane) -> np.ndarray:
     return np.sqrt(squared) * (1 + tumour.shape.on(plane))
 
 
-def _core_radius(tumour: Tumour, radius: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """The radius that reaches `core` on the border of the necrosis, which is rougher than the tumour's."""
-    return radius * (1 + np.float32(0.16 * tumour.uneven) * inside)
+def _core_radius(tumour: Tumour, radius: np.ndarray, texture: np.ndarray) -> np.ndarray:
+    """Return a radius that equals `core` on the border of the necrosis, which is rougher than that of the tumour."""
+    return radius * (1 + np.float32(0.16 * tumour.heterogeneity) * texture)
 
 
 def _ellipsoid(point: np.ndarray, centre: Sequence[float], radii: Sequence[float] | np.ndarray) -> np.ndarray:
-    """About the depth below an ellipsoid's surface, (H, W) float32 mm; negative outside.
+    """Return the approximate depth below the surface of an ellipsoid, (H, W) float32 mm; negative outside.
 
     The distance to a surface f = 1 is (1 - f) / |grad f| to first order (Taubin 1991, IEEE PAMI 13:1115-1138).
     """
@@ -349,7 +350,7 @@ def _ellipsoid(point: np.ndarray, centre: Sequence[float], radii: Sequence[float
         radius = radius + squared
         gradient = gradient + squared * np.float32(1 / half**2)
     radius = np.sqrt(radius)
-    tiny = np.float32(1e-3)  # keeps the quotient finite in the centre
+    tiny = np.float32(1e-3)  # keeps the quotient finite at the centre
     return (1 - radius) * (radius + tiny) / (np.sqrt(gradient) + tiny / np.float32(min(radii)))
 
 
@@ -359,18 +360,18 @@ def _union(point: np.ndarray, parts: tuple[tuple[tuple[int, ...], tuple[int, ...
 
 
 def _step(depth_mm: np.ndarray, width_mm: float = 1.4) -> np.ndarray:
-    """The share of a pixel that lies inside a border which its centre is so deep below."""
+    """Return the share of a pixel inside a border, given the depth of the pixel centre below the border."""
     return np.clip(depth_mm / np.float32(width_mm) + np.float32(0.5), 0, 1)
 
 
 @dataclass(frozen=True)
 class Receiver:
-    """What a scanner adds to a series.
+    """The receive chain of a scanner for one series.
 
     Attributes:
-        gain: of the arbitrary units.
+        gain: scale of the arbitrary units.
         field: logarithm of the receive field.
-        noise: standard deviation, in the units of white matter on T1 (560).
+        noise: standard deviation of the noise, in units in which white matter is 560 on T1.
     """
 
     gain: float
@@ -379,13 +380,13 @@ class Receiver:
 
 
 def random_receiver(rng: np.random.Generator) -> Receiver:
-    """A receiver whose gain says nothing about the patient."""
+    """Return a receiver with a gain that is independent of the patient."""
     field = random_waves(rng, 5, wavelength_mm=330, deviation=0.12)
     return Receiver(float(np.exp(rng.normal(0, 0.25))), field, rng.uniform(8, 22))
 
 
 def image(head: Head, tumour: Tumour, *, sequence: str, painted: Layers, plane: Plane) -> np.ndarray:
-    """What a perfect scanner would see, (H, W) float32 in the units of the sequence; dT1 is below 0 at places."""
+    """Return the noise-free signal, (H, W) float32 in the units of the sequence; dT1 also has negative values."""
     shade = 1 + np.float32(0.025) * head.texture.on(plane)
     if sequence == "dT1":
         return (_paint(painted, _values("T1post", tumour)) - _paint(painted, _values("T1pre", tumour))) * shade
@@ -395,18 +396,18 @@ def image(head: Head, tumour: Tumour, *, sequence: str, painted: Layers, plane: 
 def received(
     signal: np.ndarray, receiver: Receiver, rng: np.random.Generator, *, sequence: str, plane: Plane
 ) -> np.ndarray:
-    """The signal with receive field, gain and noise, (H, W) float32.
+    """Return the signal with receive field, gain and noise, (H, W) float32.
 
-    Magnitude images get Rician noise (Gudbjartsson & Patz 1995, Magn Reson Med 34:910-914). Diffusion and perfusion
-    are acquired at half the matrix, so their noise is shared by two by two pixels.
+    Magnitude images have Rician noise (Gudbjartsson & Patz 1995, Magn Reson Med 34:910-914). Diffusion and perfusion
+    are acquired with half the matrix size, so that blocks of two by two pixels share their noise.
     """
     if sequence not in _MAPS:
-        bright = signal * np.exp(receiver.field.on(plane))
+        modulated = signal * np.exp(receiver.field.on(plane))
         real, imaginary = rng.standard_normal((2, *signal.shape), dtype=np.float32) * np.float32(receiver.noise)
-        return np.float32(receiver.gain) * np.hypot(bright + real, imaginary)
-    coarse = 1 if sequence == "dT1" else 2
-    few = rng.standard_normal([-(-side // coarse) for side in signal.shape], dtype=np.float32)
-    noise = few.repeat(coarse, axis=0).repeat(coarse, axis=1)[: signal.shape[0], : signal.shape[1]]
+        return np.float32(receiver.gain) * np.hypot(modulated + real, imaginary)
+    block = 1 if sequence == "dT1" else 2
+    coarse_noise = rng.standard_normal([-(-side // block) for side in signal.shape], dtype=np.float32)
+    noise = coarse_noise.repeat(block, axis=0).repeat(block, axis=1)[: signal.shape[0], : signal.shape[1]]
     if sequence == "dT1":
         return signal + np.float32(_NOISE[sequence]) * noise
     brain = signal > 0
@@ -416,8 +417,8 @@ def received(
 def _values(sequence: str, tumour: Tumour) -> dict[str, float]:
     values: dict[str, float] = dict(zip((*_HEALTHY, *_DISEASED), _CONTRAST[sequence], strict=True))
     if sequence in _PERFUSION:
-        values["enhancing"] *= tumour.blood
-        values["bulk"] *= 1 + 0.25 * (tumour.blood - 1)
+        values["enhancing"] *= tumour.perfusion
+        values["bulk"] *= 1 + 0.25 * (tumour.perfusion - 1)
     return values
 
 

@@ -1,7 +1,7 @@
-"""A seed and a shape in, every patient, study, series and pixel grid of a synthetic cohort out; nothing is drawn yet.
+"""Random plan of the patients, studies, series and pixel grids of a synthetic cohort, without any pixels.
 
-A patient is drawn from the seed, the collection and the patient's own number alone, so that more patients change none
-of the earlier ones. The customs of the two collections (ids, dates, descriptions, scanners) are the SPEC's.
+A patient depends only on the seed, the kind and the number of the patient, so that adding patients does not change the
+earlier ones. The conventions of the two collections (IDs, dates, descriptions, scanners) follow the SPEC.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ Kind = Literal["graded", "ungraded", "progression"]
 _KINDS: tuple[Kind, ...] = ("graded", "ungraded", "progression")
 
 PROGRESSION_SERIES = BTP
-"""The ten series of a date: SeriesDescription and canonical sequence."""
+"""The ten series of a date: SeriesDescription to canonical sequence."""
 
 _REAL_DATES = {
     1: date(1991, 11, 19),
@@ -49,24 +49,24 @@ _AXES = {
     "coronal": ((1.0, 0.0, 0.0), (0.0, 0.0, -1.0)),
     "sagittal": ((0.0, 1.0, 0.0), (0.0, 0.0, -1.0)),
 }
-"""Where a row leads and where a column leads, in the patient's coordinates."""
+"""Directions along a row and along a column, in patient coordinates."""
 
 _SLAB_MM = {GRADING: 40.0, PROGRESSION: 66.0}
-"""Slices cover so much around the tumour's middle, whatever its size: in grading trees most slices meet the tumour, in
-progression trees they hold all of it, so that a mask has the tumour's volume."""
-_THICKEST_MM = 10.0
+"""Extent of a stack around the centre of the tumour, independent of tumour size. In grading trees most slices intersect
+the tumour; in progression trees the stack contains all of it, so that the mask has the volume of the tumour."""
+_MAX_SPACING_MM = 10.0
 
 
 @dataclass(frozen=True)
 class Scanner:
-    """What made a study."""
+    """The scanner of a study."""
 
     manufacturer: str
     model: str
 
     @property
     def siemens(self) -> bool:
-        """Whether Siemens made it; GE otherwise."""
+        """Whether the manufacturer is Siemens, otherwise GE."""
         return self.manufacturer == "SIEMENS"
 
 
@@ -75,7 +75,7 @@ GE, SIEMENS = Scanner("GE MEDICAL SYSTEMS", "GENESIS_SIGNA"), Scanner("SIEMENS",
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One series; `slope` and `intercept` lead from stored numbers to the sequence's units."""
+    """One series; `slope` and `intercept` convert stored values to the units of the sequence."""
 
     sequence: str
     description: str
@@ -86,7 +86,7 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """Planes and the series that were acquired on them."""
+    """Planes and the series acquired on them."""
 
     planes: tuple[phantom.Plane, ...]
     spacing_mm: float
@@ -95,7 +95,7 @@ class Stack:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """One patient on one date."""
+    """The study of a patient on one date."""
 
     day: date
     study_id: str
@@ -107,17 +107,17 @@ class Study:
 
 @dataclass(frozen=True, kw_only=True)
 class Patient:
-    """Who, what is known, and all that will be written.
+    """A patient with clinical data and all studies.
 
     Attributes:
-        key: the words that seed whatever is random about the patient.
-        grade: of the tumour's look, whether or not the table tells it.
-        in_table: whether the clinical table has a row.
+        key: random seed of everything about the patient.
+        grade: simulated grade of the tumour, also if the clinical table does not state it.
+        in_table: whether the clinical table has a row for the patient.
         grade_known: whether that row has a grade.
-        old_names: whether folders and files are named as the older downloads named them.
+        old_names: whether folders and files are named as in older downloads.
         inverted: whether the images are MONOCHROME1.
-        size: the shape's, which names the images too: another size is another image.
-        series_slices: the shape's.
+        size: `size` of the shape; part of the UIDs, because images of another size are different images.
+        series_slices: `series_slices` of the shape; part of the UIDs.
     """
 
     key: tuple[int, ...]
@@ -138,20 +138,20 @@ class Patient:
     studies: tuple[Study, ...]
 
 
-def patients_of(shape: settings.Synthetic) -> list[tuple[Kind, int]]:
-    """Kind and number (from 0) of every patient of a cohort, in the order of writing."""
+def list_patients(shape: settings.Synthetic) -> list[tuple[Kind, int]]:
+    """Return kind and number (from 0) of all patients of a cohort, in the order of writing."""
     counts = (shape.graded_patients, shape.ungraded_patients, shape.progression_patients)
     return [(kind, number) for kind, count in zip(_KINDS, counts, strict=True) for number in range(count)]
 
 
 def plan_patient(kind: Kind, number: int, *, shape: settings.Synthetic, seed: int) -> Patient:
-    """Everything about one patient but the pixels.
+    """Plan one patient: everything except the pixels.
 
     Args:
-        kind: of patient.
-        number: from 0 within the kind.
-        shape: its `size` and `series_slices` are used, never the numbers of patients.
-        seed: of the cohort.
+        kind: kind of patient.
+        number: index of the patient within its kind, from 0.
+        shape: shape of the cohort; only `size` and `series_slices` are used, not the numbers of patients.
+        seed: random seed of the cohort.
     """
     key = (seed, _KINDS.index(kind), number)
     rng = np.random.default_rng(key)
@@ -167,8 +167,8 @@ def _grading_patient(
     at_jefferson = number % 2 == 1
     grade = (2, 3, 4)[number % 3] if graded else (3, 4, 2)[number % 3]
     head, tumour = phantom.random_head(rng), phantom.tumour_of_grade(grade, rng)
-    # even numbers have a grade and odd ones have none: neither meets the other, however many there are
-    running = 100 + 2 * (number // 2) + (0 if graded else 1)
+    # even numbers for patients with a grade and odd numbers for those without, so that IDs are never equal
+    id_number = 100 + 2 * (number // 2) + (0 if graded else 1)
     start = date(2004, 6, 1) if at_jefferson else date(1992, 3, 1)
     study = Study(
         day=start + timedelta(days=int(rng.integers(600 if at_jefferson else 2500))),
@@ -181,7 +181,7 @@ def _grading_patient(
     return Patient(
         key=key,
         collection=GRADING,
-        patient_id=f"900-00-{1800 + running}" if at_jefferson else f"HF{running:04d}",
+        patient_id=f"900-00-{1800 + id_number}" if at_jefferson else f"HF{id_number:04d}",
         institution=JEFFERSON if at_jefferson else HENRY_FORD,
         grade=grade,
         disease="GBM" if grade == 4 else str(rng.choice(_DISEASES)),
@@ -208,13 +208,13 @@ def _grading_stacks(
 ) -> tuple[Stack, ...]:
     sequences = ("T1pre", "T1post", "FLAIR") if number % 4 == 3 else ("T1post", "T2", "FLAIR")
     wide, narrow = shape.size, shape.size * 3 // 4
-    spacing_mm = min(_SLAB_MM[GRADING] / shape.series_slices, _THICKEST_MM)
+    spacing_mm = min(_SLAB_MM[GRADING] / shape.series_slices, _MAX_SPACING_MM)
     stacks = []
     if number % 5 == 2:
-        loc = _series("localizer", "3-PLANE", number=1, at_jefferson=at_jefferson)
+        localizer = _series("localizer", "3-PLANE", number=1, at_jefferson=at_jefferson)
         views = [_plane(name, np.zeros(3), rows=narrow, columns=narrow, pixel_mm=260 / narrow) for name in _AXES]
-        stacks.append(Stack(planes=tuple(views), spacing_mm=10.0, series=(loc,)))
-    for place, sequence in enumerate(sequences):
+        stacks.append(Stack(planes=tuple(views), spacing_mm=10.0, series=(localizer,)))
+    for index, sequence in enumerate(sequences):
         view = str(rng.choice(list(_AXES), p=(0.8, 0.1, 0.1)))
         rows, columns = ((wide, wide), (narrow, narrow), (wide, narrow))[rng.integers(3)]
         planes = _planes(
@@ -224,7 +224,7 @@ def _grading_stacks(
         series = _series(
             sequence,
             {"axial": "AX", "coronal": "COR", "sagittal": "SAG"}[view],
-            number=place + 2,
+            number=index + 2,
             at_jefferson=at_jefferson,
             slope=slope,
         )
@@ -245,7 +245,7 @@ def _progression_patient(
     drawn = date(1989, 1, 1) + timedelta(days=int(rng.integers(2800)))
     first = _REAL_DATES.get(number + 1, drawn)
     before = phantom.tumour_of_days(days, rng)
-    after = phantom.grown(before, days, rng)
+    after = phantom.grow(before, days, rng)
     scanners = [SIEMENS if number % 3 == 1 else GE] * 2
     if number % 7 == 2:
         scanners[1] = GE if scanners[0].siemens else SIEMENS
@@ -254,12 +254,12 @@ def _progression_patient(
         Study(
             day=day,
             study_id="" if old_names else "FH",
-            description=_STUDY_DESCRIPTIONS[(number + place) % len(_STUDY_DESCRIPTIONS)],
-            scanner=scanners[place],
+            description=_STUDY_DESCRIPTIONS[(number + index) % len(_STUDY_DESCRIPTIONS)],
+            scanner=scanners[index],
             tumour=tumour,
-            stacks=(_progression_stack(tumour, scanner=scanners[place], shape=shape, rng=rng),),
+            stacks=(_progression_stack(tumour, scanner=scanners[index], shape=shape, rng=rng),),
         )
-        for place, (day, tumour) in enumerate(((first, before), (first + timedelta(days=days), after)))
+        for index, (day, tumour) in enumerate(((first, before), (first + timedelta(days=days), after)))
     )
     return Patient(
         key=key,
@@ -282,9 +282,10 @@ def _progression_patient(
 
 
 def days_to_progression(number: int, rng: np.random.Generator) -> int:
-    """Days between the two dates of a patient: the published ones for the first 20, then drawn alike.
+    """Return the days between the two dates of a patient: published values for the first 20 patients, then random ones.
 
-    Their logarithms have mean 4.64 and standard deviation 0.96.
+    The random values have the log-normal distribution of the published ones: mean 4.64 and standard deviation 0.96 of
+    the logarithm.
     """
     if number < len(PUBLISHED_DAYS):
         return PUBLISHED_DAYS[number]
@@ -296,13 +297,13 @@ def _progression_stack(
 ) -> Stack:
     rows = shape.size * 5 // 8 if scanner.siemens else shape.size
     columns = round(rows * 260 / 320) if scanner.siemens else rows
-    spacing_mm = min(_SLAB_MM[PROGRESSION] / shape.series_slices, _THICKEST_MM)
+    spacing_mm = min(_SLAB_MM[PROGRESSION] / shape.series_slices, _MAX_SPACING_MM)
     planes = _planes("axial", tumour, spacing_mm=spacing_mm, count=shape.series_slices, matrix=(rows, columns), rng=rng)
     start = int(rng.integers(1000, 40000))
     slopes = {"nCBF": 0.25, "nRCBV": 0.25, "sRCBV": 4.0}
     series = [
-        Series(sequence=sequence, description=description, number=start + place, slope=slopes.get(sequence, 1.0))
-        for place, (description, sequence) in enumerate(PROGRESSION_SERIES.items())
+        Series(sequence=sequence, description=description, number=start + index, slope=slopes.get(sequence, 1.0))
+        for index, (description, sequence) in enumerate(PROGRESSION_SERIES.items())
     ]
     return Stack(planes=planes, spacing_mm=spacing_mm, series=tuple(series))
 
@@ -316,13 +317,13 @@ def _planes(
     matrix: tuple[int, int],
     rng: np.random.Generator,
 ) -> tuple[phantom.Plane, ...]:
-    """Planes of a stack through the tumour, each 250 mm high."""
+    """Return the planes of a stack through the tumour, each 250 mm high."""
     normal = np.cross(*_AXES[view])
     rows, columns = matrix
     middle = np.array([0.0, 0.0, 0.0 if view == "axial" else -15.0]) + rng.uniform(-2, 2, 3)
     middle += normal * (normal @ (tumour.centre_mm - middle) + rng.uniform(-2, 2))
     if rng.random() < 0.5:
-        normal = -normal  # scanners count from either end
+        normal = -normal  # scanners number slices from either end
     offsets = (np.arange(count) - (count - 1) / 2) * spacing_mm
     return tuple(
         _plane(view, middle + normal * offset, rows=rows, columns=columns, pixel_mm=250 / rows) for offset in offsets

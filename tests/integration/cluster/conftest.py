@@ -1,6 +1,6 @@
-"""A Ray cluster of several nodes on this machine: own ports, own folder, a token; ended by process id, whatever fails.
+"""A Ray cluster of several nodes on this machine, with its own ports, folder and token; always ended by process id.
 
-The nodes run a Python that has every package of this one but tumorprog: what they run must have been sent to them.
+The nodes run a Python with every package of this one except tumorprog, which therefore must be sent to them.
 """
 
 import contextlib
@@ -24,48 +24,48 @@ from tumorprog import storage
 
 
 def free_ports(number):
-    """Ports that nobody listens on now."""
+    """Return ports that are currently free."""
     sockets = [socket.socket() for _ in range(number)]
     try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        for opened in sockets:
+            opened.bind(("127.0.0.1", 0))
+        return [opened.getsockname()[1] for opened in sockets]
     except OSError as error:
-        pytest.skip(f"no ports to be had on the loopback: {error}")
+        pytest.skip(f"no free ports on the loopback: {error}")
     finally:
-        for one in sockets:
-            one.close()
+        for opened in sockets:
+            opened.close()
 
 
 def processes(leader):
-    """The processes of a node by what they call themselves: its session, and what that has started elsewhere."""
-    parents, names, found = {}, {}, set()
-    for place in Path("/proc").glob("[0-9]*"):
+    """Return the processes of a node with their command lines: those of its session, and all their descendants."""
+    parents, names, members = {}, {}, set()
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            _, _, told = (place / "stat").read_text().rpartition(")")
-            names[int(place.name)] = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:  # it has ended meanwhile
+            _, _, fields = (process / "stat").read_text().rpartition(")")
+            names[int(process.name)] = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # the process has ended in the meantime
             continue
-        state, parent, _, session = told.split()[:4]
-        parents[int(place.name)] = int(parent)
+        state, parent, _, session = fields.split()[:4]
+        parents[int(process.name)] = int(parent)
         if int(session) == leader and state != "Z":
-            found.add(int(place.name))
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
-        found |= more
-    return {pid: names[pid] for pid in found}
+            members.add(int(process.name))
+    while children := {pid for pid, parent in parents.items() if parent in members} - members:
+        members |= children
+    return {pid: names[pid] for pid in members}
 
 
 def end(leader):
-    """Kills the processes of a node, and those that they started meanwhile."""
-    while there := processes(leader):
-        for pid in there:
+    """Kill the processes of a node, and those that they start in the meantime."""
+    while remaining := processes(leader):
+        for pid in remaining:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.1)
 
 
 class LocalCluster:
-    """A head that takes no work, and nodes of two logical cores."""
+    """A head node without cores, and worker nodes with two logical cores each."""
 
     def __init__(self, folder, python):
         self.folder, self.python = folder, python
@@ -80,61 +80,61 @@ class LocalCluster:
 
     @property
     def env(self):
-        """What a client must have in its environment."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-        return {**kept, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
+        """The environment of a client of the cluster."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        return {**inherited, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
 
     def add(self, num_cpus=2):
-        """Starts another node; its process."""
+        """Start another node and return its process."""
         node = self._start(f"--address=127.0.0.1:{self.port}", f"--num-cpus={num_cpus}")
         self.nodes.append(node)
         return node
 
-    def _start(self, *words):
+    def _start(self, *arguments):
         grpc, listen, runtime_env = free_ports(3)
         line = [
             *(self.python, "-m", "ray.scripts.scripts", "start", "--block", "--node-ip-address=127.0.0.1"),
             *("--min-worker-port=0", "--max-worker-port=0", "--object-store-memory=150000000", "--disable-usage-stats"),
             *(f"--dashboard-agent-grpc-port={grpc}", f"--dashboard-agent-listen-port={listen}"),
-            *(f"--runtime-env-agent-port={runtime_env}", *words),
+            *(f"--runtime-env-agent-port={runtime_env}", *arguments),
             f"--temp-dir={self.folder / str(listen)}",
         ]
-        # a lost node is noticed after five seconds, not after thirty
+        # a lost node is detected after five seconds instead of thirty
         health = {"RAY_health_check_period_ms": "1000", "RAY_health_check_timeout_ms": "2000"}
         env = {**self.env, **health, "PATH": f"{Path(self.python).parent}:{os.environ['PATH']}"}
-        with (self.folder / f"{listen}.log").open("w") as told:
-            return subprocess.Popen(line, env=env, stdout=told, stderr=told, start_new_session=True)
+        with (self.folder / f"{listen}.log").open("w") as output:
+            return subprocess.Popen(line, env=env, stdout=output, stderr=output, start_new_session=True)
 
     def alive(self):
-        """How many nodes with cores the head knows, or -1 before it answers."""
-        told = subprocess.run(
+        """Return the number of nodes with cores registered with the head, or -1 before it answers."""
+        result = subprocess.run(
             [self.python, "-c", _COUNT, f"127.0.0.1:{self.port}"],
             check=False,
             env=self.env,
             capture_output=True,
             text=True,
         )
-        return int(told.stdout.split()[0]) if told.returncode == 0 else -1
+        return int(result.stdout.split()[0]) if result.returncode == 0 else -1
 
     def wait(self, nodes, seconds=90):
-        """Until so many nodes with cores have joined."""
+        """Wait until the given number of nodes with cores have joined."""
         deadline = time.monotonic() + seconds
         while self.alive() != nodes:
             logs = "\n".join(path.read_text() for path in self.folder.glob("*.log"))
             assert time.monotonic() < deadline, logs
 
     def processes(self, node):
-        """What runs on a node, by process id."""
+        """Return the processes of a node, by process id."""
         return processes(node.pid)
 
     def kill(self, node):
-        """SIGKILL for a node and all that runs on it."""
+        """Send SIGKILL to a node and all its processes."""
         end(node.pid)
         node.wait()
         self.nodes.remove(node)
 
     def close(self):
-        """Ends every process of every node, and removes their folder."""
+        """Kill every process of every node, and remove their folder."""
         for node in (*self.nodes, self.head):
             end(node.pid)
             node.wait()
@@ -150,7 +150,7 @@ print(sum(node["Alive"] and "CPU" in node["Resources"] for node in ray.nodes()))
 
 @pytest.fixture(scope="session")
 def bare_python(tmp_path_factory):
-    """An interpreter with all the packages of this one, but not tumorprog."""
+    """An interpreter with all the packages of this one except tumorprog."""
     folder = tmp_path_factory.mktemp("bare")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     python = folder / "bin" / "python"
@@ -160,17 +160,17 @@ def bare_python(tmp_path_factory):
         text=True,
         check=True,
     ).stdout.strip()
-    # the path files of that folder are not followed, and an editable installation is one
+    # path files inside the added folder are not followed, so an editable installation of tumorprog is not found
     (Path(paths) / "packages.pth").write_text(sysconfig.get_paths()["purelib"])
     missing = subprocess.run([python, "-c", "import tumorprog"], check=False, cwd=folder, capture_output=True)
     if missing.returncode == 0:
-        pytest.skip("tumorprog is installed as a copy, so no interpreter lacks it")
+        pytest.skip("tumorprog is not installed in editable mode, so the bare interpreter would find it")
     return str(python)
 
 
 @pytest.fixture(scope="module")
 def store():
-    """The address of an empty bucket of an S3 on this machine, which the nodes' environment names too."""
+    """The address of an empty bucket on a local S3 server, which the nodes' environment also names."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -179,7 +179,7 @@ def store():
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "test")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        S3FileSystem.clear_instance_cache()  # another module's store has gone
+        S3FileSystem.clear_instance_cache()  # the store of another test module no longer exists
         fs, bucket = storage.file_system(storage.place("s3://runs"))
         fs.mkdir(bucket)
         yield "s3://runs"
@@ -188,15 +188,15 @@ def store():
 
 @pytest.fixture(scope="module")
 def cluster(bare_python, store):
-    """A head and two nodes."""
+    """A cluster of a head and two worker nodes."""
     del store  # its address is in the environment that the nodes inherit
     folder = Path(tempfile.mkdtemp(prefix="tp-"))  # short: a socket's name has at most 107 characters
-    made = LocalCluster(folder, bare_python)
+    local_cluster = LocalCluster(folder, bare_python)
     try:
-        made.wait(0)
-        made.add()
-        made.add()
-        made.wait(2)
-        yield made
+        local_cluster.wait(0)
+        local_cluster.add()
+        local_cluster.add()
+        local_cluster.wait(2)
+        yield local_cluster
     finally:
-        made.close()
+        local_cluster.close()
