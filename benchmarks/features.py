@@ -48,9 +48,10 @@ def main() -> None:
 def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
     """Return the slices per second of each method, and the size of the benchmark."""
     from tumorprog import run, tables
-    from tumorprog.settings import Settings, Synthetic, with_values
-    from tumorprog.stages import streaming
+    from tumorprog.distributed import session
+    from tumorprog.settings import Settings, with_values
     from tumorprog.synthetic import archive
+    from tumorprog.synthetic.settings import Synthetic
 
     shape = Synthetic(
         graded_patients=0,
@@ -70,7 +71,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
     settings = with_values(Settings(), values)
     run.run_stages(folder / "run", settings, [run.stage_named("catalogue")])
     figures: dict[str, float] = {"cores": arguments.cores, **per_core(folder / "run" / "catalogue", arguments)}
-    streaming.connect(settings.cluster)
+    session.connect(settings.cluster)
     for seed, wavelet in enumerate(("db2", "haar")):  # the first starts the workers
         began = time.perf_counter()
         changed = with_values(settings, {"seed": seed, "features.wavelet": wavelet})
@@ -87,20 +88,21 @@ def per_core(catalogue: Path, arguments: argparse.Namespace) -> dict[str, float]
     from threadpoolctl import threadpool_limits
 
     from tumorprog import tables
-    from tumorprog.dicom import pixels
-    from tumorprog.imaging import spectral
-    from tumorprog.stages import streaming
+    from tumorprog.distributed import shards
+    from tumorprog.encoders import spectral
+    from tumorprog.formats import reading
+    from tumorprog.formats.columns import CATALOGUE
 
-    rows = tables.read_shards(catalogue, tables.CATALOGUE, ["path", "frame", "sequence"]).to_pandas()
+    rows = tables.read_shards(catalogue, CATALOGUE, ["path", "frame", "sequence"]).to_pandas()
     rows = rows[rows["sequence"] != "mask"]
     rows = rows.iloc[np.linspace(0, len(rows) - 1, arguments.compared).astype(int)]
-    images = [pixels.read_frame(path, frame) for path, frame in zip(rows["path"], rows["frame"], strict=True)]
+    images = [reading.read_frame(path, frame) for path, frame in zip(rows["path"], rows["frame"], strict=True)]
     cv2.setNumThreads(1)
-    streaming.keep_freed_memory()  # as in the stage's own processes; both methods benefit
+    shards.keep_freed_memory()  # as in the stage's own processes; both methods benefit
     seconds = {"libraries_per_core": 0.0, "tumorprog_per_core": 0.0}
     methods = {
         "libraries_per_core": by_libraries,
-        "tumorprog_per_core": lambda image: spectral.slice_vector(image, wavelet="haar", method=arguments.method),
+        "tumorprog_per_core": lambda image: spectral.encode(image, wavelet="haar", roi=arguments.method),
     }
     with threadpool_limits(1):
         for method in methods.values():
@@ -122,9 +124,10 @@ def by_libraries(image: np.ndarray) -> np.ndarray:
     import scipy.stats
     from sklearn.cluster import KMeans
 
-    from tumorprog.imaging import spectral
+    from tumorprog.encoders import spectral
+    from tumorprog.imaging import intensity
 
-    scaled = spectral.prepare(image)
+    scaled = intensity.prepare(image)
     clusters = KMeans(n_clusters=3, n_init=10, random_state=0).fit(scaled.reshape(-1, 1))
     region = clusters.labels_.reshape(scaled.shape) == np.argmax(clusters.cluster_centers_)
     low, details = pywt.dwt2(np.where(region, scaled, 0), "haar")

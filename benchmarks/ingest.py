@@ -116,8 +116,8 @@ def pipeline(folder: Path, slices: int, cores: int) -> dict[str, float]:
     import ray.data
 
     from tumorprog import run, tables
+    from tumorprog.distributed import session
     from tumorprog.settings import Settings, with_values
-    from tumorprog.stages import streaming
 
     settings = with_values(
         Settings(),
@@ -127,7 +127,7 @@ def pipeline(folder: Path, slices: int, cores: int) -> dict[str, float]:
             "cluster.cores": cores,
         },
     )
-    streaming.connect(settings.cluster)
+    session.connect(settings.cluster)
     rows = ray.data.from_arrow([pa.table({"number": [number]}) for number in range(4 * cores)])
     rows.map_batches(_import_modules, batch_size=None, batch_format="pyarrow", num_cpus=0.5).materialize()
     figures = {}
@@ -159,10 +159,10 @@ def _import_modules(rows: Any) -> Any:
 
 def decode(path: str) -> np.ndarray:
     """Read a file and return its image for the grader, with tumorprog's own functions."""
-    from tumorprog.dicom import pixels
+    from tumorprog.formats import reading
     from tumorprog.imaging import intensity
 
-    return intensity.grader_input(pixels.read_frame(path), scaling="robust")
+    return intensity.grader_input(reading.read_frame(path), scaling="robust")
 
 
 def pool(paths: list[str], target: Path, cores: int) -> int:

@@ -79,12 +79,13 @@ def epoch(slices: Path, *, cores: int) -> None:
     import numpy as np
 
     from tumorprog import tables
-    from tumorprog.settings import Cluster
-    from tumorprog.stages import grader_training, streaming
+    from tumorprog.distributed import grader_training, session
+    from tumorprog.distributed.rows import read_rows
+    from tumorprog.distributed.settings import Cluster
 
-    streaming.connect(Cluster(cores=cores))
+    session.connect(Cluster(cores=cores))
     count = tables.read_summary(slices)["images"]
-    rows = streaming.read_rows(tables.shards(slices), ["slice", "image"], wanted=np.ones(count, bool))
+    rows = read_rows(tables.shards(slices), ["slice", "image"], wanted=np.ones(count, bool))
     received = 0
     for _, labels in grader_training.shuffled_batches(rows, np.zeros(count, np.uint8), batch_size=BATCH, seed=1):
         received += len(labels)

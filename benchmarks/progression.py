@@ -47,14 +47,17 @@ def main() -> None:
 
 def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
     """Return the seconds of the whole grid, and the folds per minute with Ray (twice, cold and warm) and without."""
+    from tumorprog.distributed import session
+    from tumorprog.progression import months
+    from tumorprog.progression.series import read_training_series
     from tumorprog.settings import Settings, with_values
-    from tumorprog.stages import streaming, train_progression
+    from tumorprog.stages import train_progression
 
     settings = with_values(Settings(), {"cluster.cores": arguments.cores})
     write_run(folder, arguments)
-    series = train_progression.read_training_series(folder)
-    trials = train_progression.plan(series, seed=0, null_control=True)
-    streaming.connect(settings.cluster)
+    series = read_training_series(folder)
+    trials = months.plan(series, seed=0, null_control=True)
+    session.connect(settings.cluster)
     seconds = []
     for _ in range(2):
         began = time.perf_counter()
@@ -82,15 +85,16 @@ def train_subset(folder: Path, count: int) -> float:
     """Train folds that are evenly spaced among all folds, and return the seconds."""
     import torch
 
-    from tumorprog.settings import Progression
-    from tumorprog.stages import train_progression
+    from tumorprog.heads.settings import Progression
+    from tumorprog.progression import months
+    from tumorprog.progression.series import read_training_series
 
     torch.set_num_threads(1)
-    series = train_progression.read_training_series(folder)
-    trials = train_progression.plan(series, seed=0, null_control=True)
+    series = read_training_series(folder)
+    trials = months.plan(series, seed=0, null_control=True)
     began = time.perf_counter()
     for index in np.linspace(0, len(trials) - 1, count).astype(int):
-        train_progression.train_fold(series, trials[index], Progression(), 0)
+        months.train_fold(series, trials[index], Progression(), 0)
     return time.perf_counter() - began
 
 
@@ -100,12 +104,15 @@ def write_run(folder: Path, arguments: argparse.Namespace) -> None:
     import pyarrow as pa
 
     from tumorprog import tables
+    from tumorprog.cohort.columns import VOLUMES
+    from tumorprog.encoders.columns import FEATURES, VECTOR_LENGTH
+    from tumorprog.progression.columns import REFERENCE_SHEET
 
     random = np.random.default_rng(0)
     sheet, rows, vectors = [], [], []
     for number in range(arguments.patients):
         days = int(random.lognormal(4.64, 0.96)) + 20
-        patient_mean = random.normal(0, 1, tables.VECTOR_LENGTH)
+        patient_mean = random.normal(0, 1, VECTOR_LENGTH)
         patient = {"PatientID": f"P{number:03d}", "date": "2000-01-01"}
         for kind in range(arguments.series):
             labels = {**patient, "Type": f"T{kind}"}
@@ -113,15 +120,15 @@ def write_run(folder: Path, arguments: argparse.Namespace) -> None:
             sheet.append({**labels, **target, "LaterGrade": 4 if number < RISING else 3})
             series = {**labels, "sequence": f"T{kind}", "SeriesInstanceUID": f"1.{number}.{kind}"}
             rows += [{**series, "order": order} for order in range(arguments.slices)]
-            vectors.append(patient_mean + random.normal(0, 1, (arguments.slices, tables.VECTOR_LENGTH)))
+            vectors.append(patient_mean + random.normal(0, 1, (arguments.slices, VECTOR_LENGTH)))
     features = pa.Table.from_pylist(rows).append_column(
         "vector", pa.FixedSizeListArray.from_arrays(np.concatenate(vectors).astype(np.float32).ravel(), 100)
     )
     (folder / "features").mkdir()
-    tables.write_shard(folder / "features" / "part-00000.parquet", features, tables.FEATURES)
+    tables.write_shard(folder / "features" / "part-00000.parquet", features, FEATURES)
     tables.write_json(folder / "features" / tables.SUMMARY, {"wavelet": "haar", "roi": "brightest"})
-    tables.write_csv(folder / "reference_sheet.csv", pd.DataFrame(sheet), tables.REFERENCE_SHEET)
-    tables.write_csv(folder / "volumes.csv", pd.DataFrame(), tables.VOLUMES)
+    tables.write_csv(folder / "reference_sheet.csv", pd.DataFrame(sheet), REFERENCE_SHEET)
+    tables.write_csv(folder / "volumes.csv", pd.DataFrame(), VOLUMES)
 
 
 if __name__ == "__main__":

@@ -56,8 +56,8 @@ def measure(folder: Path, *, nodes: int, arguments: argparse.Namespace) -> dict[
     from ray.cluster_utils import Cluster
 
     from tumorprog import run, storage
+    from tumorprog.distributed import session
     from tumorprog.settings import Settings, with_values
-    from tumorprog.stages import streaming
 
     tree = str(folder / "archive")
     paths = {"archive.grading": tree, "archive.grades": str(folder / "grades.csv"), "archive.progression": tree}
@@ -68,7 +68,7 @@ def measure(folder: Path, *, nodes: int, arguments: argparse.Namespace) -> dict[
         for _ in range(nodes):
             cluster.add_node(num_cpus=1)
         ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False)
-        streaming.connect(settings.cluster)
+        session.connect(settings.cluster)
         run.run_stages(folder / "run", settings, [run.stage_named("catalogue")])
         start_workers(nodes)
         for number in range(arguments.rounds + 1):  # the first round fills the caches and imports modules
@@ -101,12 +101,12 @@ def compute_features(repeats: int) -> None:
     import cv2
     import numpy as np
 
-    from tumorprog.imaging import spectral
+    from tumorprog.encoders import spectral
 
     cv2.setNumThreads(1)
     image = np.random.default_rng(0).random((256, 256)).astype(np.float32)
     for _ in range(repeats):
-        spectral.slice_vector(image, wavelet="haar", method="brightest")
+        spectral.encode(image, wavelet="haar", roi="brightest")
 
 
 def start_workers(nodes: int) -> None:

@@ -3,7 +3,7 @@
     python benchmarks/train.py                       # 640 slices of 256 x 256, batches of 32, on all cores
     python benchmarks/train.py --slices 2000 --device cuda --batch 256 --json train.json
 
-The training step is tumorprog's own (`training.train_epoch`, ResNet-18, Adam). `ceiling` repeats one batch in memory;
+The training step is tumorprog's own (`train_epoch`, ResNet-18, Adam). `ceiling` repeats one batch in memory;
 `tumorprog_shards` streams the shards of `tumorprog slices`, shuffled, as the stage does; `torch_dataloader` decodes
 the DICOM files with pydicom and PIL in one worker per core; `monai_cache` is MONAI's CacheDataset, with its cache
 filled beforehand. The sources alternate, with one epoch each per round; the best round counts.
@@ -77,11 +77,11 @@ class Step:
     def __init__(self, arguments: argparse.Namespace) -> None:
         import torch
 
-        from tumorprog.models import grader
+        from tumorprog.graders import resnet18
 
         torch.set_num_threads(arguments.cores)
         self.device, self.precision = arguments.device, arguments.precision
-        self.model = grader.build("none", seed=0).to(self.device, memory_format=torch.channels_last)
+        self.model = resnet18.build("none", seed=0).to(self.device, memory_format=torch.channels_last)
         if arguments.compile:
             self.model.compile()
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=1e-4)
@@ -96,7 +96,7 @@ class Step:
     def _epoch(self, batches: Batches) -> int:
         import torch
 
-        from tumorprog.training import Criterion, train_epoch
+        from tumorprog.graders.training import Criterion, train_epoch
 
         criterion = Criterion(class_weights=torch.ones(3), device=self.device, precision=self.precision)
         tally = train_epoch(self.model, batches, optimiser=self.optimiser, criterion=criterion, epoch=1)
@@ -116,8 +116,9 @@ def ceiling(folder: Path, arguments: argparse.Namespace) -> Feed:
 def tumorprog_shards(folder: Path, arguments: argparse.Namespace) -> Feed:
     """Stream the shards of `tumorprog slices` as the stage does."""
     from tumorprog import run, tables
+    from tumorprog.distributed import grader_training
+    from tumorprog.distributed.rows import read_rows
     from tumorprog.settings import Settings, with_values
-    from tumorprog.stages import grader_training, streaming
 
     values = {
         "archive.grading": str(folder / "archive"),
@@ -130,7 +131,7 @@ def tumorprog_shards(folder: Path, arguments: argparse.Namespace) -> Feed:
     labels = np.arange(arguments.slices) % 3
 
     def epoch(seed: int) -> Batches:
-        rows = streaming.read_rows(shards, ["slice", "image"], wanted=wanted)
+        rows = read_rows(shards, ["slice", "image"], wanted=wanted)
         return grader_training.shuffled_batches(
             rows, labels, batch_size=arguments.batch, seed=seed, device=arguments.device
         )

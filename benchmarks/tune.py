@@ -55,12 +55,13 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, dict[str, 
     """Return the seconds of a sweep of full trainings, and of one of single epochs."""
     import pandas as pd
 
+    from tumorprog.distributed import session
     from tumorprog.settings import Settings, with_values
-    from tumorprog.stages import streaming, tune
+    from tumorprog.stages import tune
 
     write_run(folder, arguments)
     settings = with_values(Settings(), {"cluster.cores": arguments.cores})
-    streaming.connect(settings.cluster)
+    session.connect(settings.cluster)
     figures = {}
     for name, epochs in (("training", arguments.epochs), ("one_epoch", 1)):
         sweep = folder / f"{name}.yaml"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tumorprog.settings import Synthetic
 from tumorprog.synthetic.archive import write_cohort
+from tumorprog.synthetic.settings import Synthetic
 
 # Must be set before ray is imported: short trainings then end a second sooner, as on the command line.
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")

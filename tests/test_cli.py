@@ -139,7 +139,7 @@ def test_a_submitted_command_gets_absolute_paths(tmp_path, monkeypatch):
 
 
 def test_submit_returns_the_exit_code_of_a_failed_job(monkeypatch, capsys):
-    from tumorprog.stages import submit
+    from tumorprog.distributed import jobs
 
     calls = []
 
@@ -147,7 +147,7 @@ def test_submit_returns_the_exit_code_of_a_failed_job(monkeypatch, capsys):
         calls.append((arguments, address, python))
         return 7
 
-    monkeypatch.setattr(submit, "run", fails)
+    monkeypatch.setattr(jobs, "run", fails)
     with pytest.raises(SystemExit) as ended:
         cli.main(["submit", "report", "--out", "/data/run", "--address", "http://head:8265", "--python", "/env/python"])
     assert ended.value.code == 7

@@ -12,13 +12,13 @@ import pytest
 from pydicom.uid import MRImageStorage, SecondaryCaptureImageStorage
 from scipy import stats
 
-from tumorprog import settings, tables
 from tumorprog.cohort import outcomes
 from tumorprog.errors import InputError, TumorprogError
 from tumorprog.synthetic import archive, phantom, plan
+from tumorprog.synthetic.settings import Synthetic
 
-SHAPE = settings.Synthetic(graded_patients=6, ungraded_patients=2, progression_patients=3, series_slices=7, size=64)
-SMALL = settings.Synthetic(graded_patients=2, ungraded_patients=1, progression_patients=1, series_slices=2, size=32)
+SHAPE = Synthetic(graded_patients=6, ungraded_patients=2, progression_patients=3, series_slices=7, size=64)
+SMALL = Synthetic(graded_patients=2, ungraded_patients=1, progression_patients=1, series_slices=2, size=32)
 
 REAL_STUDIES = (
     "10-17-1995-MR RCBV SEQUENCE-57198",
@@ -401,6 +401,6 @@ def test_the_overall_brightness_of_an_image_does_not_indicate_the_grade():
 
 
 def test_the_marker_contains_seed_and_shape(cohort):
-    marker = json.loads((cohort / tables.SYNTHETIC).read_text())
+    marker = json.loads((cohort / plan.SYNTHETIC).read_text())
     assert marker["seed"] == 0
     assert marker["shape"]["series_slices"] == SHAPE.series_slices

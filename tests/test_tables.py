@@ -4,31 +4,35 @@ import pyarrow as pa
 import pytest
 
 from tumorprog import tables
+from tumorprog.encoders.columns import FEATURES
 from tumorprog.errors import DicomError, InputError
+from tumorprog.formats.columns import REASONS
+from tumorprog.graders.columns import SLICES
+from tumorprog.graders.images import image_array, read_images
 from tumorprog.report import headline
 
 
 def rows(images):
-    empty = {name: "" if pa.types.is_string(tables.SLICES.field(name).type) else 0 for name in tables.SLICES.names}
+    empty = {name: "" if pa.types.is_string(SLICES.field(name).type) else 0 for name in SLICES.names}
     stored = [{**empty, "slice": number, "image": image.tobytes()} for number, image in enumerate(images)]
-    return pa.Table.from_pylist(stored, tables.SLICES)
+    return pa.Table.from_pylist(stored, SLICES)
 
 
 def test_images_are_read_back_unchanged_also_from_chunks_and_slices(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (5, 224, 224), np.uint8)
-    tables.write_shard(tmp_path / "part.parquet", rows(images), tables.SLICES)
-    table = tables.read_shards(tmp_path, tables.SLICES)
-    np.testing.assert_array_equal(tables.images(table), images)
-    np.testing.assert_array_equal(tables.images(table.slice(2, 2)), images[2:4])
+    tables.write_shard(tmp_path / "part.parquet", rows(images), SLICES)
+    table = tables.read_shards(tmp_path, SLICES)
+    np.testing.assert_array_equal(image_array(table), images)
+    np.testing.assert_array_equal(image_array(table.slice(2, 2)), images[2:4])
     chunks = pa.concat_tables([table.slice(3), table.slice(0, 2)])
-    np.testing.assert_array_equal(tables.images(chunks), images[[3, 4, 0, 1]])
-    assert tables.images(table.slice(0, 0)).shape == (0, 224, 224)
+    np.testing.assert_array_equal(image_array(chunks), images[[3, 4, 0, 1]])
+    assert image_array(table.slice(0, 0)).shape == (0, 224, 224)
 
 
 def test_a_shard_with_other_columns_is_refused(tmp_path):
-    tables.write_shard(tmp_path / "part.parquet", rows([]), tables.SLICES)
+    tables.write_shard(tmp_path / "part.parquet", rows([]), SLICES)
     with pytest.raises(InputError, match="not a table of tumorprog"):
-        tables.read_shards(tmp_path, tables.FEATURES)
+        tables.read_shards(tmp_path, FEATURES)
 
 
 def test_an_empty_folder_names_the_command_that_fills_it(tmp_path):
@@ -54,7 +58,7 @@ def test_json_has_no_nan(tmp_path):
 
 def test_every_reason_of_the_quarantine_is_documented():
     text = (tables.Path(__file__).parents[1] / "docs" / "run-directory.md").read_text()
-    assert [reason for reason in tables.REASONS if f"`{reason}`" not in text] == []
+    assert [reason for reason in REASONS if f"`{reason}`" not in text] == []
 
 
 def test_a_dicom_error_can_be_pickled():
@@ -80,7 +84,7 @@ def test_a_few_images_are_found_in_the_order_asked_for(tmp_path):
     rng = np.random.default_rng(0)
     stored = rng.integers(0, 256, (10, 224, 224), np.uint8)
     numbers = rng.permutation(10)
-    text = {field.name: pa.array([""] * 10) for field in tables.SLICES if field.type == pa.string()}
+    text = {field.name: pa.array([""] * 10) for field in SLICES if field.type == pa.string()}
     columns = {
         **text,
         "slice": numbers,
@@ -88,14 +92,14 @@ def test_a_few_images_are_found_in_the_order_asked_for(tmp_path):
         "grade": [2] * 10,
         "image": [one.tobytes() for one in stored],
     }
-    table = pa.table([pa.array(columns[field.name], field.type) for field in tables.SLICES], tables.SLICES)
+    table = pa.table([pa.array(columns[field.name], field.type) for field in SLICES], SLICES)
     for part in range(2):
-        with tables.shard(tmp_path / f"part-{part:05d}.parquet", tables.SLICES) as shard:
+        with tables.shard(tmp_path / f"part-{part:05d}.parquet", SLICES) as shard:
             for start in (0, 3):
                 shard.add(table.slice(5 * part + start, 3 if start == 0 else 2))
     wanted = [7, 0, 4]
     expected = stored[[int(np.flatnonzero(numbers == number)[0]) for number in wanted]]
-    np.testing.assert_array_equal(tables.images_of(tmp_path, wanted), expected)
-    assert tables.images_of(tmp_path, []).shape == (0, 224, 224)
+    np.testing.assert_array_equal(read_images(tmp_path, wanted), expected)
+    assert read_images(tmp_path, []).shape == (0, 224, 224)
     with pytest.raises(InputError, match="no slice 99"):
-        tables.images_of(tmp_path, [7, 99])
+        read_images(tmp_path, [7, 99])

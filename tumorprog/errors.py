@@ -37,7 +37,7 @@ class DicomError(TumorprogError):
     """A file or frame that cannot be used; it is listed in `quarantine.csv` and the run continues.
 
     Attributes:
-        reason: one of `tumorprog.tables.REASONS`.
+        reason: one of `formats.columns.REASONS`.
         detail: what was found, without any identifying header value.
     """
 

@@ -162,7 +162,7 @@ def _run_config(arguments: list[str]) -> list[str]:
     finder.add_argument("--run", default="")
     known, _ = finder.parse_known_args(arguments)
     folder = known.run or known.out
-    config = storage.place(folder) / "config.yaml"
+    config = storage.as_path(folder) / "config.yaml"
     return ["--config", str(config)] if folder and config.is_file() else []
 
 
@@ -181,11 +181,12 @@ def _settings_error(message: str) -> SettingsError:
 
 def save_config(folder: Path, settings: Settings) -> None:
     """Write config.yaml: all settings with their descriptions, below the versions and the fingerprint of the data."""
-    from tumorprog import run, tables
+    from tumorprog import tables
+    from tumorprog.run import versions
 
     parser = _settings_parser()
     summary = folder / "catalogue" / tables.SUMMARY
-    header = run.versions()
+    header = versions()
     if summary.is_file():
         header["data fingerprint"] = json.loads(summary.read_text())["fingerprint"]
     comments = "".join(f"# {name}: {value}\n" for name, value in header.items())

@@ -131,6 +131,7 @@ PREDICT = (
 """The stages of `tumorprog predict`: the two models of a finished run, applied to new patients."""
 
 _SWEPT = {"grader": ("slices",), "progression": ("features", "volumes.csv", "reference_sheet.csv", "grades.csv")}
+
 TUNE = {
     model: Stage(
         name="tune",
@@ -191,18 +192,18 @@ def check_paths(folder: Path, settings: Settings) -> None:
             are replaced when they are computed again.
     """
     for root in (lookup(settings, name) for name in (_GRADING, _PROGRESSION)):
-        if root and _is_inside(folder, storage.place(root)):
+        if root and _is_inside(folder, storage.as_path(root)):
             raise InputError(f"--out {folder}: inside the archive {root} that is read; choose a folder outside of it")
     outputs = {".partial", *(name for stage in (*STAGES, *PREDICT, TUNE["grader"]) for name in stage.writes)}
     for given in (lookup(settings, name) for name in (_GRADING, _PROGRESSION, _GRADES, "archive.outcomes")):
-        inside = [name for name in sorted(outputs) if given and _is_inside(storage.place(given), folder / name)]
+        inside = [name for name in sorted(outputs) if given and _is_inside(storage.as_path(given), folder / name)]
         if inside:
             raise InputError(
                 f"{given}: inside {folder / inside[0]}, which a run replaces; move it, or choose another --out"
             )
     if storage.is_remote(str(folder)):
         return
-    existing = storage.nearest(folder)
+    existing = storage.nearest_existing(folder)
     if not existing.is_dir():
         raise InputError(f"--out {folder}: {existing} is not a folder; choose another path for the run directory")
     if not storage.may_write(existing):
@@ -262,7 +263,7 @@ def _run_if_outdated(folder: Path, settings: Settings, stage: Stage, *, label: s
 
 def _check_nodes(folder: Path, settings: Settings, stage: Stage) -> None:
     """Check before each stage that all nodes see the files, because nodes may have joined since the previous one."""
-    from tumorprog.stages import nodes
+    from tumorprog.distributed import nodes
 
     archives = [
         lookup(settings, name) for name in (_GRADING, _PROGRESSION) if "catalogue" in (stage.name, *stage.reads)
@@ -326,7 +327,7 @@ def _fingerprint(folder: Path, settings: Settings, stage: Stage) -> str:
             raise InputError(f"{folder / name}: missing, and {stage.command} reads it; run `tumorprog {command}` first")
         read[name] = finished[writer[name]]["id"] if writer[name] in finished else _tree_stamp(folder / name)
     external = {
-        name: _tree_stamp(storage.place(lookup(settings, name))) for name in stage.files if lookup(settings, name)
+        name: _tree_stamp(storage.as_path(lookup(settings, name))) for name in stage.files if lookup(settings, name)
     }
     values = _relevant_settings(settings, stage)
     inputs = {"version": __version__, "settings": values, "read": read, "outside": external}

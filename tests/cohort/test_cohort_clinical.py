@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 
 from tumorprog.cohort import clinical
+from tumorprog.cohort.settings import Cohort
 from tumorprog.errors import InputError
-from tumorprog.settings import Cohort
 
 
 def workbook(path, rows, sheet="report"):

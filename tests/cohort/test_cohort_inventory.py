@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from tumorprog.cohort import inventory
-from tumorprog.tables import COHORT
+from tumorprog.cohort.columns import COHORT
 
 
 def series(*rows):

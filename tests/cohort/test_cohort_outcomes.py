@@ -2,8 +2,8 @@ import pandas as pd
 import pytest
 
 from tumorprog.cohort import outcomes
+from tumorprog.cohort.columns import OUTCOMES
 from tumorprog.errors import InputError
-from tumorprog.tables import OUTCOMES
 
 
 def write(path, text):

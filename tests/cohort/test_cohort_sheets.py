@@ -4,8 +4,8 @@ import openpyxl
 import pytest
 
 from tumorprog.cohort import clinical, outcomes, sheets
+from tumorprog.cohort.settings import Cohort
 from tumorprog.errors import InputError
-from tumorprog.settings import Cohort
 
 ROWS = [["Patient_ID", "Hôpital", "WHO CNS Grade"], ["P-001", "Münster", "Ⅳ"], ["P-002", "Orléans", "２"]]
 PLAIN = [["Patient_ID", "Hôpital", "WHO CNS Grade"], ["P-001", "Münster", "IV"], ["P-002", "Orléans", "2"]]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tumorprog.cohort import timeline
-from tumorprog.tables import TIMELINE
+from tumorprog.cohort.columns import TIMELINE
 
 dates = st.dates(datetime.date(1985, 1, 1), datetime.date(2030, 12, 31))
 

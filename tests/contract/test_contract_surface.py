@@ -2,7 +2,12 @@
 
 from pathlib import Path
 
-from tumorprog import cli, run, tables
+from tumorprog import cli, run
+from tumorprog.cohort.columns import OUTCOMES, TIMELINE, VOLUMES
+from tumorprog.encoders.columns import FEATURES
+from tumorprog.formats.columns import CATALOGUE, QUARANTINE
+from tumorprog.graders.columns import HISTORY, PATIENT_GRADES, SERIES_GRADES
+from tumorprog.progression.columns import PATIENT_PREDICTIONS, PROGRESSION_PREDICTIONS, REFERENCE_SHEET
 from tumorprog.settings import Settings, dotted
 
 SETTINGS = [
@@ -94,32 +99,30 @@ def test_the_columns_of_the_tables_are_these():
         "StudyInstanceUID",
         "SeriesInstanceUID",
         "SOPInstanceUID",
-    } <= set(tables.CATALOGUE.names)
-    assert {"SeriesDescription", "sequence", "plane", "Rows", "Columns", "order"} <= set(tables.CATALOGUE.names)
-    assert tables.QUARANTINE == ("path", "reason", "detail")
+    } <= set(CATALOGUE.names)
+    assert {"SeriesDescription", "sequence", "plane", "Rows", "Columns", "order"} <= set(CATALOGUE.names)
+    assert QUARANTINE == ("path", "reason", "detail")
     assert (
         *("PatientID", "date", "Type", "PredictedGrade", "Slices", "Votes2", "Votes3", "Votes4", "Confidence"),
-    ) == tables.SERIES_GRADES
+    ) == SERIES_GRADES
     assert (
         *("PatientID", "date", "PredictedGrade", "Slices", "Votes2", "Votes3", "Votes4", "Confidence"),
-    ) == tables.PATIENT_GRADES
-    assert tables.REFERENCE_SHEET[:5] == ("PatientID", "date", "Type", "PredictedGrade", "MonthDif")
-    assert tables.PROGRESSION_PREDICTIONS[:11] == (
+    ) == PATIENT_GRADES
+    assert REFERENCE_SHEET[:5] == ("PatientID", "date", "Type", "PredictedGrade", "MonthDif")
+    assert PROGRESSION_PREDICTIONS[:11] == (
         *("PatientID", "date", "Type", "PredictedGrade", "MonthDif", "Predicted_Progression_Timeline"),
         *("Fold", "Protocol", "Cohort", "Lower", "Upper"),
     )
-    assert tables.PROGRESSION_PREDICTIONS[11:] == ("days", "Weight", "SeriesInstanceUID", "stack")
+    assert PROGRESSION_PREDICTIONS[11:] == ("days", "Weight", "SeriesInstanceUID", "stack")
     assert (
         *("PatientID", "date", "MonthDif", "Predicted_Progression_Timeline", "Fold", "Protocol", "Cohort"),
         *("Lower", "Upper", "days", "Series"),
-    ) == tables.PATIENT_PREDICTIONS
-    assert tables.TIMELINE == ("PatientID", "studies", "dates", "time_points", "status")
-    assert (
-        *("PatientID", "date", "volume_ml", "masks", "days_since", "change_ml", "change_percent"),
-    ) == tables.VOLUMES
-    assert tables.OUTCOMES == ("PatientID", "date", "outcome_date", "months", "event", "status")
-    assert {"PatientID", "date", "Type", "SeriesInstanceUID", "order", "vector"} <= set(tables.FEATURES.names)
+    ) == PATIENT_PREDICTIONS
+    assert TIMELINE == ("PatientID", "studies", "dates", "time_points", "status")
+    assert (*("PatientID", "date", "volume_ml", "masks", "days_since", "change_ml", "change_percent"),) == VOLUMES
+    assert OUTCOMES == ("PatientID", "date", "outcome_date", "months", "event", "status")
+    assert {"PatientID", "date", "Type", "SeriesInstanceUID", "order", "vector"} <= set(FEATURES.names)
     assert (
         *("Epoch", "Train Loss", "Training Acc (%)", "Validation Loss", "Validation Acc (%)", "Test Loss"),
         *("Test Acc (%)", "Best Model Saved"),
-    ) == tables.HISTORY
+    ) == HISTORY

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tumorprog import tables
 from tumorprog.evaluation import combination
+from tumorprog.progression.columns import PATIENT_PREDICTIONS
 
 
 def series(*rows):
@@ -16,7 +16,7 @@ def series(*rows):
 def test_the_prediction_for_a_patient_is_the_weighted_mean_over_its_series():
     rows = series(("B", "d", 2.0, 1.0), ("B", "d", 8.0, 3.0), ("A", "d", 5.0, 0.1), ("A", "e", 7.0, 2.0))
     found = combination.combine_by_patient(rows)
-    assert set(tables.PATIENT_PREDICTIONS) == set(found.columns)
+    assert set(PATIENT_PREDICTIONS) == set(found.columns)
     assert found[["PatientID", "date", "Predicted_Progression_Timeline", "Series"]].to_numpy().tolist() == [
         ["B", "d", pytest.approx(np.average([2.0, 8.0], weights=[1, 3])), 2],
         ["A", "d", 5.0, 1],

@@ -17,7 +17,8 @@ from tumorprog.evaluation.metrics import (
     progression_metrics,
     reliability_bins,
 )
-from tumorprog.tables import GRADER_PREDICTIONS, PROGRESSION_PREDICTIONS
+from tumorprog.graders.columns import GRADER_PREDICTIONS
+from tumorprog.progression.columns import PROGRESSION_PREDICTIONS
 
 P = ["p2", "p3", "p4"]
 

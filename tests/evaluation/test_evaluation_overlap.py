@@ -2,6 +2,7 @@ import pandas as pd
 import pytest
 
 from tumorprog.evaluation import overlap
+from tumorprog.regions.columns import OVERLAPS
 
 ROWS = [
     ("A", "1", "FLAIR", "brightest", 50, 100, 100),
@@ -13,7 +14,7 @@ ROWS = [
 
 
 def dice_metrics():
-    table = pd.DataFrame(ROWS, columns=list(overlap.COUNTS))
+    table = pd.DataFrame(ROWS, columns=list(OVERLAPS))
     return overlap.dice_by_sequence(table, resamples=200, seed=0)
 
 
@@ -31,5 +32,5 @@ def test_the_interval_is_over_patients():
 
 
 def test_without_masks_there_are_no_metrics():
-    table = pd.DataFrame(ROWS, columns=list(overlap.COUNTS)).assign(mask=0)
+    table = pd.DataFrame(ROWS, columns=list(OVERLAPS)).assign(mask=0)
     assert overlap.dice_by_sequence(table, resamples=10, seed=0) == {}

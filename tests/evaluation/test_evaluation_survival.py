@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tumorprog.conventions import SURVIVAL_MONTHS
 from tumorprog.evaluation import metrics
 from tumorprog.evaluation.survival import kaplan_meier, survival_metrics
-from tumorprog.tables import SURVIVAL_MONTHS
 
 
 def level(months, event, expected, curves=None):

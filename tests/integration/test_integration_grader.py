@@ -28,11 +28,16 @@ from safetensors.torch import load_file
 from torch import nn
 
 from tumorprog import cli, tables
+from tumorprog.conventions import GRADES
+from tumorprog.distributed import grader_training, session
+from tumorprog.distributed.internals import ThrottledExecution
+from tumorprog.distributed.rows import read_rows
 from tumorprog.evaluation import metrics
-from tumorprog.models import grader
-from tumorprog.stages import grader_training, streaming
+from tumorprog.graders import resnet18
+from tumorprog.graders.columns import GRADER_PREDICTIONS, HISTORY, SLICES
+from tumorprog.graders.images import read_images
+from tumorprog.graders.training import Criterion, evaluate
 from tumorprog.synthetic import archive, plan
-from tumorprog.training import Criterion, evaluate
 
 pytestmark = pytest.mark.slow
 
@@ -86,9 +91,7 @@ def test_a_training_with_more_epochs_resumes_from_the_finished_ones(run, sliced,
 
     uninterrupted = shutil.copytree(sliced, tmp_path / "uninterrupted")
     pd.testing.assert_frame_equal(train(uninterrupted, "--grader.epochs", "3"), after)
-    expected, actual = (
-        tables.read_shards(folder / "grader", tables.GRADER_PREDICTIONS) for folder in (uninterrupted, run)
-    )
+    expected, actual = (tables.read_shards(folder / "grader", GRADER_PREDICTIONS) for folder in (uninterrupted, run))
     pd.testing.assert_frame_equal(expected.to_pandas(), actual.to_pandas())
 
     caplog.clear()
@@ -105,14 +108,14 @@ def test_bfloat16_and_compiled_kernels_give_the_same_training(run, sliced, tmp_p
         del weights
         torch.default_generator.manual_seed(seed)
         layers = nn.Conv2d(3, 8, 5, stride=4), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1)
-        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, len(tables.GRADES)))
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, len(GRADES)))
 
-    monkeypatch.setattr(grader, "build", small)
+    monkeypatch.setattr(resnet18, "build", small)
     reference = train(shutil.copytree(sliced, tmp_path / "reference"))
     torch._dynamo.utils.counters.clear()
     compiled = train(run, "--grader.precision", "bfloat16", "--grader.compile", "true")
     assert torch._dynamo.utils.counters["frames"]["ok"] > 0
-    losses = [name for name in tables.HISTORY if name.endswith("Loss")]
+    losses = [name for name in HISTORY if name.endswith("Loss")]
     pd.testing.assert_frame_equal(compiled[losses], reference[losses], rtol=0.02)
     assert not compiled[losses].equals(reference[losses])
     saved = load_file(run / "grader" / "model.safetensors")
@@ -175,7 +178,7 @@ def test_two_workers_reproduce_the_same_history(run, tmp_path):
 def test_the_stream_is_throttled_while_it_waits_for_its_reader(tmp_path, monkeypatch):
     """Without throttling, Ray Data's loop spins a thousand times a second once its read-ahead limit is reached."""
     shards, rows_each = [tmp_path / f"{number}.parquet" for number in range(24)], 32
-    images = tables.SLICES.field("image").type
+    images = SLICES.field("image").type
     for number, path in enumerate(shards):
         first = number * rows_each
         rows = {
@@ -189,12 +192,12 @@ def test_the_stream_is_throttled_while_it_waits_for_its_reader(tmp_path, monkeyp
         def on_execution_step(self, executor):
             steps.append(executor)
 
-    streaming.configure_ray_data()
+    session.configure_ray_data()
     context = ray.data.DataContext.get_current()
-    monkeypatch.setattr(context, "custom_execution_callback_classes", [streaming.ThrottledExecution, Counting])
-    monkeypatch.setattr(streaming, "_READ_AHEAD_BYTES", 3 * rows_each * images.byte_width // 2)
+    monkeypatch.setattr(context, "custom_execution_callback_classes", [ThrottledExecution, Counting])
+    monkeypatch.setattr(rows, "_READ_AHEAD_BYTES", 3 * rows_each * images.byte_width // 2)
     wanted = np.ones(len(shards) * rows_each, bool)
-    batches = iter(streaming.read_rows(shards, ["slice", "image"], wanted=wanted).iter_batches(batch_size=4))
+    batches = iter(read_rows(shards, ["slice", "image"], wanted=wanted).iter_batches(batch_size=4))
     num_first = len(next(batches)["slice"])
     time.sleep(2)
     before = len(steps)
@@ -209,7 +212,7 @@ def test_two_workers_share_the_slices_and_give_the_same_sums_as_one(sliced, tmp_
     slices = pd.read_parquet(sliced / "slices")
     count = len(slices) - len(slices) % 2
     numbers, wanted = np.arange(len(slices)), np.arange(len(slices)) < count
-    labels = slices.set_index("slice").sort_index()["grade"].to_numpy() - tables.GRADES[0]
+    labels = slices.set_index("slice").sort_index()["grade"].to_numpy() - GRADES[0]
 
     def loop(config):
         rank = ray.train.get_context().get_world_rank()
@@ -227,11 +230,11 @@ def test_two_workers_share_the_slices_and_give_the_same_sums_as_one(sliced, tmp_
         ]
         batches = grader_training.worker_batches("test", labels, batch_size=BATCH)
         criterion = Criterion(class_weights=torch.ones(3))
-        tally = evaluate(grader.build("none", seed=0), batches, criterion=criterion).all_reduce()
+        tally = evaluate(resnet18.build("none", seed=0), batches, criterion=criterion).all_reduce()
         result = {"epochs": epochs, "own": own, "sums": [tally.loss_sum, tally.correct, tally.count]}
         (Path(config) / f"{rank}.json").write_text(json.dumps(result))
 
-    rows = {name: streaming.read_rows(shards, ["slice", "image"], wanted=wanted) for name in ("train", "test")}
+    rows = {name: read_rows(shards, ["slice", "image"], wanted=wanted) for name in ("train", "test")}
     TorchTrainer(
         loop,
         train_loop_config=str(tmp_path),
@@ -247,9 +250,9 @@ def test_two_workers_share_the_slices_and_give_the_same_sums_as_one(sliced, tmp_
         assert len(batches) == 2 * math.ceil(len(slices) / BATCH)
     assert epochs[0] != epochs[1]
     assert sorted(results[0]["own"] + results[1]["own"]) == list(range(count))
-    images = torch.from_numpy(tables.images_of(sliced / "slices", list(range(count))))
+    images = torch.from_numpy(read_images(sliced / "slices", list(range(count))))
     single = evaluate(
-        grader.build("none", seed=0),
+        resnet18.build("none", seed=0),
         [(images, torch.from_numpy(labels[:count].copy()))],
         criterion=Criterion(class_weights=torch.ones(3)),
     )

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 import ray
 
+from tumorprog.distributed import nodes
+from tumorprog.distributed.settings import Cluster
 from tumorprog.errors import InputError
-from tumorprog.settings import Cluster
-from tumorprog.stages import nodes
 
 pytestmark = pytest.mark.slow
 

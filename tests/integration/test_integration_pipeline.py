@@ -23,11 +23,28 @@ import ray
 import torch
 
 from tumorprog import cli, tables
-from tumorprog.dicom import pixels
+from tumorprog.cohort.columns import TIMELINE, VOLUMES
+from tumorprog.encoders import spectral
+from tumorprog.encoders.columns import FEATURES
 from tumorprog.evaluation import metrics
-from tumorprog.imaging import spectral
-from tumorprog.settings import Progression, Settings
-from tumorprog.stages import predict, train_progression
+from tumorprog.formats import reading
+from tumorprog.formats.columns import CATALOGUE, QUARANTINE
+from tumorprog.graders.columns import HISTORY, PATIENT_GRADES, SERIES_GRADES, SLICES
+from tumorprog.heads.settings import Progression
+from tumorprog.progression import months
+from tumorprog.progression.columns import (
+    BASELINES,
+    NEW_PATIENTS,
+    NULL_CONTROL,
+    PATIENT_PREDICTIONS,
+    PATIENT_SURVIVAL,
+    PREDICTIONS,
+    PROGRESSION_PREDICTIONS,
+    REFERENCE_SHEET,
+)
+from tumorprog.progression.series import read_training_series
+from tumorprog.settings import Settings
+from tumorprog.stages import predict
 from tumorprog.synthetic import archive, plan
 
 pytestmark = pytest.mark.slow
@@ -80,20 +97,20 @@ def test_every_documented_file_is_written(finished):
 
 
 def test_the_tables_have_the_documented_columns(finished):
-    for folder, schema in (("catalogue", tables.CATALOGUE), ("slices", tables.SLICES), ("features", tables.FEATURES)):
+    for folder, schema in (("catalogue", CATALOGUE), ("slices", SLICES), ("features", FEATURES)):
         assert list(pd.read_parquet(finished / folder).columns) == schema.names
     for name, columns in (
-        ("quarantine.csv", tables.QUARANTINE),
-        ("grades.csv", tables.SERIES_GRADES),
-        ("patient_grades.csv", tables.PATIENT_GRADES),
-        ("reference_sheet.csv", tables.REFERENCE_SHEET),
-        ("grader/history.csv", tables.HISTORY),
-        ("timeline.csv", tables.TIMELINE),
-        ("volumes.csv", tables.VOLUMES),
-        ("progression/predictions.csv", tables.PROGRESSION_PREDICTIONS),
-        ("progression/patient_predictions.csv", tables.PATIENT_PREDICTIONS),
-        ("progression/baselines.csv", tables.BASELINES),
-        ("progression/null_control.csv", tables.NULL_CONTROL),
+        ("quarantine.csv", QUARANTINE),
+        ("grades.csv", SERIES_GRADES),
+        ("patient_grades.csv", PATIENT_GRADES),
+        ("reference_sheet.csv", REFERENCE_SHEET),
+        ("grader/history.csv", HISTORY),
+        ("timeline.csv", TIMELINE),
+        ("volumes.csv", VOLUMES),
+        ("progression/predictions.csv", PROGRESSION_PREDICTIONS),
+        ("progression/patient_predictions.csv", PATIENT_PREDICTIONS),
+        ("progression/baselines.csv", BASELINES),
+        ("progression/null_control.csv", NULL_CONTROL),
     ):
         assert list(pd.read_csv(finished / name).columns) == list(columns)
 
@@ -121,8 +138,8 @@ def test_feature_vectors_equal_those_computed_from_single_slices(finished):
     slices = pd.read_parquet(finished / "catalogue").merge(vectors, on=["SeriesInstanceUID", "order"])
     assert len(slices) == len(vectors)
     for row in slices.iloc[:: max(1, len(slices) // 40)].itertuples():
-        frame = pixels.read_frame(row.path, row.frame)
-        expected = spectral.slice_vector(frame, wavelet="haar", method="brightest")
+        frame = reading.read_frame(row.path, row.frame)
+        expected = spectral.encode(frame, wavelet="haar", roi="brightest")
         np.testing.assert_array_equal(row.vector, expected)
 
 
@@ -200,13 +217,13 @@ def test_a_patients_prediction_is_the_weighted_mean_over_its_series(finished):
 
 def test_a_fold_trained_on_ray_equals_the_same_fold_trained_in_this_process(finished):
     """The results are bitwise identical, regardless of the process and of concurrent trainings."""
-    series = train_progression.read_training_series(finished)
+    series = read_training_series(finished)
     settings = Progression(epochs=3, hidden=8)
     on_ray = pd.read_csv(finished / "progression" / "predictions.csv")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    for trial in train_progression.plan(series, seed=0):
-        local = train_progression.train_fold(series, trial, settings, 0)["predictions"]
+    for trial in months.plan(series, seed=0):
+        local = months.train_fold(series, trial, settings, 0)["predictions"]
         keys = ["PatientID", "date", "Type"]
         same = on_ray[(on_ray["Protocol"] == trial.protocol) & (on_ray["Fold"] == trial.fold.name)]
         both = same[same["Cohort"] == trial.cohort].merge(local, on=keys, suffixes=("", "_local"))
@@ -286,10 +303,10 @@ def test_a_finished_run_predicts_for_new_patients(finished, cohort_folder, tmp_p
     images = cohort_folder / plan.PROGRESSION / "PGBM-001"
     assert cli.main(["predict", "--run", str(finished), "--images", str(images), "--out", str(tmp_path)]) == 0
     predictions = pd.read_csv(tmp_path / "predictions.csv")
-    assert list(predictions.columns) == list(tables.PREDICTIONS)
+    assert list(predictions.columns) == list(PREDICTIONS)
     assert len(predictions) == 2 * 9
     patients = pd.read_csv(tmp_path / "patient_predictions.csv")
-    assert list(patients.columns) == list(tables.NEW_PATIENTS)
+    assert list(patients.columns) == list(NEW_PATIENTS)
     assert patients[["PatientID", "Series"]].to_numpy().tolist() == [["PGBM-001", 9]] * 2
     assert predictions["Predicted_Progression_Timeline"].between(0, 100).all()
 
@@ -307,11 +324,11 @@ def one_date(finished, cohort_folder, tmp_path):
     (run / "features").mkdir(parents=True)
     first = pd.read_csv(cohort_folder / "truth.csv").dropna(subset="days")["date"]
     rows = pq.read_table(finished / "features").to_pandas()
-    table = tables.pa.Table.from_pandas(rows[rows["date"].isin(first)], tables.FEATURES, preserve_index=False)
-    tables.write_shard(run / "features" / "part-00000.parquet", table, tables.FEATURES)
+    table = tables.pa.Table.from_pandas(rows[rows["date"].isin(first)], FEATURES, preserve_index=False)
+    tables.write_shard(run / "features" / "part-00000.parquet", table, FEATURES)
     for name in (f"features/{tables.SUMMARY}", "grades.csv", "volumes.csv", "quarantine.csv"):
         (run / name).write_text((finished / name).read_text())
-    (run / "reference_sheet.csv").write_text(",".join(tables.REFERENCE_SHEET) + "\n")  # no patient has two dates
+    (run / "reference_sheet.csv").write_text(",".join(REFERENCE_SHEET) + "\n")  # no patient has two dates
     (run / "catalogue").symlink_to(finished / "catalogue")
     return run
 
@@ -324,7 +341,7 @@ def test_survival_is_trained_on_a_table_of_outcomes_and_one_date(one_date, cohor
     assert cli.main(["train-progression", "--out", str(one_date), *arguments]) == 0
     assert cli.main(["report", "--out", str(one_date)]) == 0
     patients = pd.read_csv(one_date / "progression" / "patient_survival.csv")
-    assert list(patients.columns) == list(tables.PATIENT_SURVIVAL)
+    assert list(patients.columns) == list(PATIENT_SURVIVAL)
     assert patients.groupby(["Protocol", "Model"])["PatientID"].nunique()["patient", "model"] == 3
     reported = json.loads((one_date / "metrics.json").read_text())["survival"]["patient"]["all"]["patient"]
     assert set(reported) == {"concordance", "integrated_brier_score", "baselines"}

@@ -11,6 +11,8 @@ from moto.server import ThreadedMotoServer
 
 from tumorprog import cli, storage, tables
 from tumorprog.errors import InputError
+from tumorprog.formats.columns import CATALOGUE
+from tumorprog.graders.columns import SLICES
 from tumorprog.synthetic import archive, plan
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]  # raised by botocore
@@ -27,7 +29,7 @@ def store():
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "test")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        fs, bucket = storage.file_system(storage.place("s3://archive"))
+        fs, bucket = storage.file_system(storage.as_path("s3://archive"))
         fs.mkdir(bucket)
         yield "s3://archive"
     server.stop()
@@ -41,7 +43,7 @@ def local_ray(store):
 
 
 def upload(folder, address):
-    fs, name = storage.file_system(storage.place(address))
+    fs, name = storage.file_system(storage.as_path(address))
     for path in folder.rglob("*"):
         if path.is_file():
             fs.put_file(str(path), f"{name}/{path.relative_to(folder)}")
@@ -66,31 +68,31 @@ def test_the_store_gives_the_same_catalogue_and_images_as_the_disk(finished, coh
     arguments = ["--grading", str(grading), "--grades", str(grades), "--out", str(tmp_path)]
     for command in ("catalogue", "slices"):
         assert cli.main([command, *arguments]) == 0
-    for name, schema in (("catalogue", tables.CATALOGUE), ("slices", tables.SLICES)):
-        remote = tables.read_shards(storage.place(finished) / name, schema)
+    for name, schema in (("catalogue", CATALOGUE), ("slices", SLICES)):
+        remote = tables.read_shards(storage.as_path(finished) / name, schema)
         pd.testing.assert_frame_equal(
             *(without_paths(table) for table in (remote, tables.read_shards(tmp_path / name, schema)))
         )
 
 
 def test_only_the_results_remain_in_the_store(finished):
-    names = {file.path.removeprefix(finished + "/").split("/")[0] for file in storage.walk(storage.place(finished))}
+    names = {file.path.removeprefix(finished + "/").split("/")[0] for file in storage.walk(storage.as_path(finished))}
     assert names == {"catalogue", "slices", "quarantine.csv", "config.yaml", "run.json"}
 
 
 def test_a_second_run_does_nothing_and_a_new_object_is_the_only_one_read(finished, store, caplog):
     assert cli.main(["catalogue", "--out", finished]) == 0
     assert "up to date" in caplog.text
-    fs, tree = storage.file_system(storage.place(f"{store}/cohort/{plan.GRADING}"))
+    fs, tree = storage.file_system(storage.as_path(f"{store}/cohort/{plan.GRADING}"))
     fs.pipe_file(f"{tree}/new file.txt", b"no image")
     assert cli.main(["catalogue", "--out", finished]) == 0
     assert "1 of them to be read" in caplog.text
-    summary = json.loads((storage.place(finished) / "catalogue" / "_summary.json").read_text())
+    summary = json.loads((storage.as_path(finished) / "catalogue" / "_summary.json").read_text())
     assert summary["found"] == summary["used"] + summary["quarantined"]
 
 
 def test_a_second_command_on_an_address_is_refused_until_the_lease_expires(store, monkeypatch):
-    folder = storage.place(f"{store}/locked")
+    folder = storage.as_path(f"{store}/locked")
     with storage.locked(folder), pytest.raises(InputError, match=r"another tumorprog command works there \(.*process"):
         storage.locked(folder).__enter__()
     with storage.locked(folder):
@@ -103,10 +105,10 @@ def test_a_second_command_on_an_address_is_refused_until_the_lease_expires(store
 
 
 def test_a_file_in_a_store_is_written_atomically(store):
-    path = storage.place(f"{store}/file")
+    path = storage.as_path(f"{store}/file")
 
     def fails():
-        with storage.whole(path) as file:
+        with storage.atomic_write(path) as file:
             file.write(b"half")
             raise OSError("lost")
 
@@ -117,7 +119,7 @@ def test_a_file_in_a_store_is_written_atomically(store):
 
 def test_objects_that_mark_folders_are_not_listed_as_files(store):
     """Arrow creates them for Ray Train, and so do the web consoles of stores."""
-    folder = storage.place(f"{store}/marked")
+    folder = storage.as_path(f"{store}/marked")
     arrow, name = pyarrow.fs.FileSystem.from_uri(str(folder))
     arrow.create_dir(f"{name}/some/empty", recursive=True)
     storage.write_text(folder / "some" / "file", "1")

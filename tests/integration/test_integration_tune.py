@@ -20,9 +20,9 @@ import yaml
 
 import tumorprog
 from tumorprog import cli
-from tumorprog.settings import Synthetic
 from tumorprog.synthetic import archive, plan
 from tumorprog.synthetic.archive import write_cohort
+from tumorprog.synthetic.settings import Synthetic
 
 pytestmark = pytest.mark.long
 

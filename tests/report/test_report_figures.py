@@ -7,9 +7,17 @@ import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
 
+from tumorprog.conventions import SURVIVAL_MONTHS
 from tumorprog.evaluation import combination
-from tumorprog.report import drawing, figures, grader_figures, progression_figures, sweep_figures
-from tumorprog.tables import HISTORY, PROGRESSION_HISTORY, SURVIVAL_MONTHS
+from tumorprog.graders.columns import HISTORY
+from tumorprog.progression.columns import PROGRESSION_HISTORY
+from tumorprog.report import drawing
+from tumorprog.report.data import figures as data_figures
+from tumorprog.report.grading import figures as grading_figures
+from tumorprog.report.progression import figures as progression_figures
+from tumorprog.report.regions import figures as regions_figures
+from tumorprog.report.survival import figures as survival_figures
+from tumorprog.report.sweep import figures as sweep_figures
 
 
 def metric(value, lower=None, upper=None, count=5):
@@ -51,7 +59,7 @@ def months(protocols=("patient", "paper"), cohorts=("all", "grade_rise"), shift=
 
 
 def patient_rows(series):
-    rows = combination.patients(series)
+    rows = combination.combine_by_patient(series)
     return rows.assign(Lower=rows["Predicted_Progression_Timeline"] - 3, Upper=rows["days"] / 10)
 
 
@@ -89,7 +97,7 @@ def survival_predictions():
 
 def survival(rows):
     steps = np.array([0.0, 4.0, 9.0]), np.array([1.0, 0.7, 0.3])
-    return progression_figures.survival_curves(rows, {"patient": steps, "paper": steps}, SURVIVAL_MONTHS)
+    return survival_figures.survival_curves(rows, {"patient": steps, "paper": steps}, SURVIVAL_MONTHS)
 
 
 def grader():
@@ -154,17 +162,17 @@ DRAWN = {
     "curves": lambda: sweep_figures.curves(
         pd.DataFrame({"trial": [0, 0, 2], "epoch": [1, 2, 1], "error": [5.0, 4.0, 3.5]}), "error", best=2
     ),
-    "learning_curves": lambda: grader_figures.learning_curves(history()),
-    "learning_curves_nothing_saved": lambda: grader_figures.learning_curves(history(saved=[False] * 4)),
-    "confusion": lambda: grader_figures.confusion(levels(), "Test"),
-    "confusion_without_data": lambda: grader_figures.confusion({"slice": level().iloc[:0]}, "Test"),
-    "reliability": lambda: grader_figures.reliability({"slice": bins(), "patient": bins()}, "Test"),
-    "reliability_without_data": lambda: grader_figures.reliability({"slice": bins().iloc[:0]}, "Test"),
+    "learning_curves": lambda: grading_figures.learning_curves(history()),
+    "learning_curves_nothing_saved": lambda: grading_figures.learning_curves(history(saved=[False] * 4)),
+    "confusion": lambda: grading_figures.confusion(levels(), "Test"),
+    "confusion_without_data": lambda: grading_figures.confusion({"slice": level().iloc[:0]}, "Test"),
+    "reliability": lambda: grading_figures.reliability({"slice": bins(), "patient": bins()}, "Test"),
+    "reliability_without_data": lambda: grading_figures.reliability({"slice": bins().iloc[:0]}, "Test"),
     "progression_curves": lambda: progression_figures.progression_curves(losses()),
     "progression_curves_without_data": lambda: progression_figures.progression_curves(losses().iloc[:0]),
     "months_scatter": lambda: scatter(months()),
     "months_scatter_without_intervals": lambda: progression_figures.months_scatter(
-        months(), combination.patients(months())
+        months(), combination.combine_by_patient(months())
     ),
     "months_scatter_without_data": lambda: scatter(months().iloc[:0]),
     "errors_with_baselines": lambda: progression_figures.errors_with_baselines(progression()),
@@ -172,17 +180,19 @@ DRAWN = {
     "survival_curves": lambda: survival(survival_predictions()),
     "survival_curves_without_data": lambda: survival(survival_predictions().iloc[:0]),
     "errors_without_data": lambda: progression_figures.errors_with_baselines({}),
-    "grader_with_baselines": lambda: grader_figures.grader_with_baselines(grader()),
-    "group_bars": lambda: grader_figures.group_bars(groups(), "By institution"),
-    "group_bars_without_data": lambda: grader_figures.group_bars({}, "By institution"),
-    "cohort_overview": lambda: figures.cohort_overview(pd.DataFrame({"grading": [5, 0]}, index=["FLAIR", "T2"])),
-    "cohort_overview_without_data": lambda: figures.cohort_overview(pd.DataFrame()),
-    "roi_panel": lambda: figures.roi_panel([example(square())] * 3),
-    "roi_panel_empty_and_full": lambda: figures.roi_panel([example(square() & False), example(square() | True)]),
-    "grad_cam_panel": lambda: grader_figures.grad_cam_panel([grad_cam_example()] * 3),
-    "feature_steps": lambda: figures.feature_steps(steps(square())),
-    "feature_steps_of_an_empty_region": lambda: figures.feature_steps(steps(square() & False)),
-    "roi_panel_without_data": lambda: figures.roi_panel([]),
+    "grader_with_baselines": lambda: grading_figures.grader_with_baselines(grader()),
+    "group_bars": lambda: grading_figures.group_bars(groups(), "By institution"),
+    "group_bars_without_data": lambda: grading_figures.group_bars({}, "By institution"),
+    "cohort_overview": lambda: data_figures.cohort_overview(pd.DataFrame({"grading": [5, 0]}, index=["FLAIR", "T2"])),
+    "cohort_overview_without_data": lambda: data_figures.cohort_overview(pd.DataFrame()),
+    "roi_panel": lambda: regions_figures.roi_panel([example(square())] * 3),
+    "roi_panel_empty_and_full": lambda: regions_figures.roi_panel(
+        [example(square() & False), example(square() | True)]
+    ),
+    "grad_cam_panel": lambda: grading_figures.grad_cam_panel([grad_cam_example()] * 3),
+    "feature_steps": lambda: regions_figures.feature_steps(steps(square())),
+    "feature_steps_of_an_empty_region": lambda: regions_figures.feature_steps(steps(square() & False)),
+    "roi_panel_without_data": lambda: regions_figures.roi_panel([]),
 }
 
 
@@ -209,7 +219,7 @@ def test_the_best_trial_is_highlighted_and_trials_without_a_metric_are_excluded(
 
 def test_drawing_does_not_change_the_global_state_of_matplotlib():
     before = dict(mpl.rcParams)
-    drawing.png(grader_figures.confusion(levels(), "Test"))
+    drawing.png(grading_figures.confusion(levels(), "Test"))
     scatter(months())
     assert dict(mpl.rcParams) == before
 
@@ -219,7 +229,7 @@ def texts(axes):
 
 
 def test_the_confusion_matrix_shows_the_counts_of_each_true_grade_in_its_row():
-    axes, _ = grader_figures.confusion(levels(), "Test").axes
+    axes, _ = grading_figures.confusion(levels(), "Test").axes
     counts = [text.split("\n")[0] for text in texts(axes)]
     assert counts == ["1", "1", "0", "0", "1", "0", "1", "0", "2"]
     assert "67%" in texts(axes)[-1]
@@ -236,10 +246,10 @@ def test_leakage_is_marked_in_every_figure_that_can_show_the_paper_protocol():
         assert marked == [title for axes in figure.axes if "paper" in (title := axes.get_title(loc="left"))]
         assert marked
     for figure in (
-        grader_figures.learning_curves(history(), leaks=True),
-        grader_figures.confusion(levels(), "Test", leaks=True),
-        grader_figures.reliability({"slice": bins(), "patient": bins()}, "Test", leaks=True),
-        grader_figures.group_bars(groups(), "By institution", leaks=True),
+        grading_figures.learning_curves(history(), leaks=True),
+        grading_figures.confusion(levels(), "Test", leaks=True),
+        grading_figures.reliability({"slice": bins(), "patient": bins()}, "Test", leaks=True),
+        grading_figures.group_bars(groups(), "By institution", leaks=True),
     ):
         assert "leakage" in figure.get_suptitle()
 
@@ -261,7 +271,7 @@ def test_bars_of_a_protocol_with_leakage_are_hatched_and_grey_and_come_last():
 def test_every_interval_is_within_the_limits_of_its_axes():
     for figure in (
         progression_figures.errors_with_baselines(progression()),
-        grader_figures.group_bars(groups(), "By vendor"),
+        grading_figures.group_bars(groups(), "By vendor"),
     ):
         for axes in figure.axes:
             ends = [path.vertices[:, 0].max() for lines in axes.collections for path in lines.get_paths()]
@@ -286,7 +296,7 @@ def test_an_undefined_metric_is_labelled_and_not_drawn_as_zero():
 
 
 def test_the_marked_epoch_is_the_last_one_saved():
-    for axes in grader_figures.learning_curves(history()).axes:
+    for axes in grading_figures.learning_curves(history()).axes:
         (selected,) = [line for line in axes.lines if line.get_linestyle() == ":"]
         assert selected.get_xdata()[0] == 3
 

@@ -4,8 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tumorprog import tables
-from tumorprog.report import progression_sections, survival_sections
+from tumorprog.cohort.columns import TIMELINE
+from tumorprog.conventions import SURVIVAL_MONTHS
+from tumorprog.progression.columns import PROGRESSION_HISTORY
+from tumorprog.report.progression import sections as progression_sections
+from tumorprog.report.survival import sections as survival_sections
 
 
 def metric(value, count=4):
@@ -52,12 +55,12 @@ def results():
     )
     timeline = pd.DataFrame(
         [("A", 2, "2000-01-01 2000-03-01", 2, "two dates or more"), ("Z", 1, "1999-01-01", 1, "one date")],
-        columns=list(tables.TIMELINE),
+        columns=list(TIMELINE),
     )
     return progression_sections.ProgressionResults(
         predictions=patients.assign(Type="T2", Weight=1.0),
         patients=patients,
-        history=pd.DataFrame([("patient", "all", "A", 1, 1.0, 2.0)], columns=list(tables.PROGRESSION_HISTORY)),
+        history=pd.DataFrame([("patient", "all", "A", 1, 1.0, 2.0)], columns=list(PROGRESSION_HISTORY)),
         sheet=patients.assign(FirstGrade=4, LaterGrade=4),
         timeline=timeline,
         volumes=volumes,
@@ -118,7 +121,7 @@ def test_patients_with_one_date_are_listed(results):
 
 def test_the_section_on_survival_counts_followed_and_excluded_patients():
     row = {"Protocol": "patient", "Cohort": "all", "months": 5.0, "event": 1}
-    curves = {f"Survival_{month}m": 0.5 for month in tables.SURVIVAL_MONTHS}
+    curves = {f"Survival_{month}m": 0.5 for month in SURVIVAL_MONTHS}
     outcomes = pd.DataFrame({"status": ["followed", "followed", "no outcome"], "event": [1, 0, np.nan]})
     model = {"concordance": metric(0.7), "integrated_brier_score": metric(0.1)}
     values = {"patient": {"all": {"patient": {**model, "baselines": {"life table": model}}}}}

@@ -16,6 +16,8 @@ import pytest
 import ray
 
 from tumorprog import cli, storage, tables
+from tumorprog.formats.columns import CATALOGUE
+from tumorprog.graders.columns import SLICES
 from tumorprog.run import read_record
 from tumorprog.synthetic import archive, plan
 
@@ -141,7 +143,7 @@ def result(run):
     """Return the tables written by catalogue and slices."""
     shards = {
         name: tables.read_shards(run / name, schema).to_pandas()
-        for name, schema in (("catalogue", tables.CATALOGUE), ("slices", tables.SLICES))
+        for name, schema in (("catalogue", CATALOGUE), ("slices", SLICES))
     }
     return {**shards, "quarantine": pd.read_csv(run / "quarantine.csv")}
 
@@ -175,7 +177,7 @@ def test_a_kill_while_results_are_moved_to_their_final_path_loses_nothing(cohort
     shutil.copytree(next((cohort_folder / plan.PROGRESSION).glob("PGBM*")), tree / "PGBM-001")
     command = ["catalogue", "--progression", str(tree), "--out", str(tmp_path / "run"), "--cluster.cores", "2"]
     assert cli.main(command) == 0
-    before = tables.read_shards(tmp_path / "run" / "catalogue", tables.CATALOGUE)
+    before = tables.read_shards(tmp_path / "run" / "catalogue", CATALOGUE)
     (tree / "new.txt").write_text("no image")
 
     def interrupted(source, target):
@@ -188,6 +190,6 @@ def test_a_kill_while_results_are_moved_to_their_final_path_loses_nothing(cohort
     assert not (tmp_path / "run" / "catalogue").exists()
     assert cli.main(command) == 0
     ray.shutdown()
-    after = tables.read_shards(tmp_path / "run" / "catalogue", tables.CATALOGUE)
+    after = tables.read_shards(tmp_path / "run" / "catalogue", CATALOGUE)
     pd.testing.assert_frame_equal(after.to_pandas(), before.to_pandas())  # NaN equals NaN
     assert pd.read_csv(tmp_path / "run" / "quarantine.csv")["reason"].tolist() == ["not_dicom"]

@@ -12,12 +12,14 @@ import pandas as pd
 import pytest
 import torch
 
-from tumorprog import tables
+from tumorprog.conventions import DAYS_PER_MONTH
+from tumorprog.encoders import spectral
+from tumorprog.encoders.columns import VECTOR_LENGTH
 from tumorprog.evaluation import combination, metrics
-from tumorprog.imaging import spectral
-from tumorprog.settings import Progression, Synthetic
-from tumorprog.stages import train_progression
+from tumorprog.heads.settings import Progression
+from tumorprog.progression.months import train_fold
 from tumorprog.synthetic import phantom, plan
+from tumorprog.synthetic.settings import Synthetic
 
 pytestmark = pytest.mark.long
 
@@ -35,11 +37,11 @@ def one_thread():
 
 
 def table(rows):
-    """Convert rows of (patient, sequence, vectors, days) to a table of `train_progression.read_training_series`."""
+    """Convert rows of (patient, sequence, vectors, days) to a table of `progression.series.read_training_series`."""
     series = pd.DataFrame(rows, columns=["PatientID", "sequence", "vectors", "days"])
     constants = {"date": "2000-01-01", "PredictedGrade": 4, "FirstGrade": 4, "LaterGrade": 4, "volume_ml": np.nan}
     uids = [str(number) for number in range(len(series))]
-    months = series["days"] / tables.DAYS_PER_MONTH
+    months = series["days"] / DAYS_PER_MONTH
     columns = {
         "Type": series["sequence"],
         "SeriesInstanceUID": uids,
@@ -51,18 +53,18 @@ def table(rows):
 
 def mean_errors(series, settings, *, null_control=False):
     """Return the mean absolute error per series of (the model, the mean) by protocol, using the project's own folds."""
-    trials = train_progression.plan(series, seed=0, null_control=null_control)
+    trials = plan(series, seed=0, null_control=null_control)
     errors = {}
     for protocol in ("patient", "paper"):
         chosen = [trial for trial in trials if trial.protocol == protocol and trial.shuffled == null_control]
-        results = [train_progression.train_fold(series, trial, settings, 0) for trial in chosen]
+        results = [train_fold(series, trial, settings, 0) for trial in chosen]
         model = pd.concat([result["predictions"] for result in results])
         baselines = pd.concat([result["baselines"] for result in results])
         mean = baselines[baselines["Baseline"] == "mean"]
         evaluated = [metrics.progression_metrics(rows, resamples=10, seed=0) for rows in (model, mean)]
         errors[protocol] = tuple(result["mae"]["value"] for result in evaluated)
         if protocol == "patient":
-            combined = metrics.progression_metrics(combination.patients(model), resamples=10, seed=0)
+            combined = metrics.progression_metrics(combination.combine_by_patient(model), resamples=10, seed=0)
             errors["combined"] = (combined["mae"]["value"], errors[protocol][1])
     return errors
 
@@ -72,9 +74,9 @@ def test_shuffled_months_are_learned_under_the_papers_split_and_not_by_patients(
     random = np.random.default_rng(0)
     rows = []
     for number in range(16):
-        identity, days = random.normal(0, 1, tables.VECTOR_LENGTH), int(random.lognormal(4.64, 0.9))
+        identity, days = random.normal(0, 1, VECTOR_LENGTH), int(random.lognormal(4.64, 0.9))
         for kind in range(8):
-            vectors = identity + random.normal(0, 0.3, (5, tables.VECTOR_LENGTH))
+            vectors = identity + random.normal(0, 0.3, (5, VECTOR_LENGTH))
             rows.append((f"P{number:02d}", f"T{kind}", vectors.astype(np.float32), days))
     settings = Progression(hidden=32, epochs=60, learning_rate=5e-3, min_improvement=0.001)
     errors = mean_errors(table(rows), settings, null_control=True)
@@ -94,7 +96,7 @@ def vectors_of(patient, sequence):
         painted = phantom.layers(patient.head, study.tumour, plane)
         signal = phantom.image(patient.head, study.tumour, sequence=sequence, painted=painted, plane=plane)
         received = phantom.received(signal, receiver, random, sequence=sequence, plane=plane).astype(np.float32)
-        vectors.append(spectral.slice_vector(received, wavelet="haar", method="component"))
+        vectors.append(spectral.encode(received, wavelet="haar", roi="component"))
     return np.stack(vectors)
 
 

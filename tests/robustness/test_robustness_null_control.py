@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 import torch
 
-from tumorprog import tables
 from tumorprog.cohort import splits
+from tumorprog.conventions import GRADES
 from tumorprog.evaluation import metrics
-from tumorprog.models import grader
-from tumorprog.training import Criterion, class_weights, train_epoch
+from tumorprog.graders import resnet18
+from tumorprog.graders.training import Criterion, class_weights, train_epoch
 
 PATIENTS, SLICES_EACH, SIDE, EPOCHS, DRAWS = 30, 8, 32, 6, 3
-CHANCE = 1 / len(tables.GRADES)
+CHANCE = 1 / len(GRADES)
 
 
 def cohort(seed):
@@ -25,7 +25,7 @@ def cohort(seed):
     identities = random.normal(128, 60, (PATIENTS, SIDE // 8, SIDE // 8)).repeat(8, axis=1).repeat(8, axis=2)
     patient = np.repeat(np.arange(PATIENTS), SLICES_EACH)
     images = (identities[patient] + random.normal(0, 12, (len(patient), SIDE, SIDE))).clip(0, 255).astype(np.uint8)
-    grades = random.permutation(np.tile(tables.GRADES, PATIENTS // len(tables.GRADES)))
+    grades = random.permutation(np.tile(GRADES, PATIENTS // len(GRADES)))
     names = np.array([f"P{number:02d}" for number in range(PATIENTS)])
     slices = pd.DataFrame(
         {
@@ -57,18 +57,18 @@ def balanced_accuracy(protocol, seed):
     slices = slices.assign(side=assign_sides(slices, protocol, seed))
     leaks = splits.audit(slices, protocol=protocol)
     assert bool(len(leaks)) == (protocol == "paper")
-    labels = torch.tensor((slices["grade"] - tables.GRADES[0]).tolist())
+    labels = torch.tensor((slices["grade"] - GRADES[0]).tolist())
     train = np.flatnonzero(slices["side"] == "train")
-    weights = class_weights(torch.bincount(labels[train], minlength=len(tables.GRADES)).tolist())
-    model = grader.build("none", seed=seed)
+    weights = class_weights(torch.bincount(labels[train], minlength=len(GRADES)).tolist())
+    model = resnet18.build("none", seed=seed)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
     for epoch in range(EPOCHS):
         order = np.random.default_rng([seed, epoch]).permutation(train)
         batches = [(torch.from_numpy(images[rows]), labels[rows]) for rows in np.array_split(order, len(order) // 24)]
         train_epoch(model, batches, optimiser=optimiser, criterion=Criterion(class_weights=weights), epoch=epoch)
     test = slices[slices["side"] == "test"]
-    probabilities = grader.probabilities(model, images[test.index], device="cpu")
-    predictions = test.assign(**{f"p{grade}": probabilities[:, column] for column, grade in enumerate(tables.GRADES)})
+    probabilities = resnet18.probabilities(model, images[test.index], device="cpu")
+    predictions = test.assign(**{f"p{grade}": probabilities[:, column] for column, grade in enumerate(GRADES)})
     evaluated = metrics.grader_metrics(metrics.grader_levels(predictions)["slice"], resamples=10, seed=0)
     return evaluated["balanced_accuracy"]["value"]
 

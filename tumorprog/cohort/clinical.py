@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 
 from tumorprog.cohort import sheets
-from tumorprog.errors import InputError, some
-from tumorprog.settings import Cohort
-from tumorprog.tables import COHORT, GRADES
+from tumorprog.cohort.columns import COHORT
+from tumorprog.cohort.settings import Cohort
+from tumorprog.conventions import GRADES
+from tumorprog.errors import InputError, shorten
 
 _GRADE = (
     "who cns grade",
@@ -47,22 +48,32 @@ _GRADE = (
     "who grading",
 )
 """Common names of the grade column, the most likely first; case, spaces and punctuation are ignored."""
+
 _DISEASE = ("disease", "disease type", "histology", "diagnosis", "primary diagnosis", "tumor type", "tumour type")
+
 _INSTITUTION = ("institution", "institution name", "site", "hospital", "center", "centre")
 
 UNCLEAR = "unclear grade"
 """Status of a patient whose grade is given but ambiguous."""
 
 _NO_GRADE = {"gx", "not graded", "not assessed"}
+
 _SUFFIXES = re.compile("[_º°ª级級]")
 """Characters that some languages write after the number of a grade."""
+
 _MISSING_CODE = re.compile(r"[-−]\d+([.,]0+)?")
 """A negative number, which is a code for a missing value."""
+
 _ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4}
+
 _NUMERAL = r"(?:IV|I{1,3}|[1-4])"
+
 _GRADE_NUMBER = re.compile(rf"(?<!\w)(?<!\d[.,])({_NUMERAL})(?:[.,]0+)?(?![\w]|[.,]\d)")
+
 _PREFIX = re.compile(rf"\b(?:WHO|OMS|CNS|GRADE|GRADO?|GRAAD|GR|G)[ .:=#°-]*(?={_NUMERAL}(?!\w))")
+
 _OTHER_NUMBERS = re.compile(r"IDH[ -]?[12]?\b|1P ?/? ?19Q|(?<!\d)(?:19|20)\d\d(?!\d)")
+
 _AMBIGUOUS = re.compile(
     r"[?<>≤≥~+±]|\b(?:IV|I{1,3}|[1-4])[A-D]\b|\b(?:NOT?|NON|OR|ODER|OU|VS|VERSUS|TO|BIS|LEAST|PROBABL[EY]|POSSIBL[EY]|"
     r"LIKELY|SUSPECTED|EXCLUDED|"
@@ -70,9 +81,12 @@ _AMBIGUOUS = re.compile(
 )
 """Numerals that may not be a grade (`IIIa`), and words that make a number uncertain. The names of months are included
 because spreadsheets convert 2-3 to a date."""
+
 _GRADE_RANGES = {"LOW": {1, 2}, "LGG": {1, 2}, "HIGH": {3, 4}, "HGG": {3, 4}}
 """Terms for a range of grades; next to a grade outside this range, the text is ambiguous."""
+
 _GLIOBLASTOMA = {"gbm", "glioblastoma", "glioblastoma multiforme"}
+
 _CHOOSE = "--cohort.grade_column NAME selects the column to use"
 
 MATCHED = (*COHORT, "other_grade")
@@ -179,10 +193,10 @@ def describe(matched: pd.DataFrame) -> str:
     if (matched["status"] == "no grade (glioblastoma)").any():
         line += "; to count glioblastomas as grade 4, set --cohort.gbm_is_grade_4 true"
     unclear = matched.loc[matched["status"] == UNCLEAR, "PatientID"]
-    line += f"; {UNCLEAR}: {some(list(unclear))}" if len(unclear) else ""
+    line += f"; {UNCLEAR}: {shorten(list(unclear))}" if len(unclear) else ""
     conflicting = [f"{row['PatientID']} ({row['other_grade']})" for row in _with_conflicting_grades(matched)]
     if conflicting:
-        line += f"; {len(conflicting)} with a different grade in another column: {some(conflicting)}; {_CHOOSE}"
+        line += f"; {len(conflicting)} with a different grade in another column: {shorten(conflicting)}; {_CHOOSE}"
     return line + (f"; {examples}" if (examples := unmatched(matched)) else "")
 
 
@@ -226,7 +240,7 @@ def _read(path: Path, settings: Cohort, image_ids: Sequence[str]) -> tuple[pd.Da
         found += [name for name in table.columns if name not in found]
         missing = "patient" if not columns["patient"] else "grade"
     raise InputError(
-        f"{path}: no {missing} column (looked for {some(patient if missing == 'patient' else grade)}; "
+        f"{path}: no {missing} column (looked for {shorten(patient if missing == 'patient' else grade)}; "
         f"found {', '.join(filter(None, found))}). Specify it with --cohort.{missing}_column NAME"
     )
 
@@ -282,7 +296,7 @@ def _refuse_unclear(path: Path, texts: pd.Series, grades: dict[Hashable, int | N
     if len(unclear) * 2 > len(grades):
         raise InputError(
             f"{path}: {len(unclear)} of {len(grades)} grades in the column {texts.name!r} cannot be parsed: "
-            f"{some(unclear)}; expected II, 2, Grade II, WHO II, G2, or a blank, -- or NA if there is no grade. "
+            f"{shorten(unclear)}; expected II, 2, Grade II, WHO II, G2, or a blank, -- or NA if there is no grade. "
             "Correct them, or select another column with --cohort.grade_column NAME"
         )
 

@@ -12,7 +12,7 @@ from pathlib import PurePath
 
 import pandas as pd
 
-from tumorprog.errors import some
+from tumorprog.errors import shorten
 
 OCCURRENCES = (
     *("cohort", "PatientID", "PatientID_stated", "StudyDate", "StudyInstanceUID", "folder"),
@@ -23,6 +23,7 @@ folder of its files, the number of `files`, and how many of them received a new 
 date other than StudyDate (`undated`) or have dates more than one day apart (`torn`)."""
 
 _PARTS = re.compile(r"[0-9]+|[^\W\d_]+|[^\w\s\-]|[^\W]")
+
 _DASHES = re.compile(r"[‐‑‒–—−_]")
 
 _PLACEHOLDER_ID = re.compile(
@@ -156,15 +157,15 @@ def findings(occurrences: pd.DataFrame) -> Iterator[Finding]:
                 str(patient),
                 "",
                 "",
-                some(sorted(map(str, stated))),
+                shorten(sorted(map(str, stated))),
             )
     for names in ambiguous(sorted(occurrences["PatientID"].unique())):
-        yield ("IDs that differ only in leading zeros: treated as distinct", names[0], "", "", some(sorted(names)))
+        yield ("IDs that differ only in leading zeros: treated as distinct", names[0], "", "", shorten(sorted(names)))
     yield from _studies(occurrences)
     for (_, patient), group in occurrences.groupby(["cohort", "PatientID"]):
         names = folders_of_patients(str(patient), group)
         if names:
-            yield ("PatientID shared by folders of several patients", str(patient), "", "", some(sorted(names)))
+            yield ("PatientID shared by folders of several patients", str(patient), "", "", shorten(sorted(names)))
     for patient, renamed in occurrences.groupby("PatientID")["renamed"].sum().items():
         if renamed:
             detail = f"{renamed} files received a new UID"
@@ -186,7 +187,7 @@ def _dates(occurrences: pd.DataFrame) -> Iterator[Finding]:
 def _studies(occurrences: pd.DataFrame) -> Iterator[Finding]:
     for study, patients in occurrences.groupby("StudyInstanceUID")["PatientID"].unique().items():
         if len(patients) > 1:
-            detail = f"study {study} of {some(sorted(patients))}"
+            detail = f"study {study} of {shorten(sorted(patients))}"
             yield ("study shared by several patients: leakage", min(patients), "", "", detail)
 
 

@@ -21,10 +21,14 @@ from folders named with a different date (`redated`), and of the series that wer
 """
 
 FINDINGS = ("finding", "PatientID", "date", "series", "detail")
+
 _NEEDED = ("T1post", "FLAIR")
 """Sequences whose slices together determine a patient's grade on a date."""
+
 _NO_IMAGES = ("mask", "localizer")
+
 _MAX_SHOWN = 5
+
 _Row = tuple[Any, ...]
 """A row of `FINDINGS`."""
 
@@ -107,7 +111,7 @@ def check(series: pd.DataFrame, patients: pd.DataFrame | None, *, min_gap_days: 
 
     Args:
         series: columns `SERIES`.
-        patients: rows of `tables.COHORT` for the grading cohort; None if there is no table of grades.
+        patients: rows of `cohort.columns.COHORT` for the grading cohort; None if there is no table of grades.
         min_gap_days: studies less than this number of days apart are one time point.
 
     Returns:

@@ -8,22 +8,30 @@ from pathlib import Path
 import pandas as pd
 
 from tumorprog.cohort import sheets
-from tumorprog.errors import InputError, some
-from tumorprog.tables import DAYS_PER_MONTH, OUTCOMES
+from tumorprog.cohort.columns import OUTCOMES
+from tumorprog.conventions import DAYS_PER_MONTH
+from tumorprog.errors import InputError, shorten
 
 _DATE = (
     *("date", "event date", "date of event", "outcome date", "last date", "follow up", "last follow up"),
     *("date of last follow up", "last contact", "date of last contact", "date of progression", "progression date"),
 )
+
 _EVENT = ("event", "progressed", "progression", "status", "event observed", "progression status")
+
 _DATE_FORMATS = (
     *("%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%Y.%m.%d", "%Y年%m月%d日", "%d.%m.%Y"),
     *("%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d %Y", "%B %d %Y"),
 )
+
 _NUMERIC_DATE = re.compile(r"\d{1,2}([/-])\d{1,2}\1\d{4}")
+
 _YEARS = range(1900, 2201)
+
 _SPREADSHEET_EPOCH = datetime.date(1899, 12, 30)
+
 _YES = {"1", "1.0", "true", "t", "yes", "y", "ja", "oui", "progressed", "progression", "pd", "1:progression"}
+
 _NO = {"0", "0.0", "false", "f", "no", "n", "nein", "non", "censored", "no progression", "not progressed", "0:censored"}
 
 
@@ -68,7 +76,7 @@ def match(first_dates: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
         known: from `read_outcomes`.
 
     Returns:
-        Rows of `tables.OUTCOMES`, by patient: date, outcome_date, months between them, event (1 or 0), and status:
+        Rows of `columns.OUTCOMES`, by patient: date, outcome_date, months between them, event (1 or 0), and status:
         `followed` for included patients, otherwise the reason for exclusion: `no outcome`, `no images`, `no date`,
         `not after the first images`.
 
@@ -135,7 +143,7 @@ def _read(path: Path, image_ids: Sequence[str]) -> tuple[pd.DataFrame, tuple[str
             existing = ", ".join(filter(None, table.columns))
             raise InputError(
                 f"{path}: no {'patient' if column == 'PatientID' else column} column (looked for "
-                f"{some(aliases)}; found {existing}). Name the columns PatientID, date and event"
+                f"{shorten(aliases)}; found {existing}). Name the columns PatientID, date and event"
             )
         if len(names) > 1 and names[0] != column:
             raise InputError(

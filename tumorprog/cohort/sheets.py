@@ -16,7 +16,7 @@ from xml.etree.ElementTree import ParseError
 import pandas as pd
 
 from tumorprog.cohort import identity
-from tumorprog.errors import InputError, some
+from tumorprog.errors import InputError, shorten
 
 PATIENT = (
     "patient id",
@@ -60,6 +60,7 @@ PATIENT = (
 """Common names of the patient column, the most likely first; case, spaces and punctuation are ignored."""
 
 Names = Sequence[str]
+
 _UNREADABLE = (
     ValueError,
     TypeError,
@@ -72,21 +73,30 @@ _UNREADABLE = (
     csv.Error,
 )
 """Exceptions of the parsing libraries on a file that is not a table, or is truncated."""
+
 _SHEET = "report"
+
 _MAX_HEADER_ROWS = 20  # rows that are not blank
+
 _SEPARATORS = ",\t;|"
+
 _UNIT = re.compile(
     r"[(\[{<].*[)\]}>]|-+|years?|days?|months?|weeks?|text|string|int(eger)?|float|number", re.IGNORECASE
 )
+
 _NOT_PATIENTS = {"#N/A", "N/A", "NA", "<NA>", "NAN", "NONE", "NULL"}
+
 _MISSING = {
     *("", "na", "n/a", "n.a", "nan", "nat", "none", "null", "nr", "nd", "n/d", "unknown", "missing", "no data", "k.a"),
     *(f"not {participle}" for participle in ("available", "reported", "applicable", "evaluated", "known")),
     *("keine angabe", "unbekannt", "inconnu", "desconocido", "onbekend"),
 }
+
 _QUOTED = re.compile(r"""="([^"]*)"|'([^']*)'?""")
 """How spreadsheets and other programs mark a cell as text rather than a number."""
+
 _FORMATS = "provide xlsx, csv or tab-separated text"
+
 _Rows = list[tuple[int, list[str]]]  # the number of the row in the file, from 1, and its cells
 
 
@@ -399,7 +409,7 @@ def describe_unmatched(table_ids: Sequence[str], image_ids: Sequence[str]) -> st
     """Return examples of the IDs that only the table or only the images have; "" unless there are both."""
     if not len(table_ids) or not len(image_ids):
         return ""
-    return f"only in the table: {some(table_ids)}; only in the images: {some(image_ids)}"
+    return f"only in the table: {shorten(table_ids)}; only in the images: {shorten(image_ids)}"
 
 
 def _number(text: str) -> str:

@@ -9,12 +9,14 @@ import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
 from tumorprog.cohort import sheets
-from tumorprog.errors import InputError, LeakError, some
+from tumorprog.errors import InputError, LeakError, shorten
 
 SIDES = ("train", "validation", "test")
 
 _SIDE = ("side", "split", "set", "subset", "partition", "train test split")
+
 _SIDE_ALIASES = {"training": "train", "val": "validation", "valid": "validation", "testing": "test"}
+
 _SHARE = 0.1
 """Share of the validation set, and of the test set."""
 
@@ -27,7 +29,7 @@ _IDENTITIES = {
 }
 
 _ALLOWED = {"study": "study", "series": "series", "SOP instance": "instance", "identical image": "image"}
-"""The value of `settings.SHARABLE` that permits each kind of leak."""
+"""The value of `cohort.settings.SHARABLE` that permits each kind of leak."""
 
 LEAKS = ("what", "value", "sides", "patients")
 """Columns of leaks.csv."""
@@ -200,7 +202,7 @@ def _read(path: Path, patients: list[str]) -> pd.DataFrame:
 
 
 def _with_verb(patients: list[str]) -> str:
-    return f"{some(patients)} {'is' if len(patients) == 1 else 'are'}"
+    return f"{shorten(patients)} {'is' if len(patients) == 1 else 'are'}"
 
 
 def shuffled_between_patients(patients: pd.Series, targets: pd.Series, *, seed: int) -> np.ndarray:
@@ -247,7 +249,7 @@ def audit(slices: pd.DataFrame, *, protocol: str, allowed: Sequence[str] = ()) -
     Args:
         slices: as for `find_leaks`.
         protocol: with `patient`, leakage stops the run; with `paper`, the leaks are only returned.
-        allowed: values of `settings.SHARABLE`: what two sets may share because it does not identify a patient.
+        allowed: values of `cohort.settings.SHARABLE`: what two sets may share because it does not identify a patient.
 
     Returns:
         As `find_leaks`.
@@ -261,7 +263,7 @@ def audit(slices: pd.DataFrame, *, protocol: str, allowed: Sequence[str] = ()) -
         first = refused.iloc[0]
         raise LeakError(
             f"the split has leakage: {len(refused)} identifiers are in more than one set, the first is {first['what']} "
-            f"{first['value']} ({first['sides']}; patients {some(first['patients'].split(' '))}). If they are one "
+            f"{first['value']} ({first['sides']}; patients {shorten(first['patients'].split(' '))}). If they are one "
             "person, assign them to one set with --grader.split FILE, or remove the duplicate from the archive"
             + _allow_hint(refused["what"], allowed)
         )
@@ -283,7 +285,7 @@ def audit_patients(studies: pd.DataFrame, *, allowed: Sequence[str] = ()) -> Non
 
     Args:
         studies: PatientID and StudyInstanceUID of all training data; duplicate rows are allowed.
-        allowed: values of `settings.SHARABLE`.
+        allowed: values of `cohort.settings.SHARABLE`.
 
     Raises:
         LeakError: names the first such study and its patients.
@@ -293,7 +295,7 @@ def audit_patients(studies: pd.DataFrame, *, allowed: Sequence[str] = ()) -> Non
     if len(shared) and "study" not in allowed:
         raise LeakError(
             f"leave-one-patient-out has leakage: {len(shared)} studies are shared by several patients, the first is "
-            f"{shared.index[0]} (patients {some(sorted(shared.iloc[0]))}). If they are one person, give them one "
+            f"{shared.index[0]} (patients {shorten(sorted(shared.iloc[0]))}). If they are one person, give them one "
             "PatientID, or remove the duplicate from the archive" + _allow_hint(["study"], allowed)
         )
 

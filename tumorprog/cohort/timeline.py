@@ -5,9 +5,10 @@ import itertools
 
 import pandas as pd
 
-from tumorprog.tables import TIMELINE
+from tumorprog.cohort.columns import TIMELINE
 
 _COLUMNS = ["PatientID", "first", "second", "days", "MonthDif"]
+
 PUBLISHED_DAYS = (135, 157, 202, 204, 308, 63, 415, 436, 966, 29, 56, 55, 57, 58, 75, 58, 27, 56, 90, 119)
 """Days from the first to the second date of PGBM-001 to -020 of Brain-Tumor-Progression: their time to progression."""
 
@@ -86,7 +87,7 @@ def patients(studies: pd.DataFrame, *, min_gap_days: int) -> pd.DataFrame:
         min_gap_days: minimum number of days between two time points.
 
     Returns:
-        Rows of `tables.TIMELINE`, one per patient, sorted by PatientID: the number of studies, the known dates (each
+        Rows of `columns.TIMELINE`, one per patient, sorted by PatientID: the number of studies, the known dates (each
         once), the number of time points, and the status: `two dates or more`, `one date` or `no date`.
     """
     rows = []

@@ -12,15 +12,15 @@ def _catalogue(parsed: argparse.Namespace, settings: Settings) -> str:
     from tumorprog import run, tables
     from tumorprog.cohort import inventory
 
-    folder = storage.place(parsed.out)
+    folder = storage.as_path(parsed.out)
     summary = run_stages(folder, settings, [run.stage_named("catalogue")])
     lines = [inventory.describe(tables.read_summary(folder / "catalogue")), summary]
     if parsed.check:
-        from tumorprog.stages import catalogue
+        from tumorprog.catalogue import overview
 
-        findings = catalogue.check(folder, settings)
+        findings = overview.check(folder, settings)
         tables.write_csv(folder / "check.csv", findings, inventory.FINDINGS)
-        lines += ["", inventory.tell(findings), f"all findings: {folder / 'check.csv'}"]
+        lines += ["", inventory.describe_findings(findings), f"all findings: {folder / 'check.csv'}"]
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ from tumorprog.settings import Settings
 def _features(parsed: argparse.Namespace, settings: Settings) -> str:
     from tumorprog import run
 
-    folder = storage.place(parsed.out)
+    folder = storage.as_path(parsed.out)
     if not parsed.show:
         return run_stages(folder, settings, [run.stage_named("features")])
     from tumorprog.stages import features

@@ -34,7 +34,7 @@ _GROUPS = (
 def _run(parsed: argparse.Namespace, settings: Settings) -> str:
     from tumorprog import run
 
-    folder = storage.place(parsed.out)
+    folder = storage.as_path(parsed.out)
     summary = run_stages(folder, settings, run.applicable_stages(settings))
     return "\n".join([summary, *_headline(folder)])
 
@@ -54,7 +54,7 @@ def _demo(parsed: argparse.Namespace, settings: Settings) -> str:
 
 
 def _report(parsed: argparse.Namespace, settings: Settings) -> str:
-    return "\n".join([run_stage("report")(parsed, settings), *_headline(storage.place(parsed.out))])
+    return "\n".join([run_stage("report")(parsed, settings), *_headline(storage.as_path(parsed.out))])
 
 
 RUN = Command(

@@ -12,7 +12,7 @@ from tumorprog.settings import Settings, with_values
 def _predict(parsed: argparse.Namespace, settings: Settings) -> str:
     from tumorprog import run
 
-    folder, out = storage.place(parsed.run), storage.place(parsed.out)
+    folder, out = storage.as_path(parsed.run), storage.as_path(parsed.out)
     images = with_values(settings, {"archive.grading": "", "archive.grades": "", "archive.progression": parsed.images})
     run.check_paths(out, images)
     for name in ("grader", "progression"):

@@ -20,6 +20,7 @@ OUT = (
         "help": "the run directory; it keeps the settings, so that each is given only once",
     },
 )
+
 SHARED_GROUPS = ("seed", "cluster")
 
 
@@ -49,7 +50,7 @@ def run_stage(name: str) -> Callable[[argparse.Namespace, Settings], str]:
     def run_it(parsed: argparse.Namespace, settings: Settings) -> str:
         from tumorprog import run
 
-        return run_stages(storage.place(parsed.out), settings, [run.stage_named(name)])
+        return run_stages(storage.as_path(parsed.out), settings, [run.stage_named(name)])
 
     return run_it
 

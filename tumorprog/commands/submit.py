@@ -8,10 +8,10 @@ from tumorprog.options import Command
 
 
 def _submit(parsed: argparse.Namespace, arguments: list[str]) -> str:
-    from tumorprog.stages import submit
+    from tumorprog.distributed import jobs
 
     absolute = options.with_absolute_paths(arguments, ("--out", "--run", "--images"))
-    code = submit.run([parsed.command, *absolute], address=parsed.address, python=parsed.python, show=terminal.write)
+    code = jobs.run([parsed.command, *absolute], address=parsed.address, python=parsed.python, show=terminal.write)
     if code:
         sys.exit(code)
     return f"{parsed.command}: the job succeeded"

@@ -36,7 +36,7 @@ def archive_settings(folder: Path) -> dict[str, str]:
 
 
 def _synthesize(parsed: argparse.Namespace, settings: Settings) -> str:
-    folder = storage.place(parsed.out)
+    folder = storage.as_path(parsed.out)
     write_cohort(folder, settings)
     inputs = archive_settings(folder).items()
     options = " ".join(f"--{name.removeprefix('archive.')} '{path}'" for name, path in inputs)

@@ -11,7 +11,7 @@ from tumorprog.settings import Settings, with_values
 def _tune(parsed: argparse.Namespace, settings: Settings) -> str:
     from tumorprog import run
 
-    folder = storage.place(parsed.out)
+    folder = storage.as_path(parsed.out)
     chosen = with_values(settings, {"tune.model": parsed.model, "tune.sweep": storage.absolute(parsed.sweep)})
     summary = run_stages(folder, chosen, [run.TUNE[parsed.model]])
     return "\n".join([summary, f"trials: {folder / 'tune' / 'trials.csv'}", f"best: {folder / 'tune' / 'best.yaml'}"])

@@ -13,7 +13,8 @@ from sklearn.preprocessing import StandardScaler
 
 from tumorprog.cohort import splits
 from tumorprog.cohort.timeline import PUBLISHED_DAYS
-from tumorprog.tables import DAYS_PER_MONTH, GRADES, VECTOR_LENGTH
+from tumorprog.conventions import DAYS_PER_MONTH, GRADES
+from tumorprog.encoders.columns import VECTOR_LENGTH
 
 RIDGE_PENALTY = float(VECTOR_LENGTH)
 """One per standardised feature: there are fewer patients than features, and the rows of a patient are very similar."""
@@ -28,8 +29,8 @@ def majority(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
     the lowest.
 
     Args:
-        train: rows of `tables.GRADER_PREDICTIONS`; PatientID and grade are used.
-        test: rows of `tables.GRADER_PREDICTIONS`.
+        train: rows of `graders.columns.GRADER_PREDICTIONS`; PatientID and grade are used.
+        test: rows of `graders.columns.GRADER_PREDICTIONS`.
 
     Returns:
         `test` with p2, p3, p4 replaced.
@@ -45,8 +46,8 @@ def institution(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
     For an institution without training patients, the frequencies of all training patients are used.
 
     Args:
-        train: rows of `tables.GRADER_PREDICTIONS`; PatientID, Institution and grade are used.
-        test: rows of `tables.GRADER_PREDICTIONS`.
+        train: rows of `graders.columns.GRADER_PREDICTIONS`; PatientID, Institution and grade are used.
+        test: rows of `graders.columns.GRADER_PREDICTIONS`.
 
     Returns:
         `test` with p2, p3, p4 replaced.

@@ -46,10 +46,10 @@ def combine_by_patient(predictions: pd.DataFrame) -> pd.DataFrame:
     """Return one prediction for each patient, date and fold: the weighted mean over its series.
 
     Args:
-        predictions: rows of `tables.PROGRESSION_PREDICTIONS`.
+        predictions: rows of `progression.columns.PROGRESSION_PREDICTIONS`.
 
     Returns:
-        Rows of `tables.PATIENT_PREDICTIONS`, in the order of their first series; Lower and Upper are NaN.
+        Rows of `progression.columns.PATIENT_PREDICTIONS`, in the order of their first series; Lower and Upper are NaN.
     """
     truth = predictions.groupby(_PATIENT, sort=False).agg(days=("days", "first"), MonthDif=("MonthDif", "first"))
     means = weighted_means(predictions, _PATIENT, ["Predicted_Progression_Timeline"])

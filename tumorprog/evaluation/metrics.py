@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from tumorprog.conventions import DAYS_PER_MONTH, GRADES
 from tumorprog.errors import InputError
 from tumorprog.evaluation.intervals import NO_INTERVAL, bootstrap, observed_coverage
-from tumorprog.tables import DAYS_PER_MONTH, GRADES
 
 CALIBRATION_BINS = 15
 """Confidence bins of the expected calibration error, as in Guo et al. 2017."""
@@ -23,6 +23,7 @@ Metric: TypeAlias = dict[str, float | int | None]
 """One metric: {value, lower, upper, n}."""
 
 _PROBABILITIES = [f"p{grade}" for grade in GRADES]
+
 _LEVEL_KEYS = {"series": ["side", "PatientID", "SeriesInstanceUID"], "patient": ["side", "PatientID"]}
 
 
@@ -34,7 +35,7 @@ def grader_levels(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
     institutions or vendors, the most frequent one is used.
 
     Args:
-        predictions: rows of `tables.GRADER_PREDICTIONS`, a row per slice.
+        predictions: rows of `graders.columns.GRADER_PREDICTIONS`, a row per slice.
 
     Returns:
         "slice", "series", "patient": tables with PatientID, Institution, Manufacturer, grade, side, p2, p3, p4 and
@@ -54,7 +55,7 @@ def most_confident(predictions: pd.DataFrame, *, count: int) -> pd.DataFrame:
     """Return the slices with the most confident predictions, up to half of them incorrect ones.
 
     Args:
-        predictions: rows of `tables.GRADER_PREDICTIONS`.
+        predictions: rows of `graders.columns.GRADER_PREDICTIONS`.
         count: maximum number of slices.
 
     Returns:
@@ -143,7 +144,7 @@ def grader_metrics_with_baselines(
 
     Args:
         levels: from `grader_levels`.
-        baselines: by name, rows of `tables.GRADER_PREDICTIONS` for the same slices.
+        baselines: by name, rows of `graders.columns.GRADER_PREDICTIONS` for the same slices.
         resamples: number of bootstrap resamples of the patients for each interval.
         seed: of the bootstrap.
     """
@@ -239,7 +240,7 @@ def progression_metrics(level: pd.DataFrame, *, resamples: int, seed: int) -> di
     """Compute the metrics of the predicted months to progression, at one level of one protocol and cohort.
 
     Args:
-        level: rows of `tables.PROGRESSION_PREDICTIONS` (series) or of `tables.PATIENT_PREDICTIONS`; the truth is
+        level: rows of `PROGRESSION_PREDICTIONS` (series) or of `PATIENT_PREDICTIONS`; the truth is
             `days` / 30.4375 months.
         resamples: number of bootstrap resamples of the patients for each interval.
         seed: of the bootstrap.

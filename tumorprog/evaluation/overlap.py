@@ -5,9 +5,6 @@ import pandas as pd
 
 from tumorprog.evaluation.metrics import Metric, measure
 
-COUNTS = ("PatientID", "SeriesInstanceUID", "sequence", "method", "both", "region", "mask")
-"""Columns of a table of overlaps, with a row per series and method: pixels in both, in the region, in the mask."""
-
 
 def dice_by_sequence(overlaps: pd.DataFrame, *, resamples: int, seed: int) -> dict[str, dict[str, dict[str, Metric]]]:
     """Return how well each method's region of interest overlaps with the tumour mask, on each sequence.
@@ -16,7 +13,7 @@ def dice_by_sequence(overlaps: pd.DataFrame, *, resamples: int, seed: int) -> di
     a region on a slice without tumour lowers it. The metric is the mean over series; its interval is over patients.
 
     Args:
-        overlaps: rows of `COUNTS`; series with an empty mask are excluded.
+        overlaps: rows of `regions.columns.OVERLAPS`; series with an empty mask are excluded.
         resamples: number of bootstrap resamples of the patients for each interval.
         seed: of the bootstrap.
 

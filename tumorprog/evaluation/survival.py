@@ -9,19 +9,19 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from tumorprog.conventions import SURVIVAL_MONTHS
 from tumorprog.evaluation.metrics import Metric, measure
-from tumorprog.tables import SURVIVAL_MONTHS
 
 
 def survival_metrics(level: pd.DataFrame, *, resamples: int, seed: int) -> dict[str, Metric]:
     """Compute the metrics of the predicted time to progression for patients of whom some are censored.
 
     Both metrics weight the patients by the inverse probability of not being censored before, estimated from all
-    patients. The Brier score is integrated over the `tables.SURVIVAL_MONTHS` within the range of the patients' times,
+    patients. The Brier score is integrated over `SURVIVAL_MONTHS` within the range of the patients' times,
     and divided by their span; it is undefined if there are fewer than two of these months.
 
     Args:
-        level: rows of `tables.PATIENT_SURVIVAL`, of one model, protocol and cohort.
+        level: rows of `progression.columns.PATIENT_SURVIVAL`, of one model, protocol and cohort.
         resamples: number of bootstrap resamples of the patients for each interval.
         seed: of the bootstrap.
 

@@ -7,14 +7,16 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from tumorprog.tables import IMAGE_SIZE
+from tumorprog.conventions import IMAGE_SIZE
 
 Scaling = Literal["robust", "minmax"]
 
 _SAMPLE_PIXELS = 2**14
 """Minimum number of pixels for estimating the percentiles of a slice."""
+
 _SORT_SHARE = 0.9
 """Share of equal pixels from which sorting is faster than selecting."""
+
 _CLIPPED_SHARE = 0.005
 """Share of pixels clipped at either end, so that a few bright vessels or dead pixels do not set the scale."""
 
@@ -134,3 +136,12 @@ def grader_input(image: np.ndarray, *, scaling: Scaling) -> np.ndarray:
     """
     shifted, span = _clip_and_shift(image, scaling)  # scale after resizing; the conversion clips rounding errors
     return cv2.convertScaleAbs(_resample(shifted, IMAGE_SIZE), alpha=255 / span)
+
+
+SIDE = 256
+"""Height and width of the resized slice from which the features are computed, in pixels."""
+
+
+def prepare(image: np.ndarray) -> np.ndarray:
+    """Scale and resize a slice, (H, W) in any unit, for feature extraction: (256, 256) float32 in [0, 1]."""
+    return resize(scale(image, method="minmax"), SIDE)

@@ -8,6 +8,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -15,10 +16,14 @@ from matplotlib.figure import Figure
 from tumorprog.report.page import Picture
 
 BLUE, ORANGE, GREEN, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#56B4E9", "#8A8A8A"
+
 INK, FAINT = "#222222", "#DDDDDD"
+
 WIDTH = 9.0
 """Width of a figure in inches; at 100 dpi it is the 900 pixels shown on the page."""
+
 SHADES = LinearSegmentedColormap.from_list("shades", ["#FFFFFF", BLUE])
+
 DATA_SETS = {"Train": ("Training", BLUE, "o"), "Validation": ("Validation", ORANGE, "s"), "Test": ("Test", GREEN, "^")}
 """Label, colour and marker of each data set, by the prefix of its columns in a history table."""
 
@@ -154,3 +159,14 @@ def compare_with_baselines(
 def _max_extent(level: Mapping[str, Any], metric: str) -> float:
     bars = [level[metric], *(metrics[metric] for metrics in level.get("baselines", {}).values())]
     return max([float(bar[end]) for bar in bars for end in ("value", "upper") if bar[end] is not None], default=1.0)
+
+
+def by_protocol_and_cohort(rows: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
+    """Return the rows of each protocol and cohort, those with leakage last."""
+    panels = {(str(protocol), str(cohort)): part for (protocol, cohort), part in rows.groupby(["Protocol", "Cohort"])}
+    return dict(sorted(panels.items(), key=lambda panel: (panel[0][0] == LEAKING_PROTOCOL, panel[0])))
+
+
+def panel_title(protocol: str, cohort: str) -> str:
+    """Return the title of the panel of a protocol and a cohort."""
+    return f"protocol: {protocol}, cohort: {cohort}"

@@ -14,128 +14,22 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tumorprog import __version__, storage, tables
-from tumorprog.cohort import clinical, identity, inventory, timeline
-from tumorprog.dicom import header
+from tumorprog import queries, storage, tables
+from tumorprog.catalogue import instances
+from tumorprog.catalogue.columns import FOUND_FILES, HEADERS, REPEATED_FILES
+from tumorprog.catalogue.ordering import SHARD_ROWS, order_slices
+from tumorprog.catalogue.overview import catalogue_files, series_of
+from tumorprog.cohort import identity, inventory
+from tumorprog.cohort.settings import Archive
+from tumorprog.distributed import session, shards
 from tumorprog.errors import DicomError, InputError
-from tumorprog.settings import Archive, Settings
-from tumorprog.stages import instances, queries, stacking, streaming
+from tumorprog.formats import reading
+from tumorprog.formats.columns import CATALOGUE, QUARANTINE, Rejected
+from tumorprog.settings import Settings
 
 log = logging.getLogger(__name__)
 
-FOUND_FILES = pa.schema({"path": pa.string(), "cohort": pa.string(), "file_bytes": pa.int64(), "modified": pa.int64()})
-"""A row per file that was found, as the file system describes it."""
-
-_COMPUTED = ("series_joined", "stack", "order", "slice_spacing_mm", "missing_before", "repeats")
-HEADERS = pa.schema(
-    [
-        *FOUND_FILES,
-        pa.field("reason", pa.string()),  # "" if the file is used
-        pa.field("detail", pa.string()),
-        *(field for field in tables.CATALOGUE if field.name not in {*_COMPUTED, *FOUND_FILES.names}),
-        pa.field("orientation", pa.string()),
-        pa.field("SeriesNumber", pa.int32()),
-        *(pa.field(name, pa.float64()) for name in ("temporal_position", "b_value", "acquired_s", "trigger_ms")),
-        pa.field("AcquisitionNumber", pa.int32()),
-        pa.field("ImageType", pa.string()),
-    ],
-    metadata={"tumorprog": __version__},
-)
-"""A row per frame of each usable file, or one row with the reason why a file is not used; not yet ordered."""
-
 _SPELLING_COLUMNS = {"stated": pa.string(), "spelling": pa.string()}
-
-_SHARD_ROWS = 50_000
-
-_DAYS = """
-WITH days AS (
-    SELECT cohort, PatientID, StudyInstanceUID, StudyDate,
-        bool_and(StudyDate = '' OR contains(warnings, $undated)) AS undated
-    FROM headers WHERE reason = '' GROUP BY ALL
-)
-SELECT * FROM days SEMI JOIN (
-    SELECT cohort, PatientID, StudyInstanceUID FROM days GROUP BY ALL HAVING count(*) > 1 AND bool_or(undated)
-) USING (cohort, PatientID, StudyInstanceUID)
-"""
-"""The dates of studies that have several dates and in which some files lack StudyDate."""
-_DAY_COLUMNS = ("cohort", "PatientID", "StudyInstanceUID", "StudyDate", "day")
-
-_USED = f"""
-SELECT headers.* REPLACE (
-    coalesce(day, StudyDate) AS StudyDate,
-    CASE WHEN day IS NULL OR StudyDate <> '' THEN warnings
-        ELSE concat_ws('; ', nullif(warnings, ''), '{header.NO_STUDY_DATE}, the date of its study used') END AS warnings
-)
-FROM headers LEFT JOIN days USING (cohort, PatientID, StudyInstanceUID, StudyDate)
-WHERE cohort = $cohort AND PatientID BETWEEN $first AND $last AND reason = ''
-    AND path NOT IN (SELECT path FROM repeated WHERE cohort = $cohort)
-"""  # noqa: S608 - internal constants only
-"""The rows of the files to use; a file without StudyDate takes its date from `timeline.days_of_studies`."""
-
-_SERIES_KEYS = "PatientID, StudyInstanceUID, StudyDate, SeriesInstanceUID"
-_TOLERANCE = (
-    f"greatest({stacking.MIN_TOLERANCE_MM}, "
-    f"least({stacking.MAX_TOLERANCE_MM}, coalesce(nullif(SliceThickness, 'nan') / 10, 0)))"
-)
-
-_MIXED = f"""
-WITH used AS ({_USED}), mixed AS (
-    SELECT {_SERIES_KEYS} FROM used GROUP BY ALL HAVING count(*) = 1
-        OR {" OR ".join(f'min("{name}") <> max("{name}")' for name in stacking.UNIFORM_COLUMNS)}
-        OR count(DISTINCT floor(position_mm / (2 * {_TOLERANCE}))) < count(*)
-        OR count(DISTINCT floor(position_mm / (2 * {_TOLERANCE}) + 0.5)) < count(*)
-)
-SELECT {", ".join(stacking.COLUMNS)} FROM used SEMI JOIN mixed USING ({_SERIES_KEYS})
-"""  # noqa: S608 - internal constants only
-"""The slices of series that may hold several stacks or a part of one. Most series are clearly one stack, which SQL
-recognises in a fifth of the time that pandas takes. Positions within the tolerance of each other
-fall into the same cell of at least one of two grids that are offset by half a cell."""
-
-_ORDERED = f"""
-WITH stacked AS (
-    SELECT used.* REPLACE (coalesce(series, SeriesInstanceUID) AS SeriesInstanceUID),
-        coalesce(joined, 0) AS series_joined, coalesce(stack, 0) AS stack,
-        {_TOLERANCE} AS tolerance,
-        CASE WHEN InstanceNumber < 0 THEN
-            list_transform(string_split(SOPInstanceUID, '.'), lambda part: lpad(part, 64, '0')) END AS instance
-    FROM ({_USED}) AS used LEFT JOIN stacks USING (cohort, path, frame)
-), ordered AS (
-    SELECT *, row_number() OVER (
-        PARTITION BY {_SERIES_KEYS}
-        ORDER BY stack, position_mm, InstanceNumber, instance, length(SOPInstanceUID), SOPInstanceUID, frame
-    ) - 1 AS "order"
-    FROM stacked
-), stepped AS (
-    SELECT *, position_mm - lag(position_mm) OVER (
-        PARTITION BY {_SERIES_KEYS}, stack ORDER BY "order"
-    ) AS step
-    FROM ordered
-), spaced AS (
-    SELECT *,
-        coalesce(median(step) FILTER (step > tolerance) OVER (PARTITION BY {_SERIES_KEYS}, stack), 'nan')
-            AS slice_spacing_mm,
-        sum(CASE WHEN abs(step) <= tolerance THEN 0 ELSE 1 END) OVER (
-            PARTITION BY {_SERIES_KEYS}, stack ORDER BY "order"
-        ) AS position_rank
-    FROM stepped
-)
-SELECT * REPLACE (coalesce(position_mm, 'nan') AS position_mm),
-    CASE WHEN step > 1.5 * slice_spacing_mm AND NOT isnan(step) THEN round(step / slice_spacing_mm) - 1 ELSE 0 END
-        AS missing_before,
-    row_number() OVER (PARTITION BY {_SERIES_KEYS}, stack, position_rank ORDER BY "order") - 1 AS repeats
-FROM spaced
-ORDER BY PatientID, StudyDate, SeriesInstanceUID, StudyInstanceUID, "order"
-"""  # noqa: S608 - internal constants only
-"""Positions that differ by less than a tenth of the slice thickness count as equal. Where the step from the previous
-slice exceeds one and a half times the median step, slices are missing in between. UIDs are sorted numerically."""
-
-_STACKS = pa.schema(
-    {"cohort": pa.string(), "path": pa.string(), "frame": pa.int32(), "series": pa.string(), "joined": pa.int32()}
-).append(pa.field("stack", pa.int32()))
-
-_PATIENTS = """
-SELECT cohort, PatientID, count(*) AS rows FROM headers WHERE reason = '' GROUP BY ALL ORDER BY ALL
-"""
 
 _REPEATED = """
 SELECT cohort, path, first, SOPInstanceUID FROM (
@@ -144,8 +38,6 @@ SELECT cohort, path, first, SOPInstanceUID FROM (
     FROM headers WHERE reason = '' AND frame = 0
 ) WHERE path <> first ORDER BY cohort, path
 """
-REPEATED_FILES = pa.schema([(name, pa.string()) for name in ("cohort", "path", "first", "SOPInstanceUID")])
-"""A file (`path`) with the SOP instance UID of an earlier file, and that file (`first`), which is used."""
 
 _STATED = """
 SELECT PatientID_stated AS stated FROM headers WHERE reason = '' GROUP BY ALL ORDER BY min(cohort || ' ' || path)
@@ -159,32 +51,6 @@ SELECT * FROM (
 ) ORDER BY cohort, PatientID, path, frame
 """
 """PatientID becomes the first spelling of the patient; PatientID_stated keeps the header's for the next catalogue."""
-
-_IDENTITIES = """
-SELECT cohort, PatientID, PatientID_stated, StudyDate, StudyInstanceUID,
-    regexp_replace(path, '[^/]*$', '') AS folder,
-    count(*) AS files,
-    count(*) FILTER (contains(warnings, $renamed)) AS renamed,
-    count(*) FILTER (contains(warnings, $undated)) AS undated,
-    count(*) FILTER (contains(warnings, $torn)) AS torn
-FROM catalogue WHERE frame = 0 GROUP BY ALL ORDER BY ALL
-"""
-"""The columns of `identity.WHO`."""
-
-_SERIES = """
-SELECT cohort, PatientID, StudyDate, SeriesInstanceUID, min(Type) AS Type, sequence, plane,
-    min(sequence_witnesses) AS witnesses, max(sequence_contradiction) AS contradiction,
-    count(DISTINCT stack) AS stacks,
-    count(*) AS slices,
-    count(*) FILTER (frame = 0) AS files,
-    sum(missing_before)::BIGINT AS missing,
-    count(*) FILTER (repeats > 0) AS repeated,
-    count(*) FILTER (warnings <> '') AS warned,
-    count(*) FILTER (contains(warnings, $other_date)) AS redated,
-    max(series_joined) AS joined
-FROM catalogue GROUP BY ALL ORDER BY ALL
-"""
-"""The columns of `inventory.SERIES`."""
 
 
 def run(folder: Path, out: Path, settings: Settings) -> str:
@@ -207,13 +73,13 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     unchanged, pending = _plan(found, previous, out)
     log.info("  %s files found, %s of them to be read", f"{_num_rows(found):,}", f"{_num_rows(pending):,}")
     if pending:
-        streaming.connect(settings.cluster)
-        streaming.write_shards(pending, _read_headers, out / "headers", HEADERS, items="files")
+        session.connect(settings.cluster)
+        shards.write_shards(pending, _read_headers, out / "headers", HEADERS, items="files")
     headers = _gather([*unchanged, *sorted((out / "headers").glob("*.parquet"))], out / "catalogue" / "_headers")
     excluded, new_uids = instances.compare(repeated_files(headers), headers, out, settings)
     _write_catalogue(headers, excluded, new_uids, out / "catalogue")
     quarantine = _quarantine(headers, excluded)
-    tables.write_csv(out / "quarantine.csv", quarantine, tables.QUARANTINE)
+    tables.write_csv(out / "quarantine.csv", quarantine, QUARANTINE)
     summary = _summary(out / "catalogue", quarantine, num_found=_num_rows(found))
     _require_slices(summary, quarantine, settings.archive)
     tables.write_json(out / "catalogue" / tables.SUMMARY, summary)
@@ -233,20 +99,20 @@ def find_files(archive: Archive, folder: Path) -> list[Path]:
     if not roots:
         raise InputError("no archive given; set a folder of DICOM files with --grading DIR, --progression DIR or both")
     for cohort, root in roots.items():
-        if not storage.place(root).is_dir():
+        if not storage.as_path(root).is_dir():
             raise InputError(f"--{cohort} {root}: no such folder; set it to the folder that contains the DICOM files")
 
     def list_files() -> Iterator[pa.Table]:
         for cohort, root in roots.items():
             rows: list[tuple[Any, ...]] = []
-            for file in storage.walk(storage.place(storage.absolute(root))):
+            for file in storage.walk(storage.as_path(storage.absolute(root))):
                 rows.append((file.path, cohort, file.num_bytes, file.modified))
-                if len(rows) == _SHARD_ROWS:
+                if len(rows) == SHARD_ROWS:
                     yield _to_table(rows)
                     rows = []
             yield _to_table(rows)
 
-    return queries.write_parts(folder, list_files, FOUND_FILES, rows=_SHARD_ROWS)
+    return queries.write_parts(folder, list_files, FOUND_FILES, rows=SHARD_ROWS)
 
 
 def _to_table(rows: list[tuple[Any, ...]]) -> pa.Table:
@@ -287,10 +153,10 @@ def _plan(found: list[Path], previous: Any, out: Path) -> tuple[list[Path], list
             previous=previous,
         ),
         HEADERS,
-        rows=_SHARD_ROWS,
+        rows=SHARD_ROWS,
     )
     sql = f"SELECT * FROM files ANTI JOIN {old} {same} ORDER BY cohort, path"  # noqa: S608
-    rows = streaming.shard_rows(_num_rows(found))
+    rows = shards.shard_rows(_num_rows(found))
     pending = queries.write_parts(
         out / "due",
         lambda: queries.stream(sql, FOUND_FILES, files=files, previous=previous),
@@ -300,11 +166,11 @@ def _plan(found: list[Path], previous: Any, out: Path) -> tuple[list[Path], list
     return unchanged, pending
 
 
-def _read_headers(files: pa.Table) -> tuple[pa.Table, streaming.Rejected]:
+def _read_headers(files: pa.Table) -> tuple[pa.Table, Rejected]:
     rows: list[dict[str, Any]] = []
     for file in files.to_pylist():
         try:
-            rows += [{**row, **file, "reason": "", "detail": ""} for row in header.read_rows(file["path"])]
+            rows += [{**row, **file, "reason": "", "detail": ""} for row in reading.read_rows(file["path"])]
         except DicomError as error:
             rows.append({**file, "reason": error.reason, "detail": error.detail})
     return pa.Table.from_pylist(rows, HEADERS), []
@@ -320,39 +186,8 @@ def _gather(parts: list[Path], folder: Path) -> Any:
         spellings = pa.table({"stated": [*first], "spelling": [*first.values()]}, pa.schema(_SPELLING_COLUMNS))
         return queries.stream(_GATHERED, HEADERS, headers=parts, spellings=spellings)
 
-    written = queries.write_parts(folder, sorted_rows, HEADERS, rows=_SHARD_ROWS)
+    written = queries.write_parts(folder, sorted_rows, HEADERS, rows=SHARD_ROWS)
     return written or HEADERS.empty_table()
-
-
-def order_slices(headers: Any, excluded: Any) -> Iterator[pa.Table]:
-    """Assign each slice to a stack of its series and order the slices within each stack.
-
-    Stacks are assigned by `stacking.assign_stacks`. Within a stack, slices are sorted by their position along its
-    normal, and by InstanceNumber where the position is unknown or equal.
-
-    Args:
-        headers: rows of `HEADERS`, in any order; files or a table.
-        excluded: rows with `cohort` and `path`: repeated files that are not used.
-
-    Yields:
-        Rows of `tables.CATALOGUE` by cohort, patient, date, series and order; no patient is spread over several tables.
-    """
-    counts = queries.fetch(_PATIENTS, headers=headers)
-    dates = queries.fetch(_DAYS, {"undated": header.NO_STUDY_DATE}, headers=headers)
-    days = pa.Table.from_pandas(timeline.days_of_studies(dates), pa.schema(dict.fromkeys(_DAY_COLUMNS, pa.string())))
-    spans = [(path, queries.bounds(path, "PatientID")) for path in headers] if isinstance(headers, list) else []
-    for cohort, patients in counts.groupby("cohort", sort=True):
-        # a batch of patients at a time: window functions over a whole archive would hold all of it in memory
-        for _, batch in patients.groupby(patients["rows"].cumsum() // _SHARD_ROWS, sort=True):
-            values = {"cohort": cohort, "first": batch["PatientID"].iloc[0], "last": batch["PatientID"].iloc[-1]}
-            # the files are sorted by patient, so only a few can contain this batch; opening all of them is very slow
-            matching = [path for path, (low, high) in spans if low <= values["last"] and high >= values["first"]]
-            sources = {"headers": matching or headers, "repeated": excluded, "days": days}
-            assigned = stacking.assign_stacks(queries.fetch(_MIXED, values, **sources))
-            stacks = pa.Table.from_pandas(assigned, _STACKS, preserve_index=False)
-            parts = list(queries.stream(_ORDERED, tables.CATALOGUE, values, stacks=stacks, **sources))
-            if parts:  # empty if all files of these patients are copies of other files
-                yield pa.concat_tables(parts)
 
 
 def repeated_files(headers: Any) -> pa.Table:
@@ -365,49 +200,18 @@ def _write_catalogue(headers: Any, excluded: pd.DataFrame, new_uids: pd.DataFram
     """Write the catalogue's shards; all are written again if the stage was interrupted here."""
     for number, ordered in enumerate(order_slices(headers, excluded)):
         part = instances.replace_uids(ordered, new_uids)
-        tables.write_shard(folder / queries.part_name(number), part, tables.CATALOGUE)
+        tables.write_shard(folder / queries.part_name(number), part, CATALOGUE)
 
 
 def _quarantine(headers: Any, excluded: pd.DataFrame) -> pd.DataFrame:
     rejected = queries.fetch("SELECT path, reason, detail FROM headers WHERE reason <> ''", headers=headers)
-    quarantined = pd.concat([rejected, excluded[list(tables.QUARANTINE)]])
-    return quarantined.sort_values(list(tables.QUARANTINE), ignore_index=True)
-
-
-def check(folder: Path, settings: Settings) -> pd.DataFrame:
-    """Find problems of the catalogued data that matter to this pipeline; see `inventory.check`.
-
-    Args:
-        folder: the run directory.
-        settings: `archive.grades`, `cohort`.
-    """
-    series = series_of(folder / "catalogue")
-    graded = sorted(series.loc[series["cohort"] == "grading", "PatientID"].unique())
-    patients = None
-    if settings.archive.grades:
-        table = clinical.read_grades(storage.place(settings.archive.grades), settings.cohort, graded)
-        patients = clinical.match(graded, table)
-    problems = inventory.check(series, patients, min_gap_days=settings.cohort.min_gap_days)
-    notes = {"renamed": instances.REPLACED_UID, "undated": header.NO_STUDY_DATE, "torn": header.DATES_APART}
-    identities = queries.fetch(_IDENTITIES, notes, catalogue=_slices_of(folder / "catalogue"))
-    graded_twice = clinical.findings(patients) if patients is not None else ()
-    findings = pd.DataFrame([*identity.findings(identities), *graded_twice], columns=list(inventory.FINDINGS))
-    return pd.concat([findings, problems], ignore_index=True)
-
-
-def series_of(folder: Path) -> pd.DataFrame:
-    """Return the series of a catalogue, with the columns `inventory.SERIES`."""
-    return queries.fetch(_SERIES, {"other_date": header.OTHER_DATE}, catalogue=_slices_of(folder))
-
-
-def _slices_of(folder: Path) -> Any:
-    """Return the files of a catalogue; an empty table if it has none."""
-    return sorted(folder.glob("*.parquet")) or tables.CATALOGUE.empty_table()
+    quarantined = pd.concat([rejected, excluded[list(QUARANTINE)]])
+    return quarantined.sort_values(list(QUARANTINE), ignore_index=True)
 
 
 def _summary(folder: Path, quarantine: pd.DataFrame, *, num_found: int) -> dict[str, Any]:
     counts = inventory.count(series_of(folder), quarantine, num_found=num_found)
-    return {**counts, "fingerprint": _fingerprint(_slices_of(folder))}
+    return {**counts, "fingerprint": _fingerprint(catalogue_files(folder))}
 
 
 def _fingerprint(catalogue: Any) -> str:

@@ -7,20 +7,29 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tumorprog import storage, tables
+from tumorprog import queries, storage, tables
+from tumorprog.cohort.columns import VOLUMES
+from tumorprog.conventions import SEQUENCES
+from tumorprog.distributed import session, shards
+from tumorprog.distributed.volumes import measure
+from tumorprog.encoders import feature_examples, spectral
+from tumorprog.encoders.columns import FEATURES, VECTOR_LENGTH
 from tumorprog.errors import DicomError, InputError
-from tumorprog.imaging import roi, spectral
-from tumorprog.report import drawing, figures
-from tumorprog.settings import SEQUENCES, Settings
-from tumorprog.stages import frames, queries, regions, streaming, volumes
+from tumorprog.formats import frames
+from tumorprog.formats.columns import QUARANTINE, Rejected
+from tumorprog.report import drawing
+from tumorprog.report.regions import figures as regions_figures
+from tumorprog.settings import Settings
 
-_METADATA = [name for name in tables.FEATURES.names if name != "vector"]
-WORK = pa.schema([*frames.SCHEMA, *(tables.FEATURES.field(name) for name in _METADATA)])
+_METADATA = [name for name in FEATURES.names if name != "vector"]
+
+WORK = pa.schema([*frames.SCHEMA, *(FEATURES.field(name) for name in _METADATA)])
 """The columns of a slice that are known before its vector is computed."""
 
 _PLAN = """
@@ -28,7 +37,7 @@ SELECT *, StudyDate AS date FROM catalogue WHERE cohort = 'progression' AND list
 ORDER BY PatientID, StudyDate, SeriesInstanceUID, "order"
 """
 
-_VECTOR = np.empty(tables.VECTOR_LENGTH, np.float32)
+_VECTOR = np.empty(VECTOR_LENGTH, np.float32)
 
 
 def run(folder: Path, out: Path, settings: Settings) -> str:
@@ -40,24 +49,23 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         InputError: if the catalogue contains no image series of the progression cohort.
         SettingsError: if the wavelet does not exist.
     """
-    spectral.check_wavelet(settings.features.wavelet)
+    options = spectral.options(settings.features, settings.roi)
     catalogue = tables.shards(folder / "catalogue")
     values = {"sequences": list(SEQUENCES)}
-    work = streaming.write_work(out / "work", _PLAN, WORK, values, catalogue=catalogue)
+    work = shards.write_work(out / "work", _PLAN, WORK, values, catalogue=catalogue)
     if not work:
         raise InputError(
             f"{folder / 'catalogue'}: contains no image series; run `tumorprog catalogue` with --progression DIR"
         )
-    streaming.connect(settings.cluster)
-    transform = partial(_vectors, wavelet=settings.features.wavelet, method=settings.roi.method)
-    rejected = streaming.write_shards(work, transform, out / "features", tables.FEATURES, items="slices")
-    sizes, masks_rejected = volumes.measure(catalogue, out / "masks")
-    tables.write_csv(out / "volumes.csv", sizes, tables.VOLUMES)
-    tables.write_csv(out / "features" / "_rejected.csv", pd.concat([rejected, masks_rejected]), tables.QUARANTINE)
+    session.connect(settings.cluster)
+    transform = partial(_vectors, options=options)
+    rejected = shards.write_shards(work, transform, out / "features", FEATURES, items="slices")
+    sizes, masks_rejected = measure(catalogue, out / "masks")
+    tables.write_csv(out / "volumes.csv", sizes, VOLUMES)
+    tables.write_csv(out / "features" / "_rejected.csv", pd.concat([rejected, masks_rejected]), QUARANTINE)
     series = int(queries.fetch("SELECT count(DISTINCT SeriesInstanceUID) AS n FROM work", work=work)["n"][0])
     vectors = tables.read_summary(out / "work")["rows"] - len(rejected)
     counts = {"vectors": vectors, "series": series, "rejected": len(rejected)}
-    options = {"wavelet": settings.features.wavelet, "roi": settings.roi.method}
     tables.write_json(out / "features" / tables.SUMMARY, {**counts, **options})
     return (
         f"{counts['vectors']:,} vectors of {series:,} series, {len(rejected):,} slices rejected; {len(sizes):,} volumes"
@@ -79,22 +87,21 @@ def show(folder: Path, arguments: Sequence[str], settings: Settings, *, order: i
     Raises:
         InputError: if the series or slice does not exist, or its pixels cannot be decoded.
     """
-    spectral.check_wavelet(settings.features.wavelet)
-    series = regions.series_named(regions.slices_of(tables.shards(folder / "catalogue")), arguments)
+    options = spectral.options(settings.features, settings.roi)
+    series = feature_examples.select_series(feature_examples.slices_of(tables.shards(folder / "catalogue")), arguments)
     first = series.iloc[0]
     try:
-        example = regions.example(series, settings, order=order)
+        example = feature_examples.example(series, options, order=order)
     except DicomError as error:
         raise InputError(f"{first['path']}: {error}") from error
     name = " ".join([first["PatientID"], first["StudyDate"], first["Type"]])
     path = folder / f"features-{re.sub(r'[^A-Za-z0-9._]+', '-', name)}.png"
-    with storage.whole(path) as file:
-        file.write(drawing.png(figures.feature_steps({**example, "title": f"{name} ({example['title']})"})))
+    with storage.atomic_write(path) as file:
+        file.write(drawing.png(regions_figures.feature_steps({**example, "title": f"{name} ({example['title']})"})))
     return path
 
 
-def _vectors(work: pa.Table, *, wavelet: str, method: roi.Method) -> tuple[pa.Table, streaming.Rejected]:
-    convert = partial(spectral.slice_vector, wavelet=wavelet, method=method)
-    vectors, decoded, rejected = frames.decode(work, convert, like=_VECTOR)
-    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), tables.VECTOR_LENGTH)
+def _vectors(work: pa.Table, *, options: dict[str, Any]) -> tuple[pa.Table, Rejected]:
+    vectors, decoded, rejected = frames.decode(work, partial(spectral.encode, **options), like=_VECTOR)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), VECTOR_LENGTH)
     return work.select(_METADATA).filter(pa.array(decoded)).append_column("vector", column), rejected

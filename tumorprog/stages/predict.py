@@ -8,9 +8,11 @@ import pandas as pd
 
 from tumorprog import tables
 from tumorprog.evaluation import combination
-from tumorprog.models import hazard, progression
+from tumorprog.graders.columns import SERIES_GRADES
+from tumorprog.heads import bilstm, hazard
+from tumorprog.progression.columns import NEW_PATIENTS, PREDICTIONS
+from tumorprog.progression.series import read_options, read_series
 from tumorprog.settings import Settings
-from tumorprog.stages import folds, train_progression
 
 
 def run(folder: Path, out: Path, settings: Settings) -> str:
@@ -22,13 +24,12 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         settings: not used; the model and the features record the settings they were computed with.
 
     Raises:
-        InputError: if a file is missing, or the features were computed with another wavelet or region than the model's.
+        InputError: if a file is missing, or the features were computed with other options than the model's.
     """
     del settings
-    options = tables.read_summary(folder / "features")
-    model, description = train_progression.load(folder / "progression", wavelet=options["wavelet"], roi=options["roi"])
-    series = folds.read_series(folder / "features")
-    grades = tables.read_csv(folder / "grades.csv", tables.SERIES_GRADES)
+    model, description = bilstm.load(folder / "progression", read_options(folder))
+    series = read_series(folder / "features")
+    grades = tables.read_csv(folder / "grades.csv", SERIES_GRADES)
     keys = ["PatientID", "date", "Type"]
     graded = series.drop(columns="vectors").merge(
         grades.drop_duplicates(keys)[[*keys, "PredictedGrade"]], on=keys, how="left"
@@ -38,18 +39,18 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     graded = graded.assign(Predicted_Progression_Timeline=months, Weight=weight)
     patients = combination.weighted_means(graded, keys[:2], ["Predicted_Progression_Timeline"]).reset_index()
     predictions = _with_interval(graded, description["interval_half_width_months"])
-    tables.write_csv(out / "predictions.csv", predictions, tables.PREDICTIONS)
+    tables.write_csv(out / "predictions.csv", predictions, PREDICTIONS)
     combined = _with_interval(patients, description["patient_interval_half_width_months"])
-    tables.write_csv(out / "patient_predictions.csv", combined, tables.NEW_PATIENTS)
+    tables.write_csv(out / "patient_predictions.csv", combined, NEW_PATIENTS)
     return f"{len(graded):,} series of {graded['PatientID'].nunique()} patients; " + _format_months(patients)
 
 
-def _months(model: progression.ProgressionLSTM, vectors: list[np.ndarray], description: dict[str, Any]) -> np.ndarray:
+def _months(model: bilstm.ProgressionLSTM, vectors: list[np.ndarray], description: dict[str, Any]) -> np.ndarray:
     """Return the predicted months of each series; of a hazard model the mean restricted to the last training event."""
     if "interval_edges_months" in description:
         edges = np.array(description["interval_edges_months"])
-        return hazard.expected_months(progression.predict_log_odds(model, vectors), edges)
-    return np.maximum(progression.predict_months(model, vectors), 0.0)
+        return hazard.expected_months(bilstm.predict_log_odds(model, vectors), edges)
+    return np.maximum(bilstm.predict_months(model, vectors), 0.0)
 
 
 def _with_interval(predictions: pd.DataFrame, half_width: float | None) -> pd.DataFrame:

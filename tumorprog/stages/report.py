@@ -8,22 +8,39 @@ from typing import Any
 
 import pandas as pd
 
-from tumorprog import __version__, storage, tables
-from tumorprog.evaluation import baselines, combination, metrics, overlap, survival, sweeps
-from tumorprog.models import grader, weights
-from tumorprog.report import (
-    grader_sections,
-    headline,
-    page,
-    progression_sections,
-    sections,
-    survival_sections,
-    sweep_sections,
+from tumorprog import __version__, model_files, storage, tables
+from tumorprog.cohort.columns import COHORT, OUTCOMES, TIMELINE, VOLUMES
+from tumorprog.conventions import GRADES
+from tumorprog.encoders import feature_examples, spectral
+from tumorprog.evaluation import combination, metrics, overlap, survival, sweeps
+from tumorprog.evaluation.baselines import institution, majority, on_published_intervals
+from tumorprog.formats.columns import CATALOGUE, QUARANTINE
+from tumorprog.graders import resnet18
+from tumorprog.graders.columns import FOLD_PREDICTIONS, GRADER_PREDICTIONS, HISTORY
+from tumorprog.graders.images import read_images
+from tumorprog.progression.columns import (
+    BASELINES,
+    NULL_CONTROL,
+    PATIENT_PREDICTIONS,
+    PATIENT_SURVIVAL,
+    PROGRESSION_HISTORY,
+    PROGRESSION_PREDICTIONS,
+    REFERENCE_SHEET,
+    SURVIVAL_MODELS,
 )
+from tumorprog.regions.agreement import overlaps
+from tumorprog.report import headline, page, paper
+from tumorprog.report.data import sections as data_sections
+from tumorprog.report.grading import sections as grading_sections
+from tumorprog.report.progression import sections as progression_sections
+from tumorprog.report.regions import sections as regions_sections
+from tumorprog.report.survival import sections as survival_sections
+from tumorprog.report.sweep import sections as sweep_sections
 from tumorprog.settings import Settings
-from tumorprog.stages import regions
+from tumorprog.synthetic import plan
 
 _NUM_ROI_EXAMPLES, _NUM_GRAD_CAM_EXAMPLES = 6, 6
+
 _VERSIONS = ("ray", "torch", "pydicom")
 
 
@@ -34,21 +51,23 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         A line on the content of the report.
     """
     summary = tables.read_summary(folder / "catalogue")
-    catalogue = tables.read_shards(folder / "catalogue", tables.CATALOGUE).to_pandas()
-    quarantine = tables.read_csv(folder / "quarantine.csv", tables.QUARANTINE)
+    catalogue = tables.read_shards(folder / "catalogue", CATALOGUE).to_pandas()
+    quarantine = tables.read_csv(folder / "quarantine.csv", QUARANTINE)
     evaluated: dict[str, Any] = {}
-    content = [sections.archive(summary, catalogue, quarantine, synthetic=_is_synthetic(settings))]
+    content = [data_sections.archive(summary, catalogue, quarantine, synthetic=_is_synthetic(settings))]
     if (folder / "slices" / "_cohort.csv").exists():
-        content.append(sections.cohort(tables.read_csv(folder / "slices" / "_cohort.csv", tables.COHORT)))
+        content.append(data_sections.cohort(tables.read_csv(folder / "slices" / "_cohort.csv", COHORT)))
     if (folder / "grader" / "predictions.parquet").exists():
         evaluated["grader"], results = _evaluate_grader(folder, settings)
-        content += grader_sections.sections(evaluated["grader"], results)
-    slices = regions.slices_of(tables.shards(folder / "catalogue"))
-    examples = regions.examples(slices, settings, max_examples=_NUM_ROI_EXAMPLES)
+        content += grading_sections.sections(evaluated["grader"], results)
+    slices = feature_examples.slices_of(tables.shards(folder / "catalogue"))
+    examples = feature_examples.examples(
+        slices, spectral.options(settings.features, settings.roi), max_examples=_NUM_ROI_EXAMPLES
+    )
     if examples:
         bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
-        evaluated["roi"] = overlap.dice_by_sequence(regions.overlaps(slices), **bootstrap)
-        content.append(sections.rois(examples, evaluated["roi"], method=settings.roi.method))
+        evaluated["roi"] = overlap.dice_by_sequence(overlaps(slices), **bootstrap)
+        content.append(regions_sections.rois(examples, evaluated["roi"], method=settings.roi.method))
     if (folder / "progression" / "predictions.csv").exists():
         scores, section = _progression(folder, settings)
         evaluated |= scores
@@ -57,7 +76,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         evaluated["survival"], section = _survival(folder / "progression", settings)
         content.append(section)
     if evaluated.keys() & {"grader", "progression"}:
-        content.append(sections.paper(evaluated))
+        content.append(paper.paper(evaluated))
     if (folder / "tune" / "test.json").exists():
         content.append(_sweep(folder / "tune", settings))
     _write(out, evaluated, content, _footer(summary, settings))
@@ -67,12 +86,12 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
 def _is_synthetic(settings: Settings) -> bool:
     """Return whether an archive was written by `tumorprog synthesize`, which puts a marker file next to it."""
     roots = [root for root in (settings.archive.grading, settings.archive.progression) if root]
-    return any((storage.place(root).parent / tables.SYNTHETIC).exists() for root in roots)
+    return any((storage.as_path(root).parent / plan.SYNTHETIC).exists() for root in roots)
 
 
 def _evaluate_grader(
     folder: Path, settings: Settings
-) -> tuple[dict[str, Any], dict[str, grader_sections.GraderResults]]:
+) -> tuple[dict[str, Any], dict[str, grading_sections.GraderResults]]:
     evaluated, results = {}, {}
     for subfolder in ("grader", "grader/folds", "grader/paper"):
         if (folder / subfolder / "predictions.parquet").exists():
@@ -84,36 +103,36 @@ def _evaluate_grader(
 
 def _evaluate_protocol(
     folder: Path, subfolder: str, settings: Settings
-) -> tuple[str, dict[str, Any], grader_sections.GraderResults]:
+) -> tuple[str, dict[str, Any], grading_sections.GraderResults]:
     """Evaluate the test set of the training in a subfolder; return its protocol, metrics and results."""
-    description = weights.load_description(folder / subfolder)
-    predictions = tables.read_shards(folder / subfolder, tables.GRADER_PREDICTIONS).to_pandas()
+    description = model_files.load_description(folder / subfolder)
+    predictions = tables.read_shards(folder / subfolder, GRADER_PREDICTIONS).to_pandas()
     train, test = (predictions[predictions["side"] == side] for side in ("train", "test"))
-    compared = {"majority": baselines.majority(train, test), "institution": baselines.institution(train, test)}
+    compared = {"majority": majority(train, test), "institution": institution(train, test)}
     if (folder / subfolder / "null" / "predictions.parquet").exists():
-        null = tables.read_shards(folder / subfolder / "null", tables.GRADER_PREDICTIONS).to_pandas()
-        compared[grader_sections.NULL_CONTROL] = null[null["side"] == "test"]
+        null = tables.read_shards(folder / subfolder / "null", GRADER_PREDICTIONS).to_pandas()
+        compared[grading_sections.NULL_CONTROL] = null[null["side"] == "test"]
     shown = _collect_results(test, description, subfolder, settings, by=("Institution", "Manufacturer"))
     images = folder / "slices"
     shown = replace(
         shown,
-        history=tables.read_csv(folder / subfolder / "history.csv", tables.HISTORY),
+        history=tables.read_csv(folder / subfolder / "history.csv", HISTORY),
         leaks=tables.read_csv(folder / subfolder / "leaks.csv", ("what",)),
         examples=_grad_cam_examples(folder / subfolder, images, test) if images.exists() else [],
     )
     bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
-    return description["protocol"], metrics.grader_beside(shown.levels, compared, **bootstrap), shown
+    return description["protocol"], metrics.grader_metrics_with_baselines(shown.levels, compared, **bootstrap), shown
 
 
 def _evaluate_folds(
     folder: Path, subfolder: str, settings: Settings
-) -> tuple[str, dict[str, Any], grader_sections.GraderResults]:
+) -> tuple[str, dict[str, Any], grading_sections.GraderResults]:
     """Evaluate the test sets of all folds together, so that every patient counts once."""
-    description = weights.load_description(folder / subfolder / "fold-1")
-    tested = tables.read_shards(folder / subfolder, tables.FOLD_PREDICTIONS).to_pandas()
+    description = model_files.load_description(folder / subfolder / "fold-1")
+    tested = tables.read_shards(folder / subfolder, FOLD_PREDICTIONS).to_pandas()
     split = tables.read_csv(folder / subfolder / "split.csv", ("fold", "patient", "side"))
     compared = {}
-    for name, baseline in (("majority", baselines.majority), ("institution", baselines.institution)):
+    for name, baseline in (("majority", majority), ("institution", institution)):
         by_fold = []
         for fold, test in tested.groupby("fold"):
             train_patients = split.loc[(split["fold"] == fold) & (split["side"] == "train"), "patient"]
@@ -121,16 +140,16 @@ def _evaluate_folds(
         compared[name] = pd.concat(by_fold)
     shown = _collect_results(tested, description, subfolder, settings, by=("Institution", "Manufacturer", "fold"))
     bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
-    return "folds", metrics.grader_beside(shown.levels, compared, **bootstrap), shown
+    return "folds", metrics.grader_metrics_with_baselines(shown.levels, compared, **bootstrap), shown
 
 
 def _collect_results(
     test: pd.DataFrame, description: dict[str, Any], subfolder: str, settings: Settings, *, by: tuple[str, ...]
-) -> grader_sections.GraderResults:
+) -> grading_sections.GraderResults:
     bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
     levels = metrics.grader_levels(test)
     slices = levels["slice"].assign(**{name: test[name].to_numpy() for name in by})
-    return grader_sections.GraderResults(
+    return grading_sections.GraderResults(
         folder=subfolder,
         levels=levels,
         bins={name: metrics.reliability_bins(level) for name, level in levels.items()},
@@ -143,13 +162,13 @@ def _collect_results(
 
 
 def _grad_cam_examples(model_folder: Path, slices: Path, test: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return Grad-CAM heat maps of confident test predictions, for `grader_figures.grad_cam_panel`."""
-    chosen = metrics.surest(test, most=_NUM_GRAD_CAM_EXAMPLES)
-    model = grader.build("none", seed=0)
-    weights.load_into(model_folder, model, expected={"classes": list(tables.GRADES)})
-    images = tables.images_of(slices, chosen["slice"].tolist())
-    classes = (chosen["predicted"] - tables.GRADES[0]).to_numpy()
-    heat_maps = grader.evidence(model, images, classes, device="cpu")
+    """Return Grad-CAM heat maps of confident test predictions, for `report.grading.figures.grad_cam_panel`."""
+    chosen = metrics.most_confident(test, count=_NUM_GRAD_CAM_EXAMPLES)
+    model = resnet18.build("none", seed=0)
+    model_files.load_into(model_folder, model, expected={"classes": list(GRADES)})
+    images = read_images(slices, chosen["slice"].tolist())
+    classes = (chosen["predicted"] - GRADES[0]).to_numpy()
+    heat_maps = resnet18.grad_cam(model, images, classes, device="cpu")
     return [
         {
             "title": f"grade {row['grade']}, predicted {row['predicted']} ({row['confidence']:.0%})",
@@ -165,19 +184,18 @@ def _progression(folder: Path, settings: Settings) -> tuple[dict[str, Any], page
     subfolder = folder / "progression"
     bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
     published = {
-        name: metrics.progression_metrics(rows, **bootstrap)
-        for name, rows in baselines.on_published_intervals().items()
+        name: metrics.progression_metrics(rows, **bootstrap) for name, rows in on_published_intervals().items()
     }
     evaluated = {"progression": _evaluate_progression(subfolder, settings), "published_intervals": published}
     if (subfolder / "null_control.csv").exists():
         evaluated["null_control"] = _evaluate_null_control(subfolder / "null_control.csv", settings)
     results = progression_sections.ProgressionResults(
-        predictions=tables.read_csv(subfolder / "predictions.csv", tables.PROGRESSION_PREDICTIONS),
-        patients=tables.read_csv(subfolder / "patient_predictions.csv", tables.PATIENT_PREDICTIONS),
-        history=tables.read_csv(subfolder / "history.csv", tables.PROGRESSION_HISTORY),
-        sheet=tables.read_csv(folder / "reference_sheet.csv", tables.REFERENCE_SHEET),
-        timeline=tables.read_csv(folder / "timeline.csv", tables.TIMELINE),
-        volumes=tables.read_csv(folder / "volumes.csv", tables.VOLUMES),
+        predictions=tables.read_csv(subfolder / "predictions.csv", PROGRESSION_PREDICTIONS),
+        patients=tables.read_csv(subfolder / "patient_predictions.csv", PATIENT_PREDICTIONS),
+        history=tables.read_csv(subfolder / "history.csv", PROGRESSION_HISTORY),
+        sheet=tables.read_csv(folder / "reference_sheet.csv", REFERENCE_SHEET),
+        timeline=tables.read_csv(folder / "timeline.csv", TIMELINE),
+        volumes=tables.read_csv(folder / "volumes.csv", VOLUMES),
     )
     return evaluated, progression_sections.section(evaluated, results)
 
@@ -185,9 +203,9 @@ def _progression(folder: Path, settings: Settings) -> tuple[dict[str, Any], page
 def _evaluate_progression(folder: Path, settings: Settings) -> dict[str, Any]:
     """Return protocol -> cohort -> level -> metric; a cohort with too few patients is an empty mapping."""
     bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
-    series = tables.read_csv(folder / "predictions.csv", tables.PROGRESSION_PREDICTIONS)
-    patients = tables.read_csv(folder / "patient_predictions.csv", tables.PATIENT_PREDICTIONS)
-    compared = tables.read_csv(folder / "baselines.csv", tables.BASELINES)
+    series = tables.read_csv(folder / "predictions.csv", PROGRESSION_PREDICTIONS)
+    patients = tables.read_csv(folder / "patient_predictions.csv", PATIENT_PREDICTIONS)
+    compared = tables.read_csv(folder / "baselines.csv", BASELINES)
     evaluated: dict[str, Any] = {
         protocol: {cohort: {} for cohort in ("all", "grade_rise")} for protocol in ("patient", "paper")
     }
@@ -208,7 +226,7 @@ def _evaluate_progression(folder: Path, settings: Settings) -> dict[str, Any]:
 
 
 def _progression_levels(series: pd.DataFrame, **bootstrap: int) -> dict[str, dict[str, metrics.Metric]]:
-    levels = {"series": series, "patient": combination.patients(series)}
+    levels = {"series": series, "patient": combination.combine_by_patient(series)}
     return {name: metrics.progression_metrics(rows, **bootstrap) for name, rows in levels.items()}
 
 
@@ -216,7 +234,7 @@ def _evaluate_null_control(path: Path, settings: Settings) -> dict[str, Any]:
     """Return protocol -> level -> metric of the model trained on shuffled months and of the mean baseline."""
     bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
     evaluated: dict[str, Any] = {}
-    for protocol, rows in tables.read_csv(path, tables.NULL_CONTROL).groupby("Protocol"):
+    for protocol, rows in tables.read_csv(path, NULL_CONTROL).groupby("Protocol"):
         model, mean = (_progression_levels(rows[rows["Model"] == name], **bootstrap) for name in ("model", "mean"))
         evaluated[str(protocol)] = {name: {**level, "baselines": {"mean": mean[name]}} for name, level in model.items()}
     return evaluated
@@ -225,17 +243,17 @@ def _evaluate_null_control(path: Path, settings: Settings) -> dict[str, Any]:
 def _survival(subfolder: Path, settings: Settings) -> tuple[dict[str, Any], page.Section]:
     """Return protocol -> cohort -> patient -> metric, with the life table as baseline, and their section."""
     bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
-    patients = tables.read_csv(subfolder / "patient_survival.csv", tables.PATIENT_SURVIVAL)
+    patients = tables.read_csv(subfolder / "patient_survival.csv", PATIENT_SURVIVAL)
     evaluated: dict[str, Any] = {}
     measured = {}
-    model, life_table = (patients[patients["Model"] == name] for name in tables.SURVIVAL_MODELS)
+    model, life_table = (patients[patients["Model"] == name] for name in SURVIVAL_MODELS)
     for name, rows in model.groupby("Protocol"):
         protocol, months, event = str(name), rows["months"].to_numpy(), rows["event"].to_numpy() == 1
         baseline = survival.survival_metrics(life_table[life_table["Protocol"] == protocol], **bootstrap)
-        scores = {**survival.survival_metrics(rows, **bootstrap), "baselines": {tables.SURVIVAL_MODELS[1]: baseline}}
+        scores = {**survival.survival_metrics(rows, **bootstrap), "baselines": {SURVIVAL_MODELS[1]: baseline}}
         evaluated[protocol] = {"all": {"patient": scores}}
         measured[protocol] = survival.kaplan_meier(months, event)
-    outcomes = tables.read_csv(subfolder / "outcomes.csv", tables.OUTCOMES)
+    outcomes = tables.read_csv(subfolder / "outcomes.csv", OUTCOMES)
     return evaluated, survival_sections.section(evaluated, model, measured, outcomes)
 
 

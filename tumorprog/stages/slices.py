@@ -4,23 +4,28 @@ import logging
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import xxhash
 
-from tumorprog import storage, tables
+from tumorprog import queries, storage, tables
 from tumorprog.cohort import clinical
+from tumorprog.cohort.columns import COHORT
+from tumorprog.distributed import session, shards
 from tumorprog.errors import InputError
+from tumorprog.formats import frames
+from tumorprog.formats.columns import QUARANTINE, Rejected
+from tumorprog.graders.columns import SLICES
+from tumorprog.graders.images import IMAGE_TEMPLATE, image_column
 from tumorprog.imaging import intensity
 from tumorprog.settings import Settings
-from tumorprog.stages import frames, queries, streaming
 
 log = logging.getLogger(__name__)
 
-_METADATA = [name for name in tables.SLICES.names if name not in {"image", "pixel_hash"}]
+_METADATA = [name for name in SLICES.names if name not in {"image", "pixel_hash"}]
+
 WORK = pa.schema(
-    [*frames.SCHEMA, *(tables.SLICES.field(name) for name in _METADATA if name not in frames.SCHEMA.names)],
+    [*frames.SCHEMA, *(SLICES.field(name) for name in _METADATA if name not in frames.SCHEMA.names)],
 )
 """The columns of an image that are known before its pixels are read."""
 
@@ -33,8 +38,6 @@ WITH wanted AS (
 )
 SELECT * FROM numbered ORDER BY md5(concat_ws(' ', $seed, slice))
 """
-
-_IMAGE = np.empty((tables.IMAGE_SIZE, tables.IMAGE_SIZE), np.uint8)
 
 
 def run(folder: Path, out: Path, settings: Settings) -> str:
@@ -56,7 +59,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     if not settings.archive.grades:
         raise InputError("no table of grades given; set it with --grades TABLE")
     known = sorted(patients["PatientID"])
-    table = clinical.read_grades(storage.place(settings.archive.grades), settings.cohort, known)
+    table = clinical.read_grades(storage.as_path(settings.archive.grades), settings.cohort, known)
     cohort = clinical.match(known, table)
     log.info("  %s", clinical.describe(cohort))
     work = plan(catalogue, cohort, settings, out / "work")
@@ -66,11 +69,11 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
             f"{settings.archive.grades}: no patient with grade 2, 3 or 4 has a slice to train on"
             + (f"; {unmatched}. Set the column with the images' ids: --cohort.patient_column NAME" if unmatched else "")
         )
-    streaming.connect(settings.cluster)
+    session.connect(settings.cluster)
     transform = partial(_images, scaling=settings.slices.scaling)
-    rejected = streaming.write_shards(work, transform, out / "slices", tables.SLICES, items="slices")
-    tables.write_csv(out / "slices" / "_cohort.csv", cohort, tables.COHORT)
-    tables.write_csv(out / "slices" / "_rejected.csv", rejected, tables.QUARANTINE)
+    rejected = shards.write_shards(work, transform, out / "slices", SLICES, items="slices")
+    tables.write_csv(out / "slices" / "_cohort.csv", cohort, COHORT)
+    tables.write_csv(out / "slices" / "_rejected.csv", rejected, QUARANTINE)
     images = tables.read_summary(out / "work")["rows"] - len(rejected)
     counts = {"images": images, "rejected": len(rejected)}
     tables.write_json(out / "slices" / tables.SUMMARY, {**counts, "scaling": settings.slices.scaling})
@@ -84,8 +87,8 @@ def plan(catalogue: list[Path], cohort: pd.DataFrame, settings: Settings, folder
     all grades in every batch.
 
     Args:
-        catalogue: files of `tables.CATALOGUE`.
-        cohort: rows of `tables.COHORT`.
+        catalogue: files of `formats.columns.CATALOGUE`.
+        cohort: rows of `cohort.columns.COHORT`.
         settings: `slices.sequences`, `seed`.
         folder: receives the files.
 
@@ -94,29 +97,15 @@ def plan(catalogue: list[Path], cohort: pd.DataFrame, settings: Settings, folder
     """
     graded = cohort.loc[cohort["status"] == "graded", ["PatientID", "grade", "Institution"]]
     values = {"sequences": list(settings.slices.sequences), "seed": settings.seed}
-    return streaming.write_work(folder, _PLAN, WORK, values, catalogue=catalogue, graded=graded)
+    return shards.write_work(folder, _PLAN, WORK, values, catalogue=catalogue, graded=graded)
 
 
-def _images(work: pa.Table, *, scaling: intensity.Scaling) -> tuple[pa.Table, streaming.Rejected]:
+def _images(work: pa.Table, *, scaling: intensity.Scaling) -> tuple[pa.Table, Rejected]:
     convert = partial(intensity.grader_input, scaling=scaling)
-    images, decoded, rejected = frames.decode(work, convert, like=_IMAGE)
+    images, decoded, rejected = frames.decode(work, convert, like=IMAGE_TEMPLATE)
     hashes = ["" if image.min() == image.max() else xxhash.xxh3_128_hexdigest(image) for image in images]
     metadata = work.select(_METADATA)
     metadata = metadata.filter(pa.array(decoded)) if rejected else metadata
     return metadata.append_column("pixel_hash", pa.array(hashes, pa.string())).append_column(
         "image", image_column(images)
     ), rejected
-
-
-def decode_images(work: pa.Table, *, scaling: intensity.Scaling) -> pa.Table:
-    """Return the images of the rows that can be decoded, each with its `row`; the others are logged and skipped."""
-    images, decoded, rejected = frames.decode(work, partial(intensity.grader_input, scaling=scaling), like=_IMAGE)
-    for row in rejected:
-        log.warning("%s: %s (%s), skipped", row["path"], row["reason"], row["detail"])
-    return work.select(["row"]).filter(pa.array(decoded)).append_column("image", image_column(images))
-
-
-def image_column(images: np.ndarray) -> pa.Array:
-    """Return (N, 224, 224) uint8 images as the column `image` of `tables.SLICES`, without a copy."""
-    buffer = pa.py_buffer(np.ascontiguousarray(images))
-    return pa.FixedSizeBinaryArray.from_buffers(tables.SLICES.field("image").type, len(images), [None, buffer])

@@ -24,11 +24,13 @@ import openpyxl
 import pandas as pd
 from pydicom.uid import MRImageStorage, SecondaryCaptureImageStorage
 
-from tumorprog import settings, tables
+from tumorprog import tables
 from tumorprog.errors import InputError, TumorprogError
 from tumorprog.synthetic import files, phantom, plan
+from tumorprog.synthetic.settings import Synthetic
 
 CLINICAL_TABLE = "clinical_2014-01-16.xlsx"
+
 OUTCOMES_TABLE = "outcomes.csv"
 
 TRUTH = (
@@ -59,19 +61,24 @@ METADATA = (
     "Number of Images",
     "File Location",
 )
+
 _CENSORED_EVERY, _CENSORED_AFTER = 3, 0.6
 """Every third patient of the progression tree is censored after this fraction of the time to progression."""
 
 _CLINICAL = ("Sample", " Age", " Gender", " Disease", " Grade", " Institution")
+
 _ROMAN = {2: " II", 3: " III", 4: " IV"}
+
 _Rows = dict[str, list[dict[str, Any]]]
+
 _LICENSE = (
     "<!DOCTYPE html>\n<title>License</title>\n<p>Synthetic images of phantoms: no person is shown. CC0 1.0.</p>\n"
 )
+
 _ZIP_DATE = (2014, 1, 16, 0, 0, 0)
 
 
-def write_cohort(out: Path, shape: settings.Synthetic, *, seed: int, processes: int = 1) -> Iterator[tuple[int, int]]:
+def write_cohort(out: Path, shape: Synthetic, *, seed: int, processes: int = 1) -> Iterator[tuple[int, int]]:
     """Write a synthetic cohort, patient by patient, as the returned iterator is consumed.
 
     Writes `REMBRANDT/` and `clinical_2014-01-16.xlsx` (if the cohort has grading patients), `Brain-Tumor-Progression/`
@@ -102,27 +109,27 @@ def _prepare_folder(out: Path, fingerprint: dict[str, Any]) -> None:
             _check_marker(out, fingerprint)
             return
         out.mkdir(parents=True, exist_ok=True)
-        tables.write_json(out / tables.SYNTHETIC, fingerprint)
+        tables.write_json(out / plan.SYNTHETIC, fingerprint)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); choose another folder") from error
 
 
 def _check_marker(out: Path, fingerprint: dict[str, Any]) -> None:
     try:
-        found = json.loads((out / tables.SYNTHETIC).read_text())
+        found = json.loads((out / plan.SYNTHETIC).read_text())
     except (FileNotFoundError, ValueError) as error:
         raise InputError(
-            f"{out}: is not empty and is not a synthetic cohort (no readable {tables.SYNTHETIC}); choose a new or "
+            f"{out}: is not empty and is not a synthetic cohort (no readable {plan.SYNTHETIC}); choose a new or "
             "empty folder"
         ) from error
     if found != fingerprint:
         raise InputError(
-            f"{out}: contains a synthetic cohort with a different shape or seed (see its {tables.SYNTHETIC}); "
+            f"{out}: contains a synthetic cohort with a different shape or seed (see its {plan.SYNTHETIC}); "
             "choose another folder, delete this one, or use the same shape and seed"
         )
 
 
-def _write_all(out: Path, shape: settings.Synthetic, *, seed: int, processes: int) -> Iterator[tuple[int, int]]:
+def _write_all(out: Path, shape: Synthetic, *, seed: int, processes: int) -> Iterator[tuple[int, int]]:
     patients = plan.list_patients(shape)
     write = partial(_write_patient, out=out, shape=shape, seed=seed)
     written: list[_Rows] = []
@@ -161,7 +168,7 @@ def _map_patients(
         pool.shutdown(cancel_futures=True)
 
 
-def _write_patient(kind_and_number: tuple[plan.Kind, int], *, out: Path, shape: settings.Synthetic, seed: int) -> _Rows:
+def _write_patient(kind_and_number: tuple[plan.Kind, int], *, out: Path, shape: Synthetic, seed: int) -> _Rows:
     """Write the folder of one patient unless it exists, and return its rows of the three tables."""
     patient = plan.plan_patient(*kind_and_number, shape=shape, seed=seed)
     folder = out / patient.collection / patient.patient_id

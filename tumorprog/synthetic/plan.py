@@ -11,15 +11,17 @@ from typing import Literal
 
 import numpy as np
 
-from tumorprog import settings
 from tumorprog.cohort.timeline import PUBLISHED_DAYS
-from tumorprog.dicom.sequence import BTP
+from tumorprog.sequences.decision import BTP
 from tumorprog.synthetic import phantom
+from tumorprog.synthetic.settings import Synthetic
 
 GRADING, PROGRESSION = "REMBRANDT", "Brain-Tumor-Progression"
+
 HENRY_FORD, JEFFERSON = "Henry Ford Hospital", "Thomas Jefferson University"
 
 Kind = Literal["graded", "ungraded", "progression"]
+
 _KINDS: tuple[Kind, ...] = ("graded", "ungraded", "progression")
 
 PROGRESSION_SERIES = BTP
@@ -34,6 +36,7 @@ _REAL_DATES = {
     16: date(1991, 8, 20),
     18: date(1993, 2, 18),
 }
+
 _STUDY_DESCRIPTIONS = (
     "MR-BRAIN W-WO CONTRAST",
     "Mr Brain Wo-W Contrast",
@@ -41,7 +44,9 @@ _STUDY_DESCRIPTIONS = (
     "MRI HEAD - RCBV sequence",
     "HEADBrain Protocols",
 )
+
 _GRADING_DESCRIPTIONS = {"T1post": "T1 POST GD", "T2": "T2 FSE", "FLAIR": "FLAIR", "T1pre": "T1", "localizer": "LOC"}
+
 _DISEASES = ("ASTROCYTOMA", "OLIGODENDROGLIOMA", "MIXED")
 
 _AXES = {
@@ -54,6 +59,7 @@ _AXES = {
 _SLAB_MM = {GRADING: 40.0, PROGRESSION: 66.0}
 """Extent of a stack around the centre of the tumour, independent of tumour size. In grading trees most slices intersect
 the tumour; in progression trees the stack contains all of it, so that the mask has the volume of the tumour."""
+
 _MAX_SPACING_MM = 10.0
 
 
@@ -138,13 +144,13 @@ class Patient:
     studies: tuple[Study, ...]
 
 
-def list_patients(shape: settings.Synthetic) -> list[tuple[Kind, int]]:
+def list_patients(shape: Synthetic) -> list[tuple[Kind, int]]:
     """Return kind and number (from 0) of all patients of a cohort, in the order of writing."""
     counts = (shape.graded_patients, shape.ungraded_patients, shape.progression_patients)
     return [(kind, number) for kind, count in zip(_KINDS, counts, strict=True) for number in range(count)]
 
 
-def plan_patient(kind: Kind, number: int, *, shape: settings.Synthetic, seed: int) -> Patient:
+def plan_patient(kind: Kind, number: int, *, shape: Synthetic, seed: int) -> Patient:
     """Plan one patient: everything except the pixels.
 
     Args:
@@ -160,9 +166,7 @@ def plan_patient(kind: Kind, number: int, *, shape: settings.Synthetic, seed: in
     return _grading_patient(key, number, shape=shape, rng=rng)
 
 
-def _grading_patient(
-    key: tuple[int, ...], number: int, *, shape: settings.Synthetic, rng: np.random.Generator
-) -> Patient:
+def _grading_patient(key: tuple[int, ...], number: int, *, shape: Synthetic, rng: np.random.Generator) -> Patient:
     graded = key[1] == 0
     at_jefferson = number % 2 == 1
     grade = (2, 3, 4)[number % 3] if graded else (3, 4, 2)[number % 3]
@@ -202,7 +206,7 @@ def _grading_stacks(
     number: int,
     tumour: phantom.Tumour,
     *,
-    shape: settings.Synthetic,
+    shape: Synthetic,
     at_jefferson: bool,
     rng: np.random.Generator,
 ) -> tuple[Stack, ...]:
@@ -238,9 +242,7 @@ def _series(sequence: str, view: str, *, number: int, at_jefferson: bool, slope:
     return Series(sequence=sequence, description=description, number=number, slope=slope, intercept=intercept)
 
 
-def _progression_patient(
-    key: tuple[int, ...], number: int, *, shape: settings.Synthetic, rng: np.random.Generator
-) -> Patient:
+def _progression_patient(key: tuple[int, ...], number: int, *, shape: Synthetic, rng: np.random.Generator) -> Patient:
     days = days_to_progression(number, rng)
     drawn = date(1989, 1, 1) + timedelta(days=int(rng.integers(2800)))
     first = _REAL_DATES.get(number + 1, drawn)
@@ -293,7 +295,7 @@ def days_to_progression(number: int, rng: np.random.Generator) -> int:
 
 
 def _progression_stack(
-    tumour: phantom.Tumour, *, scanner: Scanner, shape: settings.Synthetic, rng: np.random.Generator
+    tumour: phantom.Tumour, *, scanner: Scanner, shape: Synthetic, rng: np.random.Generator
 ) -> Stack:
     rows = shape.size * 5 // 8 if scanner.siemens else shape.size
     columns = round(rows * 260 / 320) if scanner.siemens else rows
@@ -336,3 +338,7 @@ def _plane(
     across, down = (np.array(axis) * pixel_mm for axis in _AXES[view])
     origin = np.asarray(middle) - down * (rows - 1) / 2 - across * (columns - 1) / 2
     return phantom.Plane(np.round(origin, 4), down, across, rows, columns)
+
+
+SYNTHETIC = "synthetic.json"
+"""File next to the archives of a synthetic cohort."""

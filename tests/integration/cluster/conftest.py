@@ -180,7 +180,7 @@ def store():
             patch.setenv(name, "test")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         S3FileSystem.clear_instance_cache()  # the store of another test module no longer exists
-        fs, bucket = storage.file_system(storage.place("s3://runs"))
+        fs, bucket = storage.file_system(storage.as_path("s3://runs"))
         fs.mkdir(bucket)
         yield "s3://runs"
     server.stop()

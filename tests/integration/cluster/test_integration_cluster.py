@@ -16,9 +16,12 @@ import pandas as pd
 import pytest
 
 from tumorprog import storage, tables
+from tumorprog.encoders.columns import FEATURES, vector_array
+from tumorprog.formats.columns import CATALOGUE
+from tumorprog.graders.columns import SLICES
 from tumorprog.run import read_record
-from tumorprog.settings import Synthetic
 from tumorprog.synthetic import archive, plan
+from tumorprog.synthetic.settings import Synthetic
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -74,12 +77,14 @@ def run_client(line, cluster, cwd=None):
 
 def assert_same_results(run, other):
     """Compare the tables of two runs: those without floating-point arithmetic exactly, the others within tolerance."""
-    for name, schema in (("catalogue", tables.CATALOGUE), ("slices", tables.SLICES)):
-        assert_equal(*(tables.read_shards(storage.place(folder) / name, schema).to_pandas() for folder in (run, other)))
-    slices = tables.read_shards(storage.place(run) / "slices", tables.SLICES, ["slice", "SOPInstanceUID", "frame"])
+    for name, schema in (("catalogue", CATALOGUE), ("slices", SLICES)):
+        assert_equal(
+            *(tables.read_shards(storage.as_path(folder) / name, schema).to_pandas() for folder in (run, other))
+        )
+    slices = tables.read_shards(storage.as_path(run) / "slices", SLICES, ["slice", "SOPInstanceUID", "frame"])
     assert sorted(slices["slice"].to_pylist()) == list(range(slices.num_rows))  # no slice is lost or duplicated
-    one, two = (tables.read_shards(storage.place(folder) / "features", tables.FEATURES) for folder in (run, other))
-    np.testing.assert_allclose(tables.vectors(one), tables.vectors(two), rtol=1e-6)
+    one, two = (tables.read_shards(storage.as_path(folder) / "features", FEATURES) for folder in (run, other))
+    np.testing.assert_allclose(vector_array(one), vector_array(two), rtol=1e-6)
     assert one.drop_columns(["vector"]).equals(two.drop_columns(["vector"]))
     for name in ("quarantine.csv", "grader/split.csv", "grader/leaks.csv", "progression/folds.csv"):
         assert_equal(*(read(folder, name) for folder in (run, other)))
@@ -90,7 +95,7 @@ def assert_same_results(run, other):
 
 
 def read(run, name):
-    with (storage.place(run) / name).open("rb") as file:
+    with (storage.as_path(run) / name).open("rb") as file:
         return pd.read_parquet(file) if name.endswith(".parquet") else pd.read_csv(file)
 
 

@@ -1,0 +1,66 @@
+"""Every table of a run directory and its columns, gathered from the parts that define them."""
+
+import pyarrow as pa
+
+from tumorprog.cohort.columns import COHORT, OUTCOMES, TIMELINE, VOLUMES
+from tumorprog.cohort.inventory import FINDINGS
+from tumorprog.encoders.columns import FEATURES
+from tumorprog.formats.columns import CATALOGUE, QUARANTINE
+from tumorprog.graders.columns import (
+    FOLD_PREDICTIONS,
+    GRADER_PREDICTIONS,
+    HISTORY,
+    PATIENT_GRADES,
+    SERIES_GRADES,
+    SLICES,
+)
+from tumorprog.progression.columns import (
+    BASELINES,
+    FOLDS,
+    NEW_PATIENTS,
+    NULL_CONTROL,
+    PATIENT_PREDICTIONS,
+    PATIENT_SURVIVAL,
+    PREDICTIONS,
+    PROGRESSION_HISTORY,
+    PROGRESSION_PREDICTIONS,
+    REFERENCE_SHEET,
+    SURVIVAL_PREDICTIONS,
+)
+
+FILES: dict[str, pa.Schema | tuple[str, ...]] = {
+    "catalogue": CATALOGUE,
+    "quarantine.csv": QUARANTINE,
+    "check.csv": FINDINGS,
+    "slices": SLICES,
+    "slices/_cohort.csv": COHORT,
+    "slices/_rejected.csv": QUARANTINE,
+    "grader/history.csv": HISTORY,
+    "grader/predictions.parquet": GRADER_PREDICTIONS,
+    "grader/folds/predictions.parquet": FOLD_PREDICTIONS,
+    "grades.csv": SERIES_GRADES,
+    "patient_grades.csv": PATIENT_GRADES,
+    "timeline.csv": TIMELINE,
+    "reference_sheet.csv": REFERENCE_SHEET,
+    "features": FEATURES,
+    "features/_rejected.csv": QUARANTINE,
+    "volumes.csv": VOLUMES,
+    "progression/history.csv": PROGRESSION_HISTORY,
+    "progression/folds.csv": FOLDS,
+    "progression/predictions.csv": PROGRESSION_PREDICTIONS,
+    "progression/patient_predictions.csv": PATIENT_PREDICTIONS,
+    "progression/baselines.csv": BASELINES,
+    "progression/null_control.csv": NULL_CONTROL,
+    "progression/outcomes.csv": OUTCOMES,
+    "progression/survival_predictions.csv": SURVIVAL_PREDICTIONS,
+    "progression/patient_survival.csv": PATIENT_SURVIVAL,
+    "predictions.csv": PREDICTIONS,
+    "patient_predictions.csv": NEW_PATIENTS,
+}
+"""The columns of each table by its path in a run directory; a folder holds Parquet files of one schema."""
+
+
+def names(path: str) -> list[str]:
+    """Return the names of the columns of the table at a path of `FILES`, in their order."""
+    columns = FILES[path]
+    return list(columns.names if isinstance(columns, pa.Schema) else columns)

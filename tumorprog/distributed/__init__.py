@@ -1,0 +1,1 @@
+"""All code that runs on Ray: connecting, streaming shards, training workers, sweeps, nodes and jobs."""

@@ -1,0 +1,160 @@
+"""Slices and settings -> the plans of the grader's trainings: everything that the training workers receive."""
+
+import hashlib
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from tumorprog import __version__, storage, tables
+from tumorprog.cohort import splits
+from tumorprog.conventions import GRADES
+from tumorprog.graders import resnet18
+from tumorprog.graders.columns import SLICES
+from tumorprog.graders.settings import Grader
+from tumorprog.graders.training import class_weights
+from tumorprog.settings import Settings
+
+log = logging.getLogger(__name__)
+
+UNUSED = 255
+"""Value in `Plan.sides` of a slice that is not used."""
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One training, with everything that its workers need.
+
+    Attributes:
+        name: name in the log.
+        target: folder for the history, the best model, and the checkpoint of the last finished epoch, which is kept so
+            that a training with more epochs can resume from it; must be reachable from every worker.
+        shards: shards of `graders.columns.SLICES`.
+        sides: (N,) uint8, indexed by the number in `slice`: index into `splits.SIDES`, or `UNUSED`.
+        labels: (N,) uint8, indexed by the number in `slice`: index into `conventions.GRADES`.
+        grader: the settings.
+        seed: seed of the shuffling.
+        class_weights: class weights of the training set, in the order of `conventions.GRADES`.
+        cores: CPU cores for the computation of each worker.
+        description: content of model.json.
+    """
+
+    name: str
+    target: Path
+    shards: list[Path]
+    sides: np.ndarray
+    labels: np.ndarray
+    grader: Grader
+    seed: int
+    class_weights: list[float]
+    cores: int
+    description: dict[str, Any]
+
+    @property
+    def checkpoint(self) -> Path:
+        """Checkpoint file of the last finished epoch."""
+        return self.target / CHECKPOINT
+
+
+_IGNORED_FOR_RESUME = ("epochs", "folds", "null_control")
+"""Settings of the grader that may differ from those of a training that is resumed."""
+
+_METADATA = [name for name in SLICES.names if name != "image"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """One training to run.
+
+    Attributes:
+        name: name in the log.
+        protocol: protocol of the split.
+        folder: folder of its files, relative to the run directory.
+        slices: the slices without their images, with the side of each.
+        fold: fold of the cross-validation, from 1; 0 for a training outside the cross-validation.
+    """
+
+    name: str
+    protocol: str
+    folder: str
+    slices: pd.DataFrame
+    fold: int = 0
+
+
+def read_slice_metadata(folder: Path) -> pd.DataFrame:
+    """Return the slices of a run directory without their images: all other columns of `graders.columns.SLICES`."""
+    return tables.read_shards(folder / "slices", SLICES, _METADATA).to_pandas()
+
+
+def patient_sides(slices: pd.DataFrame, settings: Settings) -> pd.Series:
+    """Return the side of each patient, index PatientID, from the user's own split or a random one.
+
+    Raises:
+        InputError: if a grade has too few patients, or the user's split does not match the patients.
+    """
+    patients = slices.groupby("PatientID")["grade"].first()
+    if settings.grader.split:
+        return splits.read_split(storage.as_path(settings.grader.split), list(patients.index))
+    return splits.split_patients(patients, seed=settings.seed)
+
+
+def build_plan(training: Training, folder: Path, out: Path, settings: Settings, *, cores: int) -> Plan:
+    """Build the plan of a training for its workers.
+
+    Args:
+        training: the training; slices whose side is not in `splits.SIDES` are not used.
+        folder: the run directory, with slices.
+        out: parent of the training's own folder.
+        settings: settings of the grader, and the seed.
+        cores: CPU cores for the computation of each worker.
+    """
+    slices, shards = training.slices, tables.shards(folder / "slices")
+    training_slices = slices[slices["side"] == "train"]
+    counts = [int((training_slices["grade"] == grade).sum()) for grade in GRADES]
+    sides, labels = (np.full(int(slices["slice"].max()) + 1, UNUSED, np.uint8) for _ in range(2))
+    code = {side: number for number, side in enumerate(splits.SIDES)}
+    sides[slices["slice"]] = slices["side"].map(code).fillna(UNUSED)
+    labels[slices["slice"]] = slices["grade"] - GRADES[0]
+    excluded = splits.surplus_slices(
+        np.sort(training_slices["slice"]), workers=settings.grader.workers, seed=settings.seed
+    )
+    if len(excluded):
+        log.info("  %s: %d training slices excluded, so that workers have equal numbers", training.name, len(excluded))
+        sides[excluded] = UNUSED
+    description = {
+        **resnet18.DESCRIPTION,
+        "scaling": tables.read_summary(folder / "slices")["scaling"],
+        "protocol": training.protocol,
+        "fold": training.fold,
+        "initial_weights": settings.grader.weights,
+        "training": {name: value for name, value in asdict(settings.grader).items() if name not in _IGNORED_FOR_RESUME},
+        "data_fingerprint": _fingerprint(slices),
+        "seed": settings.seed,
+        "training_slices": dict(zip(map(str, GRADES), counts, strict=True)),
+        "training_slices_left_out": len(excluded),
+        "versions": {"tumorprog": __version__, "torch": torch.__version__},
+    }
+    return Plan(
+        name=training.name,
+        target=(out / training.folder).absolute(),
+        shards=shards,
+        sides=sides,
+        labels=labels,
+        grader=settings.grader,
+        seed=settings.seed,
+        class_weights=class_weights(counts).tolist(),
+        cores=cores,
+        description=description,
+    )
+
+
+def _fingerprint(slices: pd.DataFrame) -> str:
+    """Return a fingerprint of the images, grades and sides of a training, independent of how they are sharded."""
+    rows = slices[["SOPInstanceUID", "frame", "grade", "side", "pixel_hash"]].sort_values(["SOPInstanceUID", "frame"])
+    return hashlib.sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()).hexdigest()

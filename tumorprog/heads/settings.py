@@ -1,0 +1,36 @@
+"""Settings of the head that predicts progression, and of its training."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tumorprog.checks import above, at_least
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progression:
+    """The bidirectional LSTM and its training."""
+
+    target: Literal["months", "survival"] = "months"
+    """Predict the months to the next date, or, from archive.outcomes, the hazard over time with censored patients."""
+    hidden: int = 128
+    """Hidden units in each direction."""
+    epochs: int = 30
+    """Maximum number of passes over the training series."""
+    patience: int = 5
+    """Number of epochs without improvement of the validation loss after which training stops."""
+    min_improvement: float = 0.01
+    """Smallest improvement of the validation loss that counts (mean squared error of standardised months)."""
+    learning_rate: float = 1e-3
+    """Learning rate of Adam."""
+    batch_size: int = 16
+    """Series per optimiser step."""
+    null_control: bool = True
+    """Whether to add a null control: a training with months permuted between patients, which reveals leakage."""
+
+    def __post_init__(self) -> None:
+        at_least("progression.hidden", self.hidden, 1)
+        at_least("progression.epochs", self.epochs, 1)
+        at_least("progression.patience", self.patience, 1)
+        at_least("progression.min_improvement", self.min_improvement, 0)
+        above("progression.learning_rate", self.learning_rate, 0)
+        at_least("progression.batch_size", self.batch_size, 1)

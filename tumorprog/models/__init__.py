@@ -1,1 +1,0 @@
-"""The two networks, the survival model's likelihood and the model files."""

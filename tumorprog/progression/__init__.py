@@ -1,0 +1,1 @@
+"""The evaluation of progression: series, cross-validation folds, baselines, null control and the final model."""

@@ -1,0 +1,131 @@
+"""Figures of the progression model's predictions; each function returns a matplotlib Figure 900 pixels wide."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from tumorprog.conventions import DAYS_PER_MONTH
+from tumorprog.report import drawing
+from tumorprog.report.drawing import BLUE, GREY, LEAKING_PROTOCOL, by_protocol_and_cohort, panel_title
+
+
+def progression_curves(history: pd.DataFrame) -> Figure:
+    """Draw the training and validation loss at each epoch: each fold, and the mean over the folds.
+
+    A fold that stopped early keeps its last loss, so that every point is a mean over all folds.
+
+    Args:
+        history: rows of `progression.columns.PROGRESSION_HISTORY`.
+    """
+    panels = by_protocol_and_cohort(history)
+    figure, all_axes = drawing.panels(len(panels))
+    for axes, ((protocol, cohort), rows) in zip(all_axes, panels.items(), strict=True):
+        for name, (label, colour, _) in list(drawing.DATA_SETS.items())[:2]:
+            by_fold = rows.pivot_table(index="Epoch", columns="Fold", values=f"{name} Loss").ffill()
+            axes.plot(by_fold.index, by_fold.to_numpy(), color=colour, alpha=0.18, linewidth=0.8)
+            axes.plot(by_fold.index, by_fold.mean(axis=1), color=colour, linewidth=2, label=label)
+        axes.set_title(panel_title(protocol, cohort), loc="left", fontsize=10)
+        axes.set_xlabel("Epoch")
+        axes.set_ylabel("Loss (squared error, standardised)")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        drawing.mark_leakage(axes, protocol)
+        axes.legend(frameon=False)
+    return drawing.add_title(figure, "Training of the progression model: mean over folds")
+
+
+def months_scatter(predictions: pd.DataFrame, patients: pd.DataFrame) -> Figure:
+    """Draw predicted against measured months: dots are series, rings with prediction intervals are patients.
+
+    The axes are linear up to one month and logarithmic above, because most times are short and a few are long.
+
+    Args:
+        predictions: rows of `progression.columns.PROGRESSION_PREDICTIONS`, of one or more protocols and cohorts.
+        patients: rows of `progression.columns.PATIENT_PREDICTIONS` of the same.
+    """
+    panels, combined = by_protocol_and_cohort(predictions), by_protocol_and_cohort(patients)
+    figure, all_axes = drawing.panels(len(panels), height=4.4)
+    measured, predicted = predictions["days"] / DAYS_PER_MONTH, predictions["Predicted_Progression_Timeline"]
+    limits = min(-0.15, 1.2 * predicted.min()), 1.2 * max([2.0, *measured, *predicted, *patients["Upper"].dropna()])
+    for axes, ((protocol, cohort), rows) in zip(all_axes, panels.items(), strict=True):
+        axes.set_title(panel_title(protocol, cohort), loc="left", fontsize=10)
+        axes.plot(
+            [0, limits[1]],
+            [0, limits[1]],
+            color=GREY,
+            linestyle="--",
+            linewidth=1,
+            zorder=1,
+            label="perfect prediction",
+        )
+        colour = GREY if protocol == LEAKING_PROTOCOL else BLUE
+        months = rows["days"] / DAYS_PER_MONTH
+        axes.scatter(months, rows["Predicted_Progression_Timeline"], s=7, color=colour, alpha=0.45, label="series")
+        _draw_patients(axes, combined[protocol, cohort], colour)
+        _set_month_axes(axes, limits)
+        drawing.mark_leakage(axes, protocol)
+        axes.legend(frameon=False, loc="upper left", fontsize=8)
+    return drawing.add_title(figure, "Months to progression")
+
+
+def _draw_patients(axes: Axes, patients: pd.DataFrame, colour: str) -> None:
+    predicted = patients["Predicted_Progression_Timeline"]
+    bars = np.stack([predicted - patients["Lower"], patients["Upper"] - predicted]).clip(min=0)
+    style: dict[str, Any] = {"fmt": "o", "color": colour, "markerfacecolor": "white", "elinewidth": 1, "capsize": 2}
+    months = patients["days"] / DAYS_PER_MONTH
+    axes.errorbar(months, predicted, yerr=bars, label="patient, prediction interval", **style)
+
+
+def _set_month_axes(axes: Axes, limits: tuple[float, float]) -> None:
+    ticks = [tick for tick in (-12, -6, -3, -1, 0, 1, 2, 3, 6, 12, 24, 48, 96) if limits[0] <= tick <= limits[1]]
+    axes.set_xscale("symlog", linthresh=1.0, linscale=0.6)
+    axes.set_yscale("symlog", linthresh=1.0, linscale=0.6)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(ticks, [str(tick) for tick in ticks])
+        axis.set_ticks([], minor=True)
+    axes.set_xlim(-0.15, limits[1])
+    axes.set_ylim(*limits)
+    axes.set_xlabel("Measured months")
+    axes.set_ylabel("Predicted months")
+
+
+def errors_with_baselines(
+    progression: Mapping[str, Any],
+    *,
+    metric: str = "mae",
+    level: str = "patient",
+    label: str = "Mean absolute error (months)",
+) -> Figure:
+    """Draw the error of the progression model and of its baselines, one panel per protocol and cohort.
+
+    Args:
+        progression: part `heads.bilstm` of metrics.json: protocol -> cohort -> level -> metric, and baselines -> name
+            -> metric. An empty cohort has no levels and no panel.
+        metric: key of a metric in months.
+        level: "series" or "patient".
+        label: label of the axis, with the unit.
+    """
+    panels = {
+        (protocol, panel_title(protocol, cohort)): levels[level]
+        for protocol, cohorts in progression.items()
+        for cohort, levels in cohorts.items()
+        if level in levels
+    }
+    return drawing.compare_with_baselines(panels, metric, label=label, title="Progression model and baselines")
+
+
+def null_control(metrics: Mapping[str, Any]) -> Figure:
+    """Draw the error of the model and of the mean of the other patients after shuffling the months between patients.
+
+    Args:
+        metrics: part `null_control` of metrics.json: protocol -> level -> metric, and the baseline mean.
+    """
+    panels = {
+        (protocol, f"protocol: {protocol}, months shuffled"): levels["series"] for protocol, levels in metrics.items()
+    }
+    label, title = "Mean absolute error of series (months)", "Null control: months shuffled between patients"
+    return drawing.compare_with_baselines(panels, "mae", label=label, title=title)

@@ -1,0 +1,1 @@
+"""The report on the regions of interest and the features."""

@@ -1,0 +1,16 @@
+"""Settings of the evaluation and its report."""
+
+from dataclasses import dataclass
+
+from tumorprog.checks import at_least
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The evaluation and its report."""
+
+    bootstrap: int = 1000
+    """Bootstrap resamples of the patients for each 95 % confidence interval."""
+
+    def __post_init__(self) -> None:
+        at_least("report.bootstrap", self.bootstrap, 10)

@@ -1,0 +1,91 @@
+"""Section of the report on the survival model."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tumorprog.conventions import SURVIVAL_MONTHS
+from tumorprog.progression.columns import SURVIVAL_MODELS
+from tumorprog.report.drawing import picture
+from tumorprog.report.page import Section, Table
+from tumorprog.report.survival import figures as survival_figures
+
+_METRICS = {"concordance": "Concordance", "integrated_brier_score": "Integrated Brier score"}
+"""Metrics shown, with the headings of their columns."""
+
+
+def section(
+    metrics: Mapping[str, Any],
+    patients: pd.DataFrame,
+    measured: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    outcomes: pd.DataFrame,
+) -> Section:
+    """Return the section on the prediction of the time to progression with censored patients.
+
+    Args:
+        metrics: part `survival` of metrics.json.
+        patients: rows of `progression.columns.PATIENT_SURVIVAL` of the model.
+        measured: steps of `evaluation.survival.kaplan_meier` for the patients of each protocol.
+        outcomes: rows of `cohort.columns.OUTCOMES`.
+    """
+    return Section(
+        id="survival",
+        title="Time to progression, with censoring",
+        paragraphs=_introduction(outcomes),
+        tables=[_metrics_table(metrics), *_excluded_table(outcomes)],
+        pictures=[
+            picture(
+                "survival",
+                survival_figures.survival_curves(patients, measured, SURVIVAL_MONTHS),
+                caption="Predicted share of patients without progression (thin lines: single patients) and the "
+                "Kaplan-Meier estimate.",
+                alt="Curves of the share of patients without progression by month.",
+                source="progression/patient_survival.csv",
+            )
+        ],
+    )
+
+
+def _introduction(outcomes: pd.DataFrame) -> list[str]:
+    followed = outcomes[outcomes["status"] == "followed"]
+    return [
+        f"{len(followed)} patients are followed up from their first images: {int(followed['event'].sum())} progressed; "
+        "the others had not progressed at their last follow-up (censored). The model predicts the hazard of each time "
+        "interval, so that censored patients contribute for as long as they were followed up. The curve of a patient "
+        "is the weighted mean of the curves of the patient's series. The weight is the inverse of the model's loss on "
+        "that type of sequence in the validation patients of the fold.",
+        "Concordance and Brier score weight the patients by the inverse probability of not being censored. The "
+        "baseline is a life table, which predicts the same curve for all test patients of a fold. In "
+        "leave-one-patient-out evaluation its concordance is below 0.5, because holding out a patient with a long time "
+        "shortens the times of the others. Compare the Brier scores.",
+    ]
+
+
+def _metrics_table(metrics: Mapping[str, Any]) -> Table:
+    rows: list[dict[str, Any]] = []
+    leaking = set()
+    for protocol, cohorts in sorted(metrics.items(), key=lambda item: item[0] == "paper"):
+        model = cohorts["all"]["patient"]
+        for name, scores in {SURVIVAL_MODELS[0]: model, **model["baselines"]}.items():
+            if protocol == "paper":
+                leaking.add(len(rows))
+            shown = {title: scores[metric] for metric, title in _METRICS.items()}
+            rows.append({"Protocol, level": f"{protocol}, patient: {name}", "n": scores["concordance"]["n"], **shown})
+    caption = "Concordance (higher is better) and integrated Brier score (lower is better), both weighted for censoring"
+    return Table(caption=caption, rows=rows, source="metrics.json", leaking=frozenset(leaking))
+
+
+def _excluded_table(outcomes: pd.DataFrame) -> list[Table]:
+    counts = outcomes.loc[outcomes["status"] != "followed", "status"].value_counts()
+    if counts.empty:
+        return []
+    rows = [{"Reason": reason, "Patients": int(count)} for reason, count in counts.items()]
+    return [
+        Table(
+            caption="Patients excluded from the survival analysis, by reason",
+            rows=rows,
+            source="progression/outcomes.csv",
+        )
+    ]

@@ -1,0 +1,1 @@
+"""What kind of image a series is, from its texts, its acquisition parameters and the contrast agent."""
