@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/tumorprog demo --out runs/demo
 
 test: $(READY)
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests --numprocesses auto --maxprocesses 4 --dist loadfile --cov --cov-report term:skip-covered
 
 test-long: $(READY)
 	$(BIN)/python -m pytest tests -m long

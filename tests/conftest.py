@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tumorprog.synthetic.archive import write_cohort
@@ -10,6 +11,10 @@ from tumorprog.synthetic.settings import Synthetic
 
 # Must be set before ray is imported: short trainings then end a second sooner, as on the command line.
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+
+# The time of an example says nothing on a machine that runs other things too.
+hypothesis.settings.register_profile("tumorprog", deadline=None)
+hypothesis.settings.load_profile("tumorprog")
 
 TINY = Synthetic(graded_patients=9, ungraded_patients=1, progression_patients=3, series_slices=3, size=64)
 

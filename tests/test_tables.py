@@ -74,10 +74,10 @@ def test_headlines_are_lines_with_intervals_and_what_to_compare_with():
     judged = {"mae": whole, "baselines": {"median": {"mae": metric}}}
     lines = headline.lines({"progression": {"patient": {"all": {"patient": judged}, "grade_rise": {}}}})
     assert lines == [
-        "Months to progression, mean absolute error per patient, unseen patients: 2.50 months [1.00, 4.00] "
+        "Months to progression, mean absolute error per patient, held-out patients: 2.50 months [1.00, 4.00] "
         "(median of the other patients 2.50; 4 patients)"
     ]
-    assert headline.lines({}) == ["no predictions to judge yet"]
+    assert headline.lines({}) == ["no predictions to evaluate yet"]
 
 
 def test_a_few_images_are_found_in_the_order_asked_for(tmp_path):

@@ -260,10 +260,10 @@ def test_patient_identities_are_checked_over_the_whole_catalogue(tmp_path):
         tables.write_shard(tmp_path / "catalogue" / f"part-{number:05}.parquet", part, CATALOGUE)
     found = overview.check(tmp_path, Settings())
     assert set(found["finding"]) >= {
-        "one study under several patients: a leak",
-        "SOP instance UID of several images",
+        "study shared by several patients: leakage",
+        "SOP instance UID shared by several images",
         "no usable StudyDate",
-        "dates of the header more than a day apart",
+        "header dates more than one day apart",
     }
 
 
@@ -284,8 +284,8 @@ def test_without_positions_and_instance_numbers_uids_are_sorted_numerically():
 
 def test_only_series_that_may_hold_several_stacks_are_passed_to_the_stacking(monkeypatch):
     passed = []
-    assign = catalogue.stacking.assign_stacks
-    monkeypatch.setattr(catalogue.stacking, "assign_stacks", lambda rows: passed.extend(rows["path"]) or assign(rows))
+    assign = ordering.stacking.assign_stacks
+    monkeypatch.setattr(ordering.stacking, "assign_stacks", lambda rows: passed.extend(rows["path"]) or assign(rows))
     regular = [header(f"{n}", position_mm=5.0 * n, EchoTime=10.0, SliceThickness=5.0) for n in range(4)]
     assert ordered(*regular)[0]["stack"].eq(0).all()
     assert passed == []

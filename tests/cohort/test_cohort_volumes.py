@@ -63,7 +63,7 @@ def test_the_mask_of_a_phantom_has_the_phantoms_volume(tmp_path, number, slices)
     patient = plan.plan_patient("progression", number, shape=shape, seed=3)
     stack = patient.studies[0].stacks[0]
     mask = next(series for series in stack.series if series.sequence == "mask")
-    writer = files.SeriesWriter(tmp_path, patient, place=0, stack_place=0, series=mask)
+    writer = files.SeriesWriter(tmp_path, patient, study_index=0, stack_index=0, series=mask)
     for index, plane in enumerate(stack.planes):
         writer.write(index, plane, phantom.layers(patient.head, patient.studies[0].tumour, plane))
     rows = [row for path in sorted(tmp_path.rglob("*.dcm")) for row in header.read_rows(str(path))]

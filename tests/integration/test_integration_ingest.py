@@ -12,19 +12,11 @@ from pathlib import Path
 import pandas as pd
 import pydicom
 import pytest
-import ray
 
 from tumorprog import cli
 from tumorprog.synthetic import plan
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module", autouse=True)
-def local_ray():
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 
 
 @pytest.fixture
@@ -121,7 +113,7 @@ def test_files_with_one_uid_are_all_used_and_two_spellings_are_one_patient(tree,
     assert found["PatientID"].nunique() == 1
     assert found["PatientID_stated"].nunique() == 2
     findings = set(pd.read_csv(tmp_path / "run" / "check.csv")["finding"])
-    assert findings >= {"patient with several spellings: read as one", "SOP instance UID of several images"}
+    assert findings >= {"patient with several spellings: treated as one", "SOP instance UID shared by several images"}
 
 
 def test_files_with_unusual_names_are_read_and_broken_links_and_pipes_are_quarantined(tree, tmp_path):

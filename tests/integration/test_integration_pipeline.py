@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-import ray
 import torch
 
 from tumorprog import cli, tables
@@ -47,19 +46,12 @@ from tumorprog.settings import Settings
 from tumorprog.stages import predict
 from tumorprog.synthetic import archive, plan
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 
 SMALL = shlex.split(
     "--grader.weights none --grader.workers 0 --grader.epochs 2 --grader.batch_size 16 "
     "--progression.epochs 3 --progression.hidden 8 --report.bootstrap 20"
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def local_ray():
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +151,7 @@ def test_the_report_states_how_well_each_region_matches_the_tumour(finished):
     dice = json.loads((finished / "metrics.json").read_text())["roi"]
     assert set(dice) == {"brightest", "component"}
     assert dice["component"]["T1post"]["dice"]["value"] > dice["brightest"]["T1post"]["dice"]["value"] + 0.2
-    assert "Dice's coefficient" in html.unescape((finished / "report.html").read_text())
+    assert "Dice coefficient" in html.unescape((finished / "report.html").read_text())
 
 
 def test_no_patient_of_the_grader_is_in_two_sets(finished):
@@ -198,7 +190,7 @@ def test_volumes_and_their_changes_match_the_truth(finished, cohort_folder):
     later = both.dropna(subset="change_ml")
     assert len(later) == 3
     assert (later["days_since"].to_numpy() == both["days"].dropna().to_numpy()).all()
-    assert "Tumour (ml)" in (finished / "report.html").read_text()
+    assert "Tumour volume (ml)" in (finished / "report.html").read_text()
 
 
 def test_a_patients_prediction_is_the_weighted_mean_over_its_series(finished):
@@ -238,7 +230,7 @@ def test_the_report_contains_the_baseline_and_the_null_control(finished):
     assert reported["published_intervals"]["median"]["mae"]["value"] == pytest.approx(4.35, abs=0.005)
     assert set(reported["null_control"]) == {"patient", "paper"}
     page = html.unescape((finished / "report.html").read_text())
-    assert "Brain-Tumor-Progression's 20 intervals: the median of the others" in page
+    assert "Brain-Tumor-Progression, 20 published intervals: median of the other patients" in page
     assert (finished / "figures" / "months-null-control.png").is_file()
 
 

@@ -6,8 +6,6 @@ import shlex
 import pandas as pd
 import pyarrow.fs
 import pytest
-import ray
-from moto.server import ThreadedMotoServer
 
 from tumorprog import cli, storage, tables
 from tumorprog.errors import InputError
@@ -15,31 +13,7 @@ from tumorprog.formats.columns import CATALOGUE
 from tumorprog.graders.columns import SLICES
 from tumorprog.synthetic import archive, plan
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]  # raised by botocore
-
-
-@pytest.fixture(scope="module")
-def store():
-    """The address of an empty bucket, with the environment that this process and Ray's workers need to reach it."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        fs, bucket = storage.file_system(storage.as_path("s3://archive"))
-        fs.mkdir(bucket)
-        yield "s3://archive"
-    server.stop()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def local_ray(store):
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 
 
 def upload(folder, address):
@@ -93,7 +67,10 @@ def test_a_second_run_does_nothing_and_a_new_object_is_the_only_one_read(finishe
 
 def test_a_second_command_on_an_address_is_refused_until_the_lease_expires(store, monkeypatch):
     folder = storage.as_path(f"{store}/locked")
-    with storage.locked(folder), pytest.raises(InputError, match=r"another tumorprog command works there \(.*process"):
+    with (
+        storage.locked(folder),
+        pytest.raises(InputError, match=r"another tumorprog command is using this folder \(.*process"),
+    ):
         storage.locked(folder).__enter__()
     with storage.locked(folder):
         pass  # the lock was released

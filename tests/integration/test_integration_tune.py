@@ -53,6 +53,7 @@ def finished(tmp_path_factory):
         *("--grading", str(cohort / plan.GRADING), "--grades", str(cohort / archive.CLINICAL_TABLE)),
         *("--progression", str(cohort / plan.PROGRESSION), "--out", str(run)),
     )
+    ray.shutdown()  # of the Ray that other modules share
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     assert cli.main(["run", *arguments, *SMALL]) == 0
     ray.shutdown()
@@ -104,8 +105,8 @@ def test_both_smoke_sweeps_finish_on_two_cores_and_appear_in_the_report(run, loc
 
     assert cli.main(["report", "--out", str(run)]) == 0
     page = (run / "report.html").read_text()
-    assert "A sweep of the progression" in page
-    assert "4 trials were tried (4 finished)" in page
+    assert "Hyperparameter sweep: progression" in page
+    assert "4 trials were run (4 finished)" in page
 
     arguments = ["--config", str(run / "tune" / "best.yaml"), "--out", str(run)]
     assert cli.main(["train-progression", *arguments]) == 0

@@ -13,11 +13,11 @@ from tumorprog.evaluation import baselines, combination, metrics
 from tumorprog.formats.columns import CATALOGUE
 from tumorprog.heads import fitting
 from tumorprog.heads.settings import Progression
+from tumorprog.progression import months
 from tumorprog.progression.folds import audit
 from tumorprog.progression.months import plan, shuffle_months, train_fold
 from tumorprog.progression.series import read_series
 from tumorprog.settings import Settings, with_values
-from tumorprog.stages import train_progression
 
 
 def build_series(num_patients, *, rising=0, series_each=3):
@@ -104,7 +104,7 @@ def trained(monkeypatch):
         models.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
         return model, losses
 
-    monkeypatch.setattr(train_progression, "fit_progression", fit)
+    monkeypatch.setattr(months, "fit_progression", fit)
     return models
 
 

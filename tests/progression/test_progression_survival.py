@@ -98,4 +98,4 @@ def test_only_first_date_series_of_followed_patients_are_included():
 
 def test_survival_without_a_table_of_outcomes_is_refused_with_the_missing_option(tmp_path):
     with pytest.raises(InputError, match="requires a table of outcomes: --outcomes TABLE"):
-        train_progression.run_survival(tmp_path, tmp_path, with_values(Settings(), {"progression.target": "survival"}))
+        train_progression.run(tmp_path, tmp_path, with_values(Settings(), {"progression.target": "survival"}))

@@ -11,7 +11,7 @@ from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from tumorprog.errors import DicomError
 from tumorprog.formats.dicom import header, opening, pixel_elements, pixels
-from tumorprog.formats.index import _INDEX, FrameIndex
+from tumorprog.formats.index import INDEX_COLUMNS, FrameIndex
 from tumorprog.imaging import intensity
 
 PLAIN = np.arange(100, 130, dtype=np.uint16).reshape(5, 6)
@@ -22,7 +22,7 @@ def both_ways(path):
     (row,) = header.read_rows(path)
     image = pixels.read_frame(path)
     row["file_bytes"] = len(open(path, "rb").read())  # noqa: PTH123, SIM115
-    indexed = pixels.read_indexed(path, FrameIndex(*(row[name] for name in _INDEX)))
+    indexed = pixels.read_indexed(path, FrameIndex(*(row[name] for name in INDEX_COLUMNS)))
     np.testing.assert_array_equal(image, indexed.astype(np.float32))
     return image
 
