@@ -45,4 +45,4 @@ lock: $(READY)
 		pyproject.toml --output-file requirements.lock
 
 clean:
-	rm -rf runs .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf runs .venv build *.egg-info .coverage .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

@@ -9,6 +9,8 @@ import pytest
 from tumorprog.synthetic.archive import write_cohort
 from tumorprog.synthetic.settings import Synthetic
 
+# Must be set before torch is imported: threads that wait for work do not occupy a core that another process needs.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Must be set before ray is imported: short trainings then end a second sooner, as on the command line.
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 

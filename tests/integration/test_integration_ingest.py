@@ -14,6 +14,7 @@ import pydicom
 import pytest
 
 from tumorprog import cli
+from tumorprog.stages import catalogue as stage
 from tumorprog.synthetic import plan
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
@@ -68,13 +69,10 @@ def test_only_new_and_changed_files_are_read_and_deleted_ones_disappear(tree, tm
 
 
 def test_a_catalogue_of_another_version_is_read_again(tree, tmp_path, caplog, monkeypatch):
-    from tumorprog.catalogue import columns
-    from tumorprog.catalogue.columns import HEADERS
-
     run = tmp_path / "run"
     catalogue(tree, run)
     files(tree)[0].touch()
-    monkeypatch.setattr(columns, "HEADERS", HEADERS.with_metadata({"tumorprog": "another"}))
+    monkeypatch.setattr(stage, "HEADERS", stage.HEADERS.with_metadata({"tumorprog": "another"}))
     catalogue(tree, run)
     assert to_be_read(caplog) == len(files(tree))
 

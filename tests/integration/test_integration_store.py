@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 
 import pandas as pd
 import pyarrow.fs
@@ -24,9 +25,19 @@ def upload(folder, address):
 
 
 @pytest.fixture(scope="module")
-def finished(store, cohort_folder):
+def small_cohort(cohort_folder, tmp_path_factory):
+    """Three patients of the grading archive, and the table of grades."""
+    folder = tmp_path_factory.mktemp("small")
+    for patient in sorted((cohort_folder / plan.GRADING).iterdir())[:3]:
+        shutil.copytree(patient, folder / plan.GRADING / patient.name)
+    shutil.copy(cohort_folder / archive.CLINICAL_TABLE, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(store, small_cohort):
     """The address of a run directory with catalogue and slices, read from and written to the store."""
-    upload(cohort_folder, f"{store}/cohort")
+    upload(small_cohort, f"{store}/cohort")
     arguments = shlex.split(f"--grading {store}/cohort/{plan.GRADING} --grades {store}/cohort/{archive.CLINICAL_TABLE}")
     for command in ("catalogue", "slices"):
         assert cli.main([command, *arguments, "--out", f"{store}/run"]) == 0
@@ -37,8 +48,8 @@ def without_paths(table):
     return table.to_pandas().drop(columns=["path"], errors="ignore")
 
 
-def test_the_store_gives_the_same_catalogue_and_images_as_the_disk(finished, cohort_folder, tmp_path):
-    grading, grades = cohort_folder / plan.GRADING, cohort_folder / archive.CLINICAL_TABLE
+def test_the_store_gives_the_same_catalogue_and_images_as_the_disk(finished, small_cohort, tmp_path):
+    grading, grades = small_cohort / plan.GRADING, small_cohort / archive.CLINICAL_TABLE
     arguments = ["--grading", str(grading), "--grades", str(grades), "--out", str(tmp_path)]
     for command in ("catalogue", "slices"):
         assert cli.main([command, *arguments]) == 0
