@@ -118,7 +118,7 @@ def write_run(folder: Path, arguments: argparse.Namespace) -> None:
             labels = {**patient, "Type": f"T{kind}"}
             target = {"PredictedGrade": 3, "MonthDif": days // 31, "days": days, "FirstGrade": 3}
             sheet.append({**labels, **target, "LaterGrade": 4 if number < RISING else 3})
-            series = {**labels, "sequence": f"T{kind}", "SeriesInstanceUID": f"1.{number}.{kind}"}
+            series = {**labels, "sequence": f"T{kind}", "SeriesInstanceUID": f"1.{number}.{kind}", "stack": 0}
             rows += [{**series, "order": order} for order in range(arguments.slices)]
             vectors.append(patient_mean + random.normal(0, 1, (arguments.slices, VECTOR_LENGTH)))
     features = pa.Table.from_pylist(rows).append_column(
