@@ -14,7 +14,6 @@ from tumorprog.errors import InputError
 from tumorprog.tables import write_json
 
 WEIGHTS = "model.safetensors"
-
 DESCRIPTION = "model.json"
 
 

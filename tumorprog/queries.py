@@ -16,7 +16,6 @@ from tumorprog import storage, tables
 
 _MEMORY = "256MB"
 """Limit beyond which sorting and grouping spill to a temporary folder; independent of the archive's size."""
-
 _BATCH_ROWS = 8192
 
 

@@ -131,7 +131,6 @@ PREDICT = (
 """The stages of `tumorprog predict`: the two models of a finished run, applied to new patients."""
 
 _SWEPT = {"grader": ("slices",), "progression": ("features", "volumes.csv", "reference_sheet.csv", "grades.csv")}
-
 TUNE = {
     model: Stage(
         name="tune",

@@ -24,7 +24,6 @@ from typing import Any, BinaryIO, NamedTuple, cast
 from tumorprog.errors import InputError
 
 _ESCAPED = re.compile(r"\\x([89a-f][0-9a-f])")
-
 _LEASE_S = 60.0
 """How long a lock in an object store outlasts a process that was killed."""
 

@@ -23,11 +23,8 @@ The first metric of a model is its default.
 """
 
 _RANGES = {"uniform": 2, "loguniform": 2, "randint": 2, "quniform": 3}
-
 _KINDS = ("choice", "grid", *_RANGES)
-
 _SCHEDULERS = {"asha": {"grace_period", "reduction_factor", "max_t", "brackets"}, "fifo": set()}
-
 _NOT_SWEPT = (
     *("grader.split", "grader.folds", "grader.null_control", "grader.workers", "grader.gpu"),
     *("progression.target", "progression.null_control"),

@@ -11,7 +11,6 @@ from rich.text import Text
 
 _INTERVAL_S = 5.0
 """Minimum time between two lines of a progress, in seconds."""
-
 _FORMAT = logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S")
 
 

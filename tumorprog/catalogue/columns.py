@@ -9,7 +9,6 @@ FOUND_FILES = pa.schema({"path": pa.string(), "cohort": pa.string(), "file_bytes
 """A row per file that was found, as the file system describes it."""
 
 _COMPUTED = ("series_joined", "stack", "order", "slice_spacing_mm", "missing_before", "repeats")
-
 HEADERS = pa.schema(
     [
         *FOUND_FILES,

@@ -36,9 +36,7 @@ SELECT cohort, path, uids = 1 AS only_uid, concat_ws('|', PatientID, StudyDate, 
 FROM files JOIN series USING (cohort, SeriesInstanceUID)
 WHERE SOPInstanceUID IN (SELECT SOPInstanceUID FROM repeated)
 """
-
 _FILE = ["cohort", "path"]
-
 _UID = ["cohort", "SOPInstanceUID"]
 
 

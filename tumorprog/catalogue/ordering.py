@@ -23,7 +23,6 @@ SELECT * FROM days SEMI JOIN (
 ) USING (cohort, PatientID, StudyInstanceUID)
 """
 """The dates of studies that have several dates and in which some files lack StudyDate."""
-
 _DAY_COLUMNS = ("cohort", "PatientID", "StudyInstanceUID", "StudyDate", "day")
 
 _USED = f"""
@@ -39,7 +38,6 @@ WHERE cohort = $cohort AND PatientID BETWEEN $first AND $last AND reason = ''
 """The rows of the files to use; a file without StudyDate takes its date from `timeline.resolve_study_dates`."""
 
 _SERIES_KEYS = "PatientID, StudyInstanceUID, StudyDate, SeriesInstanceUID"
-
 _TOLERANCE = (
     f"greatest({stacking.MIN_TOLERANCE_MM}, "
     f"least({stacking.MAX_TOLERANCE_MM}, coalesce(nullif(SliceThickness, 'nan') / 10, 0)))"

@@ -16,7 +16,6 @@ COSINE_TOLERANCE = 0.02
 """Orientations whose direction cosines differ by less, about one degree, are the same."""
 
 ECHO_TOLERANCE_MS = 0.1
-
 SPACING_TOLERANCE = 0.01
 """Relative difference of pixel spacings."""
 
@@ -24,17 +23,13 @@ MIN_TOLERANCE_MM, MAX_TOLERANCE_MM = 0.01, 0.25
 """Bounds of the tolerance for equal positions, which is a tenth of the slice thickness."""
 
 _FILE = ["cohort", "path", "frame"]
-
 _SERIES = ["PatientID", "StudyInstanceUID", "StudyDate", "SeriesInstanceUID"]
-
 _GEOMETRY = ["Rows", "Columns", "EchoNumbers", "component"]
-
 UNIFORM_COLUMNS = ["orientation", *_GEOMETRY, "EchoTime", "row_spacing_mm", "column_spacing_mm"]
 """Columns with a single value in a series of one stack; values that differ may still be equal within a tolerance."""
 
 _VOLUMES = ("ImageType", "EchoTime", "temporal_position", "b_value", "AcquisitionNumber", "acquired_s", "trigger_ms")
 """Columns that separate volumes at the same positions, the most reliable first."""
-
 _TIMES = ("temporal_position", "acquired_s", "trigger_ms")
 """Those of `_VOLUMES` that give the temporal order of slices at one position, even if every slice has its own time."""
 

@@ -48,32 +48,22 @@ _GRADE = (
     "who grading",
 )
 """Common names of the grade column, the most likely first; case, spaces and punctuation are ignored."""
-
 _DISEASE = ("disease", "disease type", "histology", "diagnosis", "primary diagnosis", "tumor type", "tumour type")
-
 _INSTITUTION = ("institution", "institution name", "site", "hospital", "center", "centre")
 
 UNCLEAR = "unclear grade"
 """Status of a patient whose grade is given but ambiguous."""
 
 _NO_GRADE = {"gx", "not graded", "not assessed"}
-
 _SUFFIXES = re.compile("[_º°ª级級]")
 """Characters that some languages write after the number of a grade."""
-
 _MISSING_CODE = re.compile(r"[-−]\d+([.,]0+)?")
 """A negative number, which is a code for a missing value."""
-
 _ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4}
-
 _NUMERAL = r"(?:IV|I{1,3}|[1-4])"
-
 _GRADE_NUMBER = re.compile(rf"(?<!\w)(?<!\d[.,])({_NUMERAL})(?:[.,]0+)?(?![\w]|[.,]\d)")
-
 _PREFIX = re.compile(rf"\b(?:WHO|OMS|CNS|GRADE|GRADO?|GRAAD|GR|G)[ .:=#°-]*(?={_NUMERAL}(?!\w))")
-
 _OTHER_NUMBERS = re.compile(r"IDH[ -]?[12]?\b|1P ?/? ?19Q|(?<!\d)(?:19|20)\d\d(?!\d)")
-
 _AMBIGUOUS = re.compile(
     r"[?<>≤≥~+±]|\b(?:IV|I{1,3}|[1-4])[A-D]\b|\b(?:NOT?|NON|OR|ODER|OU|VS|VERSUS|TO|BIS|LEAST|PROBABL[EY]|POSSIBL[EY]|"
     r"LIKELY|SUSPECTED|EXCLUDED|"
@@ -81,12 +71,9 @@ _AMBIGUOUS = re.compile(
 )
 """Numerals that may not be a grade (`IIIa`), and words that make a number uncertain. The names of months are included
 because spreadsheets convert 2-3 to a date."""
-
 _GRADE_RANGES = {"LOW": {1, 2}, "LGG": {1, 2}, "HIGH": {3, 4}, "HGG": {3, 4}}
 """Terms for a range of grades; next to a grade outside this range, the text is ambiguous."""
-
 _GLIOBLASTOMA = {"gbm", "glioblastoma", "glioblastoma multiforme"}
-
 _CHOOSE = "--cohort.grade_column NAME selects the column to use"
 
 MATCHED = (*COHORT, "other_grade")

@@ -3,7 +3,6 @@
 COHORT = ("PatientID", "grade", "Institution", "status")
 
 TIMELINE = ("PatientID", "studies", "dates", "time_points", "status")
-
 VOLUMES = ("PatientID", "date", "volume_ml", "masks", "days_since", "change_ml", "change_percent")
 
 OUTCOMES = ("PatientID", "date", "outcome_date", "months", "event", "status")

@@ -23,7 +23,6 @@ folder of its files, the number of `files`, and how many of them received a new 
 date other than StudyDate (`undated`) or have dates more than one day apart (`torn`)."""
 
 _PARTS = re.compile(r"[0-9]+|[^\W\d_]+|[^\w\s\-]|[^\W]")
-
 _DASHES = re.compile(r"[‐‑‒–—−_]")
 
 _PLACEHOLDER_ID = re.compile(

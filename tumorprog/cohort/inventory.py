@@ -21,14 +21,10 @@ from folders named with a different date (`redated`), and of the series that wer
 """
 
 FINDINGS = ("finding", "PatientID", "date", "series", "detail")
-
 _NEEDED = ("T1post", "FLAIR")
 """Sequences whose slices together determine a patient's grade on a date."""
-
 _NO_IMAGES = ("mask", "localizer")
-
 _MAX_SHOWN = 5
-
 _Row = tuple[Any, ...]
 """A row of `FINDINGS`."""
 

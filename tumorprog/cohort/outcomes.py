@@ -16,22 +16,15 @@ _DATE = (
     *("date", "event date", "date of event", "outcome date", "last date", "follow up", "last follow up"),
     *("date of last follow up", "last contact", "date of last contact", "date of progression", "progression date"),
 )
-
 _EVENT = ("event", "progressed", "progression", "status", "event observed", "progression status")
-
 _DATE_FORMATS = (
     *("%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%Y.%m.%d", "%Y年%m月%d日", "%d.%m.%Y"),
     *("%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d %Y", "%B %d %Y"),
 )
-
 _NUMERIC_DATE = re.compile(r"\d{1,2}([/-])\d{1,2}\1\d{4}")
-
 _YEARS = range(1900, 2201)
-
 _SPREADSHEET_EPOCH = datetime.date(1899, 12, 30)
-
 _YES = {"1", "1.0", "true", "t", "yes", "y", "ja", "oui", "progressed", "progression", "pd", "1:progression"}
-
 _NO = {"0", "0.0", "false", "f", "no", "n", "nein", "non", "censored", "no progression", "not progressed", "0:censored"}
 
 

@@ -60,7 +60,6 @@ PATIENT = (
 """Common names of the patient column, the most likely first; case, spaces and punctuation are ignored."""
 
 Names = Sequence[str]
-
 _UNREADABLE = (
     ValueError,
     TypeError,
@@ -73,30 +72,21 @@ _UNREADABLE = (
     csv.Error,
 )
 """Exceptions of the parsing libraries on a file that is not a table, or is truncated."""
-
 _SHEET = "report"
-
 _MAX_HEADER_ROWS = 20  # rows that are not blank
-
 _SEPARATORS = ",\t;|"
-
 _UNIT = re.compile(
     r"[(\[{<].*[)\]}>]|-+|years?|days?|months?|weeks?|text|string|int(eger)?|float|number", re.IGNORECASE
 )
-
 _NOT_PATIENTS = {"#N/A", "N/A", "NA", "<NA>", "NAN", "NONE", "NULL"}
-
 _MISSING = {
     *("", "na", "n/a", "n.a", "nan", "nat", "none", "null", "nr", "nd", "n/d", "unknown", "missing", "no data", "k.a"),
     *(f"not {participle}" for participle in ("available", "reported", "applicable", "evaluated", "known")),
     *("keine angabe", "unbekannt", "inconnu", "desconocido", "onbekend"),
 }
-
 _QUOTED = re.compile(r"""="([^"]*)"|'([^']*)'?""")
 """How spreadsheets and other programs mark a cell as text rather than a number."""
-
 _FORMATS = "provide xlsx, csv or tab-separated text"
-
 _Rows = list[tuple[int, list[str]]]  # the number of the row in the file, from 1, and its cells
 
 

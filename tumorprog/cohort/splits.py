@@ -14,9 +14,7 @@ from tumorprog.errors import InputError, LeakError, shorten
 SIDES = ("train", "validation", "test")
 
 _SIDE = ("side", "split", "set", "subset", "partition", "train test split")
-
 _SIDE_ALIASES = {"training": "train", "val": "validation", "valid": "validation", "testing": "test"}
-
 _SHARE = 0.1
 """Share of the validation set, and of the test set."""
 

@@ -8,7 +8,6 @@ import pandas as pd
 from tumorprog.cohort.columns import TIMELINE
 
 _COLUMNS = ["PatientID", "first", "second", "days", "MonthDif"]
-
 PUBLISHED_DAYS = (135, 157, 202, 204, 308, 63, 415, 436, 966, 29, 56, 55, 57, 58, 75, 58, 27, 56, 90, 119)
 """Days from the first to the second date of PGBM-001 to -020 of Brain-Tumor-Progression: their time to progression."""
 

@@ -20,7 +20,6 @@ OUT = (
         "help": "the run directory; it keeps the settings, so that each is given only once",
     },
 )
-
 SHARED_GROUPS = ("seed", "cluster")
 
 

@@ -12,12 +12,9 @@ from tumorprog import storage
 from tumorprog.errors import InputError
 
 _ANSWER_S = 10.0
-
 _CHANNEL_OPTIONS = (("grpc.enable_http_proxy", 0),)  # as Ray does
-
 _MAX_SOCKET_BYTES = 107
 """Longest path of a Unix socket on Linux, in bytes."""
-
 _SOCKET_PATH = "/session_2026-11-27_20-36-10_601704_4194304/sockets/plasma_store"
 """Longest socket path that Ray creates below its folder."""
 

@@ -40,13 +40,10 @@ _SHUFFLE_ROWS = 1024
 
 The slices are already stored in random order in the shards (`stages.slices.plan`).
 """
-
 WAITING_CPUS = 0.001
 """CPUs of a task that waits for its workers."""
-
 _WORKER_CPUS = 0.5
 """Less than one core, so that the task that feeds a worker fits on the same core."""
-
 _POLL_SECONDS = 1.0
 
 

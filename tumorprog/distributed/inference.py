@@ -22,7 +22,6 @@ from tumorprog.progress import Progress
 from tumorprog.settings import Settings
 
 _BATCH = 64
-
 _ROWS_PER_COPY = 2000
 """Number of slices for which starting another copy of the grader pays off."""
 

@@ -24,9 +24,7 @@ log = logging.getLogger(__name__)
 
 _LOCAL_DASHBOARD = "http://127.0.0.1:8265"
 """Dashboard of a cluster on this machine, or of one whose port is forwarded to it."""
-
 _ANSWER_S = 10.0
-
 _CONFIG_SUFFIXES = (".yaml", ".yml")
 
 

@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 
 _PATIENCE_S = 5.0
 """How long a node looks for a file that has just been written: on a shared disk it may appear late."""
-
 _ANSWER_S = 120.0
 """How long a node may take to answer; most of it is the start of a process with all of its imports."""
 

@@ -64,7 +64,6 @@ class Plan:
 
 _IGNORED_FOR_RESUME = ("epochs", "folds", "null_control")
 """Settings of the grader that may differ from those of a training that is resumed."""
-
 _METADATA = [name for name in SLICES.names if name != "image"]
 
 

@@ -21,9 +21,7 @@ from tumorprog.sweep_file import Space, Sweep, as_settings
 log = logging.getLogger(__name__)
 
 _NAME = "trials"
-
 _LOG_SECONDS, _LOG_ROWS = 10.0, 5
-
 _SPACES = {
     "choice": tune.choice,
     "grid": tune.grid_search,
@@ -32,7 +30,6 @@ _SPACES = {
     "randint": tune.randint,
     "quniform": tune.quniform,
 }
-
 _LIST_KINDS = ("choice", "grid")
 
 

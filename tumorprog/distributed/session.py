@@ -21,7 +21,6 @@ _NO_AUTHENTICATION = (
     "could run any command on it. Set RAY_AUTH_MODE=token (on a cluster also RAY_AUTH_TOKEN, the same on all nodes; "
     "see cluster/README.md)"
 )
-
 _NO_GPU = (
     "Ray finds no GPU on this machine (`nvidia-smi` lists the available GPUs). To train without one, set "
     "--grader.gpu false; in a sweep, remove gpu from the resources"

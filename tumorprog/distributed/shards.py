@@ -23,9 +23,7 @@ log = logging.getLogger(__name__)
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Option numbers of glibc's `mallopt`, from malloc.h."""
-
 _TARGET_SHARDS, _MIN_ROWS, _MAX_ROWS = 16, 32, 2048
-
 _MAX_SHARDS_PER_TASK = 8
 
 _ROW_GROUP, _IMAGE_ROW_GROUP = 1024, 64

@@ -29,9 +29,7 @@ ENDED = "ended"
 """Key of a trial's reports: whether the training is complete; if false in the last report, the trial was stopped."""
 
 _HELD_OUT = "held out"
-
 _REPORTED = {"validation_accuracy": "Validation Acc (%)", "validation_loss": "Validation Loss"}
-
 _WORKER_SHARE = 0.5
 """Share of a grader trial's cores given to its workers; the rest is for the tasks that feed them."""
 

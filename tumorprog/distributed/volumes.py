@@ -22,9 +22,7 @@ _METADATA = pa.schema(
         )
     ]
 )
-
 WORK = pa.schema([*frames.SCHEMA, *_METADATA])
-
 COUNTED = pa.schema([*_METADATA, pa.field("voxels", pa.int64())])
 """A row per slice of a mask: its position, its pixel spacings and the number of voxels that are not 0."""
 
@@ -32,7 +30,6 @@ _PLAN = """
 SELECT *, StudyDate AS date FROM catalogue WHERE cohort = 'progression' AND sequence = 'mask'
 ORDER BY PatientID, StudyDate, SeriesInstanceUID, "order"
 """
-
 _COUNT = np.empty((), np.int64)
 
 

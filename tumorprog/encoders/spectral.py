@@ -20,7 +20,6 @@ NUM_COEFFICIENTS = VECTOR_LENGTH - 12
 """Number of DCT coefficients in a feature vector: 88, next to four statistics of each of three sub-bands."""
 
 _ENTROPY_BINS = 64
-
 _STEPS = np.arange(_ENTROPY_BINS + 1)
 
 

@@ -57,7 +57,7 @@ CATALOGUE = pa.schema(
         "component": TEXT,  # magnitude, phase, real or imaginary; "" if not stated
         "position_mm": REAL,  # along the slice normal; NaN if unknown
         "series_joined": INT,  # number of single-slice series that were joined under the UID of the first; 0: none
-        "stack": INT,  # within the series: one volume, see stages.stacking
+        "stack": INT,  # within the series: one volume, see catalogue.stacking
         "order": INT,  # within the series: by stack, then position, then InstanceNumber
         "slice_spacing_mm": REAL,  # median distance between the positions of the stack; NaN for fewer than two
         "missing_before": INT,  # number of slices that seem to be missing before this one in the stack
@@ -81,6 +81,5 @@ OTHER_DATE = "folder named by another date than StudyDate"
 """Warning in a row whose header and path state different dates; the header's date is used."""
 
 NO_STUDY_DATE = "no usable StudyDate"
-
 DATES_APART = "more than a day from"
 """Warnings in a row for which another date of the header is used, or whose dates disagree."""

@@ -94,9 +94,7 @@ def parse_time(text: str) -> float:
 
 
 _UID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*)){5,}")
-
 _STUDY_FOLDER = re.compile(r"(?P<date>[0-9]{2}-[0-9]{2}-[0-9]{4})-(?:.*-)?[0-9.]{5}")
-
 _SERIES_FOLDER = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?|NA|)-(?:(?P<description>.*)-)?[0-9.]{5}")
 
 

@@ -42,9 +42,6 @@ HISTORY = (
     "Test Acc (%)",
     "Best Model Saved",
 )
-
 _VOTES = ("PredictedGrade", "Slices", *(f"Votes{grade}" for grade in GRADES), "Confidence")
-
 SERIES_GRADES = ("PatientID", "date", "Type", *_VOTES)
-
 PATIENT_GRADES = ("PatientID", "date", *_VOTES)

@@ -22,7 +22,6 @@ CHANNEL_STD = (0.229, 0.224, 0.225)
 """Channel standard deviations of ImageNet, for channels in [0, 1]."""
 
 _IMAGENET_CLASSES = 1000
-
 _LAST_LAYER = ("fc.weight", "fc.bias")
 
 DESCRIPTION = {

@@ -13,10 +13,8 @@ Scaling = Literal["robust", "minmax"]
 
 _SAMPLE_PIXELS = 2**14
 """Minimum number of pixels for estimating the percentiles of a slice."""
-
 _SORT_SHARE = 0.9
 """Share of equal pixels from which sorting is faster than selecting."""
-
 _CLIPPED_SHARE = 0.005
 """Share of pixels clipped at either end, so that a few bright vessels or dead pixels do not set the scale."""
 

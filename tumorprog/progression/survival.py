@@ -23,7 +23,6 @@ from tumorprog.settings import Settings
 log = logging.getLogger(__name__)
 
 _MONTHS = np.array(SURVIVAL_MONTHS, np.float64)
-
 _CURVE = [f"Survival_{months}m" for months in SURVIVAL_MONTHS]
 
 

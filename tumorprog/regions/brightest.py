@@ -7,14 +7,11 @@ import numpy as np
 
 _NUM_CELLS = 6
 """Initial number of parts of equal population, and of parts of equal width, in the search for the cuts."""
-
 _MAX_COMPARED_PAIRS = 3000
 """Maximum number of pairs of cuts that are compared exhaustively."""
-
 _SUM_BITS, _HEIGHT_BITS = 62, 48
 """Maximum bits of a sum of heights and of a height. Heights are integers, because integer sums are exact and ten times
 as fast as float sums; a mean of heights in float64 is accurate to a fraction of a unit."""
-
 _TOLERANCE = 4
 """Possible error of a cut in units of height: one for rounding each height, the rest for rounding means."""
 

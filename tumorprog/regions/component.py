@@ -9,7 +9,6 @@ from tumorprog.regions.brightest import cluster_thresholds
 
 _RIM = 0.08
 """Thickness of scalp and skull as a share of the diameter of the head: about 14 of 180 mm."""
-
 _OUTLIER_DEVIATIONS, _MAD_TO_SD = 3.0, 1.4826
 
 

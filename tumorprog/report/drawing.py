@@ -16,14 +16,10 @@ from matplotlib.figure import Figure
 from tumorprog.report.page import Picture
 
 BLUE, ORANGE, GREEN, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#56B4E9", "#8A8A8A"
-
 INK, FAINT = "#222222", "#DDDDDD"
-
 WIDTH = 9.0
 """Width of a figure in inches; at 100 dpi it is the 900 pixels shown on the page."""
-
 SHADES = LinearSegmentedColormap.from_list("shades", ["#FFFFFF", BLUE])
-
 DATA_SETS = {"Train": ("Training", BLUE, "o"), "Validation": ("Validation", ORANGE, "s"), "Test": ("Test", GREEN, "^")}
 """Label, colour and marker of each data set, by the prefix of its columns in a history table."""
 

@@ -8,15 +8,10 @@ import math
 from typing import NamedTuple
 
 _SHORT_REPETITION_MS, _LONG_REPETITION_MS = 1200.0, 1800.0
-
 _SHORT_ECHO_MS, _LONG_ECHO_MS = 35.0, 60.0
-
 _FLUID_INVERSION_MS = 1500.0
-
 _LOCALIZER_REPETITION_MS = 50.0
-
 _T1, _T2, _FLAIR, _OTHER = "T1", "T2", "FLAIR", "other"
-
 _GRADIENT_NAMES = (
     "FL",
     "TFL",

@@ -14,22 +14,17 @@ def _substrings(*alternatives: str) -> re.Pattern[str]:
 
 
 _TUMOUR = "(?:TUM(?:OU?R|EUR|ORE|ORAL)|LESION|GLIOMA)"
-
 MASK = _whole_words(
     rf"MASKS? ?{_TUMOUR}|{_TUMOUR} ?MASK[A-Z]*|ROI ?MASKS?|(?:MASQUE|MASCHERA|MASCARA) (?:DEL? )?{_TUMOUR}",
     rf"{_TUMOUR} ?SEG[A-Z]*|SEG {_TUMOUR}",
 )
-
 BARE_MASK = _whole_words("MASKS?|SEGM(?:ENT(?:ED|A[TCZ]I[A-Z]+|IERUNG))?")
-
 ANGIOGRAM = re.compile(
     r"ANGIO|TRICKS|TWIST|BOLUS|VENOGR|CAROTID|(?<![A-Z])(?:(?:CE[ -]?)?MR[AV]|TOF|KEYHOLE|4D-?TRAK|INHANCE|VENOUS"
     r"|[23]D PC)(?![A-Z])|(?<![A-Z])PERF"
     r"|(?<![A-Z])(?:BRAIN|HEAD|FACE|SKULL|GM|WM|CSF|CE|DYN[A-Z]*|FL[23]D[A-Z0-9]*)(?: [A-Z]+)?[ -]?(?:MASK|SEGM)"
 )
-
 _AFTER = "(?:POST|(?<![A-Z])(?:GD|GAD|C|CE|KM))"
-
 SUBTRACTION = re.compile(
     r"SUB?S?TR|SOUSTR|SOTTRA|(?<![A-Z])(?:SUB(?![ -]?(?:MILL|MM)| ?-?[0-9]{2}|-[A-Z]*[0-9])|SUBS|RESTA)(?![A-Z])"
     r"|DIFFEREN[CZ]"
@@ -128,21 +123,15 @@ KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
         ),
     ),
 )
-
 _NOT_IN_WORD = "(?<!POS)(?<!PAR)(?<!TES)"  # T does not end another word: "POST1" is the first image after contrast
-
 T1 = re.compile(
     rf"{_NOT_IN_WORD}T1(?![0-9])|MP-? ?2?-?RAGE|SPGR|BRAVO|(?<![A-Z])(?:[A-Z]*VIBE|LAVA[A-Z]*|E?-?THRIVE|FAME)(?![A-Z])"
 )
-
 T2 = re.compile(rf"{_NOT_IN_WORD}T2(?![0-9])")
-
 FLAIR = re.compile(
     r"FLAIR|T2F(?![A-Z])|DARK[ -]?FL|(?<![A-Z])DA[ -]?FL|TIRM|FLUID[ -]?ATT|(?<![A-Z])SPC[ -]?IR(?![A-Z])"
 )
-
 PROTON = _whole_words("PDW?|PROTON[A-Z]*|DUAL[ -]?ECHO|RHO|DP|DENSITY")
-
 EXAMINATION = re.compile(
     r"BRAIN|HEAD|ROUTINE|TUMOU?R|EXAM|PROTOC|KOPF|SCH(?:AE|A)DEL|CRAN|CEREB|ENCEPH|(?<![A-Z])(?:MRI|IRM)"
 )
@@ -153,11 +142,8 @@ NON_WEIGHTED_TYPE = re.compile(
     "|SCREEN ?(?:SAVE|CAPTURE)|.*REPORT|FAT(?: FRACTION)?|R?CB[VF]|MTT|TTP|(?:EXP(?:ONENTIAL)? |E)ADC"
 )
 """A value of ImageType, from the third on, that excludes a weighted image whatever its description; "_" is " "."""
-
 SUBTRACTION_TYPES = frozenset(("SUB", "SUBTRACT", "SUBTRACTION"))
-
 ADC_TYPES = frozenset(("ADC", "ADC MAP", "ADC SE"))
-
 IMAGE_TYPES = (
     ("localizer", frozenset(("LOCALIZER",))),
     ("ADC", ADC_TYPES),
@@ -168,5 +154,4 @@ IMAGE_TYPES = (
     ("T2", frozenset(("T2",))),
 )
 """Sequences by values of ImageType and AcquisitionContrast, used if no text states one; the first match counts."""
-
 DERIVED = re.compile(r"SUBTRACT|(?<![A-Z])(?:MIP|MINIP|PROJECTION|MAXIMUM INTENSITY|MINIMUM INTENSITY)(?![A-Z])")

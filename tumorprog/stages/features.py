@@ -28,7 +28,6 @@ from tumorprog.report.regions import figures as regions_figures
 from tumorprog.settings import Settings
 
 _METADATA = [name for name in FEATURES.names if name != "vector"]
-
 WORK = pa.schema([*frames.SCHEMA, *(FEATURES.field(name) for name in _METADATA)])
 """The columns of a slice that are known before its vector is computed."""
 

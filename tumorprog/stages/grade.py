@@ -27,7 +27,6 @@ _IMAGE_SLICES = """
 SELECT * FROM catalogue WHERE cohort = 'progression' AND list_contains($sequences, sequence)
 ORDER BY PatientID, StudyDate, SeriesInstanceUID, "order"
 """
-
 _SERIES = ["PatientID", "StudyDate", "Type", "SeriesInstanceUID", "sequence"]
 
 

@@ -40,7 +40,6 @@ from tumorprog.settings import Settings
 from tumorprog.synthetic import plan
 
 _NUM_ROI_EXAMPLES, _NUM_GRAD_CAM_EXAMPLES = 6, 6
-
 _VERSIONS = ("ray", "torch", "pydicom")
 
 

@@ -23,7 +23,6 @@ from tumorprog.settings import Settings
 log = logging.getLogger(__name__)
 
 _METADATA = [name for name in SLICES.names if name not in {"image", "pixel_hash"}]
-
 WORK = pa.schema(
     [*frames.SCHEMA, *(SLICES.field(name) for name in _METADATA if name not in frames.SCHEMA.names)],
 )

@@ -30,7 +30,6 @@ from tumorprog.synthetic import files, phantom, plan
 from tumorprog.synthetic.settings import Synthetic
 
 CLINICAL_TABLE = "clinical_2014-01-16.xlsx"
-
 OUTCOMES_TABLE = "outcomes.csv"
 
 TRUTH = (
@@ -61,20 +60,15 @@ METADATA = (
     "Number of Images",
     "File Location",
 )
-
 _CENSORED_EVERY, _CENSORED_AFTER = 3, 0.6
 """Every third patient of the progression tree is censored after this fraction of the time to progression."""
 
 _CLINICAL = ("Sample", " Age", " Gender", " Disease", " Grade", " Institution")
-
 _ROMAN = {2: " II", 3: " III", 4: " IV"}
-
 _Rows = dict[str, list[dict[str, Any]]]
-
 _LICENSE = (
     "<!DOCTYPE html>\n<title>License</title>\n<p>Synthetic images of phantoms: no person is shown. CC0 1.0.</p>\n"
 )
-
 _ZIP_DATE = (2014, 1, 16, 0, 0, 0)
 
 

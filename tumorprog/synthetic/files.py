@@ -18,7 +18,6 @@ from pydicom.uid import (
 from tumorprog.synthetic import phantom, plan
 
 _IMPLEMENTATION = generate_uid(entropy_srcs=["tumorprog"])
-
 _PER_SLICE = (
     "SOPInstanceUID",
     "InstanceNumber",
@@ -30,7 +29,6 @@ _PER_SLICE = (
 """Elements that differ between the slices of a series, in tag order."""
 
 _MAX_STORED = 4095
-
 _DERIVED = {"dT1", "ADC", "nCBF", "nRCBV", "sRCBV", "mask"}
 
 # ScanningSequence, RepetitionTime, EchoTime, InversionTime (ms; 0 for none), FlipAngle (degrees), Siemens' SequenceName
@@ -42,7 +40,6 @@ _ACQUISITION: dict[str, tuple[str | list[str], float, float, float, float, str]]
     "ADC": ("EP", 8000, 82, 0, 90, "*ep_b0_1000"),
     "localizer": ("GR", 15, 6, 0, 40, "*fl2d1"),
 }
-
 _PERFUSION: tuple[str | list[str], float, float, float, float, str] = ("EP", 1900, 54, 0, 90, "*epfid2d1_128")
 
 

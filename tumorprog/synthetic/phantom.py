@@ -15,9 +15,7 @@ Layers = list[tuple[str, np.ndarray]]
 """Tissues in painting order, each with its share of every pixel, (H, W) float32 in [0, 1]."""
 
 _HEALTHY = ("scalp", "bone", "muscle", "csf", "grey", "white", "deep", "vessel")
-
 _DISEASED = ("oedema", "bulk", "cellular", "enhancing", "necrosis")
-
 _CONTRAST = {
     # in the order of _HEALTHY and _DISEASED; T1, T2 and FLAIR in arbitrary units, ADC in 1e-6 mm2/s, perfusion relative
     # to white matter (100)
@@ -30,9 +28,7 @@ _CONTRAST = {
     "nRCBV": (0, 0, 0, 25, 190, 100, 170, 450, 85, 120, 190, 100, 15),
     "sRCBV": (0, 0, 0, 500, 3200, 1900, 2900, 7500, 1700, 2300, 3500, 1900, 400),
 }
-
 _PERFUSION = ("nCBF", "nRCBV", "sRCBV")
-
 _MAPS = ("dT1", "ADC", *_PERFUSION)
 """Derived images: without receive field and arbitrary gain, and with Gaussian noise."""
 
@@ -41,10 +37,8 @@ _NOISE = {"dT1": 22.0, "ADC": 60.0, "nCBF": 14.0, "nRCBV": 12.0, "sRCBV": 210.0}
 
 # Ellipsoids on one side, mirrored to the other: centre and radii in mm, in the coordinates of the unwarped head.
 _DEEP = (((13, -20, 14), (5, 9, 9)), ((26, -4, 6), (6, 16, 9)), ((11, 9, 8), (8, 13, 9)))
-
 _CEREBRUM, _WHITE, _VENTRICULAR = 4, 5, 10
 """Indices of the layers of `_healthy` that confine oedema or exclude it."""
-
 _VENTRICLES = (
     ((9, -23, 15), (5, 12, 8)),
     ((10, 4, 22), (6, 24, 7)),

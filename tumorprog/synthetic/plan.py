@@ -17,11 +17,9 @@ from tumorprog.synthetic import phantom
 from tumorprog.synthetic.settings import Synthetic
 
 GRADING, PROGRESSION = "REMBRANDT", "Brain-Tumor-Progression"
-
 HENRY_FORD, JEFFERSON = "Henry Ford Hospital", "Thomas Jefferson University"
 
 Kind = Literal["graded", "ungraded", "progression"]
-
 _KINDS: tuple[Kind, ...] = ("graded", "ungraded", "progression")
 
 PROGRESSION_SERIES = BTP
@@ -36,7 +34,6 @@ _REAL_DATES = {
     16: date(1991, 8, 20),
     18: date(1993, 2, 18),
 }
-
 _STUDY_DESCRIPTIONS = (
     "MR-BRAIN W-WO CONTRAST",
     "Mr Brain Wo-W Contrast",
@@ -44,9 +41,7 @@ _STUDY_DESCRIPTIONS = (
     "MRI HEAD - RCBV sequence",
     "HEADBrain Protocols",
 )
-
 _GRADING_DESCRIPTIONS = {"T1post": "T1 POST GD", "T2": "T2 FSE", "FLAIR": "FLAIR", "T1pre": "T1", "localizer": "LOC"}
-
 _DISEASES = ("ASTROCYTOMA", "OLIGODENDROGLIOMA", "MIXED")
 
 _AXES = {
@@ -59,7 +54,6 @@ _AXES = {
 _SLAB_MM = {GRADING: 40.0, PROGRESSION: 66.0}
 """Extent of a stack around the centre of the tumour, independent of tumour size. In grading trees most slices intersect
 the tumour; in progression trees the stack contains all of it, so that the mask has the volume of the tumour."""
-
 _MAX_SPACING_MM = 10.0
 
 

@@ -22,17 +22,13 @@ from tumorprog.errors import DicomError
 _LABEL = "tumorprog"
 
 _JP2_SIGNATURE = b"\0\0\0\x0cjP  \r\n\x87\n"
-
 _MAX_TILES = 4096
 """OpenJPEG allocates some 6 KB for each tile that a codestream states, whether or not the tile is present."""
 
 _JPEG_FRAMES = {0xC0, 0xC1, 0xC3}
 """Markers of the JPEG frame types that DICOM allows, all Huffman-coded: baseline, extended sequential, lossless."""
-
 _JPEG_LS_FRAMES = {0xF7}
-
 _END_OF_IMAGE, _MAX_PADDING_BYTES = b"\xff\xd9", 64
-
 _ALL_FRAMES = (set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}) | _JPEG_LS_FRAMES
 
 
@@ -239,11 +235,8 @@ def _decode_jpeg_ls(stream: bytes) -> np.ndarray:
 
 
 _JPEG_2000_SYNTAXES = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
-
 _Parse = Callable[[bytes], tuple[bytes, _CodestreamSize]]
-
 _jpeg_dct_or_lossless: _Parse = functools.partial(_jpeg, frames=_JPEG_FRAMES)
-
 _jpeg_ls: _Parse = functools.partial(_jpeg, frames=_JPEG_LS_FRAMES)
 
 _DECODERS: dict[str, tuple[_Parse, Callable[[bytes], np.ndarray]]] = {

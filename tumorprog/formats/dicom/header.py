@@ -27,25 +27,20 @@ _MR_CLASSES = frozenset(
         uid.LegacyConvertedEnhancedMRImageStorage,
     )
 )
-
 _MAX_WARNINGS_LENGTH = 300  # characters
 
 _OTHER_DATES = ("SeriesDate", "AcquisitionDate", "ContentDate")
 """Dates used for a study without StudyDate, in addition to the acquisition times."""
 
 _DAY_S = 24 * 60 * 60
-
 _PLACEHOLDER_DATE = "1900-01-01"
 """Placeholder that programs write where a date is required."""
 
 Vector = tuple[float, float, float]
 
 _FRAME_TEXTS = ("ImageType", "ComplexImageComponent", "AcquisitionContrast")
-
 _READ_SEPARATELY = ("SeriesDescription", "ScanningSequence", "SOPClassUID", *_FRAME_TEXTS)
-
 _ACQUISITION_TEXTS = tuple(keyword for keyword in sequence.TEXTS if keyword not in _READ_SEPARATELY)
-
 _CATALOGUE_KEYWORDS = (
     *opening.IMAGE_KEYWORDS,
     *_ACQUISITION_TEXTS,
@@ -158,9 +153,7 @@ class _Common(NamedTuple):
 
 
 _TIMING = ("AcquisitionDateTime", "AcquisitionTime", "AcquisitionNumber", "TemporalPositionIdentifier", "TriggerTime")
-
 _TIMING_AND_DATE = (*_TIMING, "AcquisitionDate")
-
 _PER_FILE = ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient", "SliceLocation", *_TIMING)
 
 

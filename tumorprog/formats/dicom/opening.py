@@ -30,16 +30,12 @@ NATIVE = frozenset(
 """The transfer syntaxes of uncompressed pixels."""
 
 _ITEM_BYTES = 8
-
 _DIRECTORY_GROUP = 0x0004
-
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 """First bytes of a DICOM file without a preamble: file meta information, or group 0008 in either byte order."""
 
 _MAX_PIXELS = 2**28
-
 _MAX_FRAMES = 2**17
-
 _MAX_SIDE = 32768
 
 IMAGE_KEYWORDS = ("SOPClassUID", "Modality", *pixel_elements.READ, *elements.GROUP_KEYWORDS)

@@ -19,19 +19,13 @@ PIXEL_BITS = {"PixelData": (8, 16, 32, 64), "FloatPixelData": (32,), "DoubleFloa
 """The elements that contain pixels, and the bits per pixel that each allows."""
 
 _PIXEL_TAGS = {elements.tag_as_int(keyword): keyword for keyword in PIXEL_BITS}
-
 _FIRST_PIXEL_TAG, _FIRST_DATASET_TAG = min(_PIXEL_TAGS), 0x00080000
-
 _TAGS_BEFORE_PIXELS = range(_FIRST_DATASET_TAG, _FIRST_PIXEL_TAG)
-
 _META_GROUP = 0x0002
-
 _META_TAGS = range(_META_GROUP << 16, (_META_GROUP + 1) << 16)
-
 _META_WANTED = frozenset(
     map(elements.tag_as_int, ("TransferSyntaxUID", "MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID"))
 )
-
 _PREAMBLE_BYTES = 132
 
 WINDOW_BYTES = 2**16

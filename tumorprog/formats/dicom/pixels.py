@@ -14,7 +14,6 @@ from tumorprog.formats.dicom.parsing import Header
 from tumorprog.formats.index import FrameIndex
 
 _KEYWORDS = (*opening.IMAGE_KEYWORDS, "ExtendedOffsetTable", "ExtendedOffsetTableLengths")
-
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 

@@ -17,9 +17,7 @@ from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
 from tumorprog.formats.dicom import elements
 
 _EXPLICIT = struct.Struct("<HH2sHI")
-
 _IMPLICIT = struct.Struct("<HHI")
-
 _SHORT = {str(vr).encode(): str(vr) for vr in EXPLICIT_VR_LENGTH_16}
 
 _LONG = {str(vr).encode(): str(vr) for vr in EXPLICIT_VR_LENGTH_32}

@@ -14,7 +14,6 @@ from tumorprog.report import drawing
 from tumorprog.report.drawing import BLUE, GREEN, GREY, INK, SKY
 
 _ACCURACIES = {"Train": "Training Acc (%)", "Validation": "Validation Acc (%)", "Test": "Test Acc (%)"}
-
 _HEAT = LinearSegmentedColormap.from_list("heat", [(0.84, 0.37, 0.0, 0.0), (0.84, 0.37, 0.0, 0.75)])
 
 

@@ -25,15 +25,12 @@ _METRICS = {
 
 NULL_CONTROL = "null control"
 """Name among the baselines of the permutation control: the same training with shuffled grades."""
-
 _BASELINES_CAPTION = "Balanced accuracy of the grader and of baselines that use no image."
-
 _NULL_CONTROL_CAPTION = (
     " The null control (permutation control) is the same training with the grades shuffled between patients, evaluated "
     "against the shuffled grades. Shuffled grades cannot be predicted from images; a null control above chance "
     "indicates leakage."
 )
-
 _TITLES = {
     "patient": "Grader on held-out patients",
     "folds": "Grader in cross-validation: each patient held out once",

@@ -19,7 +19,6 @@ _METRICS = {
     "coverage": "Coverage",
 }
 """Metrics shown, with the headings of their columns."""
-
 _MAX_ROWS = 40
 
 

@@ -8,7 +8,6 @@ from tumorprog.report.page import Section, Table
 from tumorprog.report.regions import figures as regions_figures
 
 _NUM_FEATURE_EXAMPLES = 3
-
 _DICE_PARAGRAPH = (
     "Where tumour masks are available, the Dice coefficient measures the overlap of the region with the tumour: 1 "
     "means that they are identical, 0 that they do not overlap. It is computed over all slices of a series, including "

@@ -14,7 +14,6 @@ from tumorprog.report.drawing import BLUE, GREY, INK, ORANGE
 
 _LOG_RATIO = 20.0
 """An axis is logarithmic above this ratio of the largest to the smallest value."""
-
 _MAX_TICKS = 5
 
 

@@ -10,7 +10,6 @@ from tumorprog.report.page import Section, Table
 from tumorprog.report.sweep import figures as sweep_figures
 
 _MAX_ROWS = 10
-
 _TEST_METRICS = {"grader": ("balanced_accuracy", "accuracy"), "progression": ("mae",)}
 
 
