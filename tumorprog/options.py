@@ -83,7 +83,7 @@ def parse(name: str, command: Command, arguments: list[str]) -> tuple[argparse.N
         parsed = parser.parse_args([*_run_config(arguments), *defaults, *map(_expand_alias, arguments)])
         values = parser.instantiate(parsed)
     except (jsonargparse.ArgumentError, ValueError) as error:
-        raise _settings_error(str(error)) from error
+        raise _settings_error(str(error), name, command) from error
     settings = Settings(**{group: getattr(values, group) for group in Settings.__dataclass_fields__})
     given = {name: lookup(settings, name) for name in PATHS if lookup(settings, name)}
     return parsed, with_values(settings, {name: storage.absolute(path) for name, path in given.items()})
@@ -166,9 +166,14 @@ def _run_config(arguments: list[str]) -> list[str]:
     return ["--config", str(config)] if folder and config.is_file() else []
 
 
-def _settings_error(message: str) -> SettingsError:
-    """Return the parser's message as one line; for an unknown name, our own, which suggests the nearest."""
+def _settings_error(message: str, name: str, command: Command) -> SettingsError:
+    """Return the parser's message as one line, with the names of missing options; for an unknown name, a suggestion."""
     line = " ".join(message.split())
+    missing = re.search(r"arguments are required: ([\w, ]+)$", line)
+    if missing:
+        options = {option.removeprefix("--"): option for option, _ in command.arguments}
+        absent = ", ".join(options.get(one, one) for one in missing[1].split(", "))
+        return SettingsError(f"missing {absent}; `tumorprog {name} --help` shows examples")
     for pattern in _UNKNOWN:
         found = re.search(pattern, line)
         if found:

@@ -64,7 +64,9 @@ def _by_protocol(slices: pd.DataFrame, out: Path, settings: Settings) -> Iterato
             split = pd.DataFrame({"patient": by_patient.index, "side": by_patient.to_numpy()})
         assigned = slices.assign(side=sides)
         leaks = _audit(assigned, protocol=protocol, settings=settings)
-        log.info("  %s protocol: %s slices; %d leaks", protocol, _counts(assigned), len(leaks))
+        counts = ", ".join(f"{count:,} {side}" for side, count in _counts(assigned).items())
+        found = f"{len(leaks)} cases of leakage" if len(leaks) else "no leakage"
+        log.info("  %s protocol: slices: %s; %s", protocol, counts, found)
         (out / folder).mkdir(parents=True, exist_ok=True)
         tables.write_csv(out / folder / "split.csv", split, list(split.columns))
         tables.write_csv(out / folder / "leaks.csv", leaks, list(leaks.columns))
