@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tumorprog.regions import methods
+
 CHUNK = 40
 TARGET = 60
 
@@ -31,7 +33,7 @@ def main() -> None:
     parser.add_argument(
         "--compared", type=int, default=200, help="number of slices in the comparison with the libraries"
     )
-    parser.add_argument("--method", choices=("brightest", "component"), default="brightest")
+    parser.add_argument("--method", choices=list(methods.REGIONS), default="brightest")
     parser.add_argument("--cores", type=int, default=multiprocessing.cpu_count())
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()

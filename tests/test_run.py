@@ -10,7 +10,7 @@ import pytest
 
 from tumorprog import run, storage
 from tumorprog.errors import InputError
-from tumorprog.settings import Settings, with_values
+from tumorprog.settings import Settings, dotted, with_values
 
 FIRST = run.Stage(name="first", settings=("seed",), files=("archive.grades",), writes=("one",))
 SECOND = run.Stage(name="second", reads=("one",), settings=("features",), writes=("two.txt",))
@@ -158,6 +158,15 @@ def test_every_setting_and_group_that_a_stage_names_exists():
     for stage in (*run.STAGES, *run.PREDICT, *run.TUNE.values()):
         for name in (*stage.settings, *stage.files, *stage.requires):
             run.lookup(Settings(), name)
+
+
+def test_every_setting_belongs_to_a_stage_or_changes_no_result():
+    without = {"cluster.address", "cluster.cores"}
+    before_any_stage = {name for name in dotted(Settings()) if name.startswith("synthetic.")}
+    stages = (*run.STAGES, *run.TUNE.values())
+    named = {name for stage in stages for name in (*stage.settings, *stage.files)}
+    covered = {name for name in dotted(Settings()) if name in named or name.split(".")[0] in named}
+    assert set(dotted(Settings())) - covered == without | before_any_stage
 
 
 def test_the_stages_of_a_prediction_are_not_outdated_by_it(tmp_path, calls):

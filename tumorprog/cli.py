@@ -117,7 +117,7 @@ def _overview() -> str:
         [
             "usage: tumorprog COMMAND [options]",
             "",
-            "Brain-tumour grading and months to progression, from DICOM archives of MRI, on Ray.",
+            "Glioma grading and prediction of months to progression, from DICOM archives of brain MRI, on Ray.",
             "For research; not a medical device.",
             "",
             "commands:",

@@ -1,4 +1,4 @@
-"""Every table of a run directory and its columns, gathered from the parts that define them."""
+"""The tables of a run directory that have fixed columns, gathered from the parts that define them."""
 
 import pyarrow as pa
 
@@ -57,7 +57,10 @@ FILES: dict[str, pa.Schema | tuple[str, ...]] = {
     "predictions.csv": PREDICTIONS,
     "patient_predictions.csv": NEW_PATIENTS,
 }
-"""The columns of each table by its path in a run directory; a folder holds Parquet files of one schema."""
+"""The columns of each table by its path in a run directory; a folder holds Parquet files of one schema.
+
+The columns of split.csv, leaks.csv and the tables of a sweep depend on the protocol and on the sweep.
+"""
 
 
 def names(path: str) -> list[str]:

@@ -23,7 +23,7 @@ from tumorprog.synthetic.settings import Synthetic
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """All settings."""
+    """General settings."""
 
     seed: int = 0
     """Seed of everything random: synthetic patients, splits, shuffling, initial weights, resampling."""
@@ -38,7 +38,7 @@ class Settings:
     grader: Grader = field(default_factory=Grader)
     """The ResNet-18 and its training."""
     grade: Grade = field(default_factory=Grade)
-    """How the grades of slices are combined to the grade of a patient on a date."""
+    """How the grades of slices are combined into the grade of a patient on a date."""
     roi: Roi = field(default_factory=Roi)
     """The region of interest (ROI) from which the features of a slice are computed."""
     features: Features = field(default_factory=Features)

@@ -77,7 +77,7 @@ def test_only_the_rows_of_files_with_a_new_uid_change_and_have_the_warning():
     new_uids = pd.DataFrame({"cohort": ["grading"], "path": ["a"], "uid": ["2.25.7"]})
     found = instances.replace_uids(part, new_uids)
     assert found["SOPInstanceUID"].to_pylist() == ["2.25.7", "1", "1"]
-    assert found["warnings"].to_pylist() == [f"odd; {instances.REPLACED_UID}", "", ""]
+    assert found["warnings"].to_pylist() == [f"odd; {instances.REPLACED_UID}, replaced by a new one", "", ""]
     assert instances.replace_uids(part, new_uids.iloc[:0]) is part
 
 

@@ -8,8 +8,10 @@ import ray.data
 from ray._private import worker
 from ray.data._internal.execution import resource_manager, streaming_executor
 from ray.data._internal.execution.execution_callback import ExecutionCallback
+from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
 from tumorprog.distributed import internals
+from tumorprog.errors import InputError
 
 
 @pytest.fixture
@@ -52,3 +54,10 @@ def test_ray_accepts_the_private_options_of_its_start(tmp_path):
     assert all(f'kwargs.pop("{name}"' in source for name in options)
     assert options["_temp_dir"] == str(tmp_path)
     assert internals.start_options(folder=None, idle_worker_ms=1)["_temp_dir"] is None
+
+
+def test_the_exception_of_a_training_worker_is_found_in_the_failure():
+    """Otherwise a mistake of the user in a training ends with a traceback."""
+    cause = InputError("no such file")
+    assert internals.cause_of(UserExceptionWithTraceback(cause, "traceback")) is cause
+    assert internals.cause_of(cause) is cause

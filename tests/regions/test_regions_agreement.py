@@ -3,11 +3,11 @@ import pandas as pd
 import pytest
 from pydicom.dataset import Dataset
 
-from tumorprog.encoders import feature_examples
 from tumorprog.errors import InputError
 from tumorprog.regions.agreement import overlaps
 from tumorprog.regions.columns import OVERLAPS
 from tumorprog.regions.methods import REGIONS
+from tumorprog.report.regions import examples as feature_examples
 
 SIDE = 64
 OPTIONS = {"wavelet": "haar", "roi": "brightest"}

@@ -1,4 +1,5 @@
 import itertools
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from sklearn.cluster import KMeans
 from tumorprog.regions import brightest
 from tumorprog.regions.brightest import brightest_region, cluster_thresholds
 from tumorprog.regions.component import brightest_component
-from tumorprog.regions.methods import REGIONS
+from tumorprog.regions.methods import DESCRIPTIONS, REGIONS
+from tumorprog.regions.settings import Method
 
 
 def squared_error(values, low, high):
@@ -145,3 +147,7 @@ def test_a_head_cropped_by_the_image_border_also_has_a_rim_there():
     cropped = image[:, 40:].copy()
     cropped[40:90, :4] = 1.0
     np.testing.assert_array_equal(brightest_component(cropped), lesion[:, 40:])
+
+
+def test_every_method_is_a_choice_and_is_described_in_the_report():
+    assert set(get_args(Method)) == set(REGIONS) == set(DESCRIPTIONS)

@@ -17,7 +17,7 @@ from tumorprog.encoders import spectral
 from tumorprog.encoders.columns import VECTOR_LENGTH
 from tumorprog.evaluation import combination, metrics
 from tumorprog.heads.settings import Progression
-from tumorprog.progression.months import train_fold
+from tumorprog.progression import months
 from tumorprog.synthetic import phantom, plan
 from tumorprog.synthetic.settings import Synthetic
 
@@ -41,23 +41,22 @@ def table(rows):
     series = pd.DataFrame(rows, columns=["PatientID", "sequence", "vectors", "days"])
     constants = {"date": "2000-01-01", "PredictedGrade": 4, "FirstGrade": 4, "LaterGrade": 4, "volume_ml": np.nan}
     uids = [str(number) for number in range(len(series))]
-    months = series["days"] / DAYS_PER_MONTH
     columns = {
         "Type": series["sequence"],
         "SeriesInstanceUID": uids,
         "MonthDif": series["days"] // 31,
-        "months": months,
+        "months": series["days"] / DAYS_PER_MONTH,
     }
     return series.assign(**constants, **columns)
 
 
 def mean_errors(series, settings, *, null_control=False):
     """Return the mean absolute error per series of (the model, the mean) by protocol, using the project's own folds."""
-    trials = plan(series, seed=0, null_control=null_control)
+    trials = months.plan(series, seed=0, null_control=null_control)
     errors = {}
     for protocol in ("patient", "paper"):
         chosen = [trial for trial in trials if trial.protocol == protocol and trial.shuffled == null_control]
-        results = [train_fold(series, trial, settings, 0) for trial in chosen]
+        results = [months.train_fold(series, trial, settings, 0) for trial in chosen]
         model = pd.concat([result["predictions"] for result in results])
         baselines = pd.concat([result["baselines"] for result in results])
         mean = baselines[baselines["Baseline"] == "mean"]

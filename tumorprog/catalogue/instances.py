@@ -22,8 +22,8 @@ from tumorprog.formats import reading
 from tumorprog.formats.columns import Rejected
 from tumorprog.settings import Settings
 
-REPLACED_UID = "SOP instance UID of several images, replaced by a new one"
-"""Warning of an image that was given a new UID."""
+REPLACED_UID = "SOP instance UID of several images"
+"""Beginning of the warning of an image that was given a new UID."""
 
 _MIN_DISTINCT = 2
 """Minimum number of images at other locations than the first file's for a UID to be an anonymiser's constant."""
@@ -126,7 +126,7 @@ def replace_uids(part: pa.Table, new_uids: pd.DataFrame) -> pa.Table:
     columns = {
         "SOPInstanceUID": [uid or old for uid, old in zip(new, part["SOPInstanceUID"].to_pylist(), strict=True)],
         "warnings": [
-            "; ".join(filter(None, (old, REPLACED_UID if uid else "")))
+            "; ".join(filter(None, (old, f"{REPLACED_UID}, replaced by a new one" if uid else "")))
             for uid, old in zip(new, part["warnings"].to_pylist(), strict=True)
         ],
     }

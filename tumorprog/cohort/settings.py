@@ -36,7 +36,7 @@ class Cohort:
     min_gap_days: int = 14
     """Studies of a patient that are fewer days apart than this are one time point."""
     allow_shared: tuple[str, ...] = ()
-    """What two sets of a split may share: study, series, instance (UIDs that are constants), image (a form)."""
+    """What two sets of a split may share: study, series, instance (UIDs that are constants), image (scanned forms)."""
 
     def __post_init__(self) -> None:
         at_least("cohort.min_gap_days", self.min_gap_days, 1)

@@ -293,8 +293,8 @@ def audit_patients(studies: pd.DataFrame, *, allowed: Sequence[str] = ()) -> Non
     if len(shared) and "study" not in allowed:
         raise LeakError(
             f"leave-one-patient-out has leakage: {len(shared)} studies are shared by several patients, the first is "
-            f"{shared.index[0]} (patients {shorten(sorted(shared.iloc[0]))}). If they are one person, give them one "
-            "PatientID, or remove the duplicate from the archive" + _allow_hint(["study"], allowed)
+            f"{shared.index[0]} (patients {shorten(sorted(shared.iloc[0]))}). If they are the same person, give them "
+            "one PatientID, or remove the duplicate from the archive" + _allow_hint(["study"], allowed)
         )
 
 

@@ -58,7 +58,7 @@ def _report(parsed: argparse.Namespace, settings: Settings) -> str:
 
 
 RUN = Command(
-    summary="Run everything, from DICOM files to the report; again, only what has changed.",
+    summary="Run everything, from DICOM files to the report; a second run repeats only the outdated stages.",
     run=_run,
     groups=_GROUPS,
     arguments=(OUT,),

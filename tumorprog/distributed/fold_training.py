@@ -27,7 +27,7 @@ def train_all(series: pd.DataFrame, trials: list[Trial], train: Train, settings:
         series: all series; the object store holds them once for all tasks.
         trials: trials over the rows of `series`.
         train: function that trains one fold; it is pickled to the workers.
-        settings: `heads.bilstm` and the seed.
+        settings: `progression` and the seed.
     """
     shared = ray.put(series)
     remote = ray.remote(num_cpus=1, max_retries=3)(_train_batch)

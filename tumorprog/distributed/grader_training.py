@@ -19,7 +19,7 @@ from ray.train.torch import TorchTrainer, get_device, prepare_model
 
 from tumorprog import model_files, storage, tables
 from tumorprog.cohort import splits
-from tumorprog.distributed import session
+from tumorprog.distributed import internals, session
 from tumorprog.distributed.plans import CHECKPOINT, Plan
 from tumorprog.distributed.rows import read_ahead_options, read_rows
 from tumorprog.errors import InputError, TumorprogError
@@ -194,7 +194,7 @@ def train(
 def _user_error(error: ray.train.TrainingFailedError) -> Exception:
     """Return the tumorprog error among the workers' failures, if there is one, else the error itself."""
     failures = getattr(error, "worker_failures", {}).values()
-    causes = [getattr(failure, "_base_exc", getattr(failure, "cause", failure)) for failure in failures]
+    causes = [internals.cause_of(failure) for failure in failures]
     return next((cause for cause in causes if isinstance(cause, TumorprogError)), error)
 
 

@@ -8,8 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import ray.data
 
-from tumorprog import model_files, storage
-from tumorprog.conventions import GRADES
+from tumorprog import storage
 from tumorprog.distributed import session, shards
 from tumorprog.distributed.plans import Plan
 from tumorprog.distributed.rows import read_rows
@@ -72,9 +71,8 @@ class Grader:
     """A copy of the grader in a Ray Data worker: batches of images -> batches of probabilities."""
 
     def __init__(self, *, model: str, device: str) -> None:
-        self._model = resnet18.build("none", seed=0)
+        self._model = resnet18.load(storage.as_path(model))
         self._device = device
-        model_files.load_into(storage.as_path(model), self._model, expected={"classes": list(GRADES)})
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Rows with `row` and `image` -> rows with `row`, p2, p3, p4."""

@@ -13,6 +13,7 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.data._internal.execution.resource_manager import ResourceManager
 
 _STEP_SECONDS = 0.01
+
 _LIMITS_UPDATE_SECONDS = 0.02
 
 
@@ -66,3 +67,8 @@ def start_options(*, folder: Path | None, idle_worker_ms: int) -> dict[str, Any]
         "_temp_dir": str(folder) if folder else None,
         "_system_config": {"idle_worker_killing_time_threshold_ms": idle_worker_ms},
     }
+
+
+def cause_of(failure: Exception) -> Exception:
+    """Return the exception that a training worker raised, from the failure that Ray Train reports for it."""
+    return getattr(failure, "_base_exc", getattr(failure, "cause", failure))

@@ -10,7 +10,8 @@ from typing import Any
 import ray
 import ray.data
 
-from tumorprog.distributed import address, internals
+from tumorprog.distributed import address
+from tumorprog.distributed.internals import quiet_logs, start_options, throttle_execution, update_limits_often
 from tumorprog.distributed.settings import Cluster
 from tumorprog.errors import InputError
 
@@ -83,7 +84,7 @@ def _join_or_start(cluster: Cluster, *, state_api: bool) -> None:
             object_spilling_directory=tempfile.gettempdir() if folder else None,  # it has more space
             num_cpus=cluster.cores or None,
             logging_level=logging.ERROR,
-            **internals.start_options(folder=folder, idle_worker_ms=_IDLE_WORKER_MS),
+            **start_options(folder=folder, idle_worker_ms=_IDLE_WORKER_MS),
             **dashboard,
         )
     _Started.without_state_api = "" if state_api else _address()
@@ -94,12 +95,12 @@ def configure_ray_data() -> None:
 
     A task that itself runs Ray Data, such as one of several concurrent trainings, must call this function too.
     """
-    internals.quiet_logs()
+    quiet_logs()
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False  # tumorprog logs its own progress
     context.execution_options.preserve_order = True  # the same rows in the same order in every run
-    internals.throttle_execution(context)
-    internals.update_limits_often()
+    throttle_execution(context)
+    update_limits_often()
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import ctypes
 import json
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,8 +17,6 @@ from tumorprog import queries, storage, tables
 from tumorprog.distributed.session import cores
 from tumorprog.formats.columns import QUARANTINE, Rejected
 from tumorprog.progress import Progress
-
-log = logging.getLogger(__name__)
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Option numbers of glibc's `mallopt`, from malloc.h."""

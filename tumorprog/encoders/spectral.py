@@ -13,8 +13,8 @@ from tumorprog.encoders.columns import VECTOR_LENGTH
 from tumorprog.encoders.settings import Features
 from tumorprog.errors import SettingsError
 from tumorprog.imaging.intensity import prepare
-from tumorprog.regions.methods import REGIONS, Method
-from tumorprog.regions.settings import Roi
+from tumorprog.regions.methods import REGIONS
+from tumorprog.regions.settings import Method, Roi
 
 NUM_COEFFICIENTS = VECTOR_LENGTH - 12
 """Number of DCT coefficients in a feature vector: 88, next to four statistics of each of three sub-bands."""

@@ -40,7 +40,7 @@ CATALOGUE = pa.schema(
         "TransferSyntaxUID": TEXT,
         "SeriesDescription": TEXT,
         "Type": TEXT,  # SeriesDescription, or `sequences.decision` where that is empty
-        "sequence": TEXT,  # canonical name, see dicom.sequence
+        "sequence": TEXT,  # canonical name, see sequences.decision
         "sequence_source": TEXT,  # the DICOM keyword that it is derived from
         "sequence_witnesses": TEXT,  # which of texts, physics, agent agree with it, separated by commas
         "sequence_contradiction": TEXT,  # how they contradict each other; "" if they do not
@@ -74,6 +74,22 @@ CATALOGUE = pa.schema(
         "warnings": TEXT,  # oddities of the file, mostly as reported by pydicom, without the values that it quotes
     }
 )
+
+_FILLED_LATER = (
+    *("cohort", "file_bytes"),  # by the listing of the archive
+    *("series_joined", "stack", "order", "slice_spacing_mm", "missing_before", "repeats"),  # from its other files
+)
+ROW = pa.schema(
+    [
+        *(field for field in CATALOGUE if field.name not in _FILLED_LATER),
+        pa.field("orientation", TEXT),  # six direction cosines, joined by commas; "" if unknown
+        pa.field("SeriesNumber", INT),  # -1 if missing
+        *(pa.field(name, REAL) for name in ("temporal_position", "b_value", "acquired_s", "trigger_ms")),  # or NaN
+        pa.field("AcquisitionNumber", INT),  # -1 if missing
+        pa.field("ImageType", TEXT),
+    ]
+)
+"""What a format states of each frame. A missing text is "", a missing integer -1, a missing number NaN."""
 
 QUARANTINE = ("path", "reason", "detail")
 

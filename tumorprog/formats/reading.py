@@ -3,8 +3,12 @@
 All other packages read images through this module. Each function takes any file and passes it to its format; the only
 format is DICOM. A format provides the two directions:
 
-- rows: one for each frame, with the columns of `formats.columns.CATALOGUE` that describe a file and a frame by itself;
-- arrays: a frame by its number, and by its `FrameIndex`, which makes reading fast where the values are stored plainly.
+- rows: one for each frame, with all columns of `formats.columns.ROW`; `sequences.decision` decides `sequence`, and
+  `SOPInstanceUID` is unique to the file;
+- arrays: a frame by its number; and by its `FrameIndex`, which makes reading fast where the values are stored plainly
+  (`pixel_offset` is -1 where they are not).
+
+Paths may be addresses in an object store: files are opened by `storage.open_binary`.
 
 Both raise `DicomError` with a reason of `formats.columns.REASONS` for a file or a frame that cannot be used.
 """

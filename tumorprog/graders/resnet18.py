@@ -3,6 +3,7 @@
 import http.client
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 from torch.nn.functional import interpolate
 from torchvision.models import ResNet18_Weights, resnet18
 
+from tumorprog import model_files
 from tumorprog.conventions import GRADES, IMAGE_SIZE
 from tumorprog.errors import SettingsError
 
@@ -58,6 +60,22 @@ def build(weights: str, *, seed: int) -> nn.Module:
         _fill(model, _imagenet_state(), "torchvision's ImageNet weights")
     elif weights != "none":
         _fill(model, _read_state(weights), weights)
+    return model
+
+
+def load(folder: Path, **expected: Any) -> nn.Module:
+    """Load a trained network.
+
+    Args:
+        folder: of the model.
+        expected: more keys of the model's description, with the values that they must have.
+
+    Raises:
+        InputError: if there is no complete model, or it is another network or has other classes.
+    """
+    model = build("none", seed=0)
+    identity = {name: DESCRIPTION[name] for name in ("model", "classes")}
+    model_files.load_into(folder, model, expected={**identity, **expected})
     return model
 
 

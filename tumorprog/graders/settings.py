@@ -74,7 +74,7 @@ class Grader:
 
 @dataclass(frozen=True, kw_only=True)
 class Grade:
-    """How the grades of slices are combined to the grade of a patient on a date."""
+    """How the grades of slices are combined into the grade of a patient on a date."""
 
     sequences: tuple[str, ...] = ("T1post", "FLAIR")
     """Sequences whose slices vote, by canonical name; on a date without any of them, all slices vote."""

@@ -1,1 +1,1 @@
-"""Image processing on arrays: intensities, regions of interest, spectral features and volumes."""
+"""Image processing on arrays: intensity scaling, resizing, and volumes."""

@@ -82,4 +82,4 @@ def select_rows(series: pd.DataFrame, rows: np.ndarray) -> SeriesDataset:
 def read_options(folder: Path) -> dict[str, Any]:
     """Return the options of the encoder that computed the features of a run directory; see `spectral.options`."""
     summary = tables.read_summary(folder / "features")
-    return {name: summary[name] for name in ("wavelet", "roi")}
+    return {name: value for name, value in summary.items() if name not in {"vectors", "series", "rejected"}}

@@ -1,6 +1,5 @@
 """One fold of the prediction of survival: the model and the life table; and the final model."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,6 @@ from tumorprog.heads.settings import Progression
 from tumorprog.progression.columns import SURVIVAL_MODELS
 from tumorprog.progression.folds import Result, Trial, describe_model
 from tumorprog.settings import Settings
-
-log = logging.getLogger(__name__)
 
 _MONTHS = np.array(SURVIVAL_MONTHS, np.float64)
 _CURVE = [f"Survival_{months}m" for months in SURVIVAL_MONTHS]

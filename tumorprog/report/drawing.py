@@ -72,7 +72,7 @@ def panels(count: int, *, height: float = 3.6) -> tuple[Figure, list[Axes]]:
 
 
 def add_title(figure: Figure, title: str, *, leaks: bool = False) -> Figure:
-    """Add the title to a figure, with a remark if its data leak, and return the figure."""
+    """Add the title to a figure, with a remark if it has leakage, and return the figure."""
     figure.suptitle(
         f"{title} (leakage)" if leaks else title, fontsize=12, weight="bold", color=ORANGE if leaks else INK
     )

@@ -1,1 +1,1 @@
-"""One module per command; each reads files of a run directory and leaves files there."""
+"""One module per command; each reads from the run directory, and writes its outputs into a partial directory."""

@@ -18,12 +18,13 @@ from tumorprog.cohort.columns import VOLUMES
 from tumorprog.conventions import SEQUENCES
 from tumorprog.distributed import session, shards
 from tumorprog.distributed.volumes import measure
-from tumorprog.encoders import feature_examples, spectral
+from tumorprog.encoders import spectral
 from tumorprog.encoders.columns import FEATURES, VECTOR_LENGTH
 from tumorprog.errors import DicomError, InputError
 from tumorprog.formats import frames
 from tumorprog.formats.columns import QUARANTINE, Rejected
 from tumorprog.report import drawing
+from tumorprog.report.regions import examples as feature_examples
 from tumorprog.report.regions import figures as regions_figures
 from tumorprog.settings import Settings
 

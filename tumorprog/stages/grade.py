@@ -1,15 +1,13 @@
 """grade: catalogue + grader -> grades.csv, patient_grades.csv (votes), timeline.csv (dates), reference_sheet.csv."""
 
-import logging
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
-from tumorprog import model_files, queries, tables
+from tumorprog import queries, tables
 from tumorprog.cohort import timeline
 from tumorprog.cohort.columns import TIMELINE
-from tumorprog.conventions import GRADES
 from tumorprog.distributed import session
 from tumorprog.distributed.inference import grade_slices
 from tumorprog.errors import InputError
@@ -20,8 +18,6 @@ from tumorprog.graders.votes import grades_of_patients, vote
 from tumorprog.progression.columns import REFERENCE_SHEET
 from tumorprog.progression.series import reference_sheet
 from tumorprog.settings import Settings
-
-log = logging.getLogger(__name__)
 
 _IMAGE_SLICES = """
 SELECT * FROM catalogue WHERE cohort = 'progression' AND list_contains($sequences, sequence)
@@ -41,11 +37,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         raise InputError(
             f"{folder / 'catalogue'}: contains no image series; run `tumorprog catalogue` with --progression DIR"
         )
-    model_files.load_into(
-        folder / "grader",
-        resnet18.build("none", seed=0),
-        expected={"classes": list(GRADES), "scaling": settings.slices.scaling},
-    )
+    resnet18.load(folder / "grader", scaling=settings.slices.scaling)  # before Ray starts
     session.connect(settings.cluster, gpu=settings.grader.gpu)
     scanned = selected.rename(columns={"StudyDate": "date"})
     time_points = timeline.patients(scanned, min_gap_days=settings.cohort.min_gap_days)

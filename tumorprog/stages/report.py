@@ -11,7 +11,7 @@ import pandas as pd
 from tumorprog import __version__, model_files, storage, tables
 from tumorprog.cohort.columns import COHORT, OUTCOMES, TIMELINE, VOLUMES
 from tumorprog.conventions import GRADES
-from tumorprog.encoders import feature_examples, spectral
+from tumorprog.encoders import spectral
 from tumorprog.evaluation import combination, metrics, overlap, survival, sweeps
 from tumorprog.evaluation.baselines import institution, majority, on_published_intervals
 from tumorprog.formats.columns import CATALOGUE, QUARANTINE
@@ -33,6 +33,7 @@ from tumorprog.report import headline, page, paper
 from tumorprog.report.data import sections as data_sections
 from tumorprog.report.grading import sections as grading_sections
 from tumorprog.report.progression import sections as progression_sections
+from tumorprog.report.regions import examples as feature_examples
 from tumorprog.report.regions import sections as regions_sections
 from tumorprog.report.survival import sections as survival_sections
 from tumorprog.report.sweep import sections as sweep_sections
@@ -163,8 +164,7 @@ def _collect_results(
 def _grad_cam_examples(model_folder: Path, slices: Path, test: pd.DataFrame) -> list[dict[str, Any]]:
     """Return Grad-CAM heat maps of confident test predictions, for `report.grading.figures.grad_cam_panel`."""
     chosen = metrics.most_confident(test, count=_NUM_GRAD_CAM_EXAMPLES)
-    model = resnet18.build("none", seed=0)
-    model_files.load_into(model_folder, model, expected={"classes": list(GRADES)})
+    model = resnet18.load(model_folder)
     images = read_images(slices, chosen["slice"].tolist())
     classes = (chosen["predicted"] - GRADES[0]).to_numpy()
     heat_maps = resnet18.grad_cam(model, images, classes, device="cpu")

@@ -1,7 +1,6 @@
 """train-progression: features + reference sheet -> folds, progression/ (predictions of every fold, a final model)."""
 
 import importlib.util
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +27,6 @@ from tumorprog.progression.columns import (
 from tumorprog.progression.folds import Result, Trial, audit, build_trials, fold_table
 from tumorprog.progression.series import read_options, read_series, read_training_series
 from tumorprog.settings import Settings
-
-log = logging.getLogger(__name__)
 
 _MIN_PATIENTS = 3
 

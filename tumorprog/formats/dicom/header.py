@@ -86,7 +86,7 @@ def read_rows(path: str) -> list[dict[str, Any]]:
         path: of any file; it need not be DICOM.
 
     Returns:
-        The columns of the table `HEADERS` that can be read from a file alone; `orientation` is the six direction
+        The columns of `formats.columns.ROW`; `orientation` is the six direction
         cosines joined by commas, "" if unknown. Missing text is "", a missing int -1, a missing float NaN.
 
     Raises:

@@ -112,7 +112,7 @@ def grader_with_baselines(
     """Draw a metric of the grader and of its baselines, one panel per protocol.
 
     Args:
-        grader: part `graders.resnet18` of metrics.json: protocol -> level -> metric, and baselines -> name -> metric.
+        grader: part `grader` of metrics.json: protocol -> level -> metric, and baselines -> name -> metric.
         metric: a key of `evaluation.metrics.grader_metrics`.
         level: "slice", "series" or "patient".
         label: label of the axis.

@@ -67,7 +67,7 @@ def sections(metrics: Mapping[str, Any], results: Mapping[str, GraderResults]) -
     """Return a section for each protocol and for the cross-validation and, if there are several, their comparison.
 
     Args:
-        metrics: part `graders.resnet18` of metrics.json.
+        metrics: part `grader` of metrics.json.
         results: results by protocol; "folds" is the cross-validation.
     """
     by_protocol = [_section(protocol, metrics[protocol], shown) for protocol, shown in results.items()]

@@ -103,7 +103,7 @@ def errors_with_baselines(
     """Draw the error of the progression model and of its baselines, one panel per protocol and cohort.
 
     Args:
-        progression: part `heads.bilstm` of metrics.json: protocol -> cohort -> level -> metric, and baselines -> name
+        progression: part `progression` of metrics.json: protocol -> cohort -> level -> metric, and baselines -> name
             -> metric. An empty cohort has no levels and no panel.
         metric: key of a metric in months.
         level: "series" or "patient".

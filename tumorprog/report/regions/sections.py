@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tumorprog.regions.methods import DESCRIPTIONS
 from tumorprog.report.drawing import picture
 from tumorprog.report.page import Section, Table
 from tumorprog.report.regions import figures as regions_figures
@@ -20,21 +21,13 @@ def rois(examples: Sequence[Mapping[str, Any]], overlaps: Mapping[str, Any], *, 
 
     Args:
         examples: examples for `report.regions.figures.roi_panel` and `report.regions.figures.feature_steps`.
-        overlaps: part `regions.brightest` of metrics.json; empty without masks.
+        overlaps: part `roi` of metrics.json; empty without masks.
         method: the setting `roi.method`, with which the examples were computed.
     """
-    descriptions = {
-        "brightest": "The region is the brightest of three intensity clusters, which the paper takes to be the "
-        "tumour. It also contains other tissue of similar intensity (scalp fat, vessels with contrast agent, fluid on "
-        "T2), so the outlines should be reviewed. The alternative is roi.method: component.",
-        "component": "The region is the largest connected component of unusually bright tissue inside the skull, not "
-        "the brightest cluster as in the paper (roi.method: brightest). It can still be a vessel or a ventricle, so "
-        "the outlines should be reviewed.",
-    }
     return Section(
         id="roi",
         title="Region of interest",
-        paragraphs=[descriptions[method], *([_DICE_PARAGRAPH] if overlaps else [])],
+        paragraphs=[DESCRIPTIONS[method], *([_DICE_PARAGRAPH] if overlaps else [])],
         tables=[_overlap_table(overlaps)] if overlaps else [],
         pictures=[
             picture(
