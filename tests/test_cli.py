@@ -89,9 +89,13 @@ def test_a_run_directory_remembers_its_settings(parsed, tmp_path):
         (["catalogue", "--out", "O"], "--grading DIR"),
         (["tune", "graders", "x.yaml", "--out", "O"], "model"),
         (["submit", "run", "--out", "O", "--grader.epoch", "2"], "did you mean grader.epochs?"),
-        (["submit", "train", "--out", "O"], "unknown command 'train' to submit"),
-        (["submit", "submit", "run"], "unknown command 'submit' to submit"),
+        (["submit", "train", "--out", "O"], "submit cannot run 'train'; choose from run, demo"),
+        (["submit", "submit", "run"], "submit cannot run 'submit'"),
         (["submit", "--out"], "command"),
+        (["run", "--out"], "--out"),
+        (["run", "--out", "O", "--grader.folds", "1"], "grader.folds is 1; it must be 0 (none), or 2 or more"),
+        (["predict", "--run", "R", "--images", "none", "--out", "O"], "--images none: no such folder"),
+        (["predict", "--run", "R", "--images", ".", "--out", "./R"], "--out R: is the run itself"),
     ],
 )
 def test_a_mistake_gets_one_line_and_exit_code_2(arguments, expected, capsys, monkeypatch, tmp_path):
@@ -108,6 +112,16 @@ def test_an_unknown_name_in_a_config_file_gets_the_nearest_suggestion(capsys, tm
     file.write_text("progression: {hiden: 4}\n")
     assert cli.main(["run", "--out", "O", "--config", str(file)]) == 2
     assert "did you mean progression.hidden?" in capsys.readouterr().err
+
+
+def test_a_config_file_with_a_value_for_a_group_is_a_mistake_of_one_line(capsys, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("grader: 3\n")
+    assert cli.main(["run", "--out", "O", "--config", str(file)]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("tumorprog: error: ")
+    assert "grader" in message
+    assert message.count("\n") == 1
 
 
 def test_ctrl_c_explains_how_to_resume(parsed, monkeypatch, capsys):

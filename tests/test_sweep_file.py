@@ -83,7 +83,7 @@ def test_by_default_trials_are_sampled_at_random_and_all_finish(tmp_path):
         ),
         ("space: {progression.hidden: {quniform: [4, 8, 0]}}", 1, "the step of quniform"),
         ("space: {progression.target: {choice: [months]}}", 1, "except progression.target"),
-        ("space: {grader.epochs: {grid: [4]}}", 1, "a sweep of the progression can vary progression.*"),
+        ("space: {grader.epochs: {grid: [4]}}", 1, "a sweep of the progression model can vary progression.*"),
         ("space: {progression.hidden: {grid: [4]}}\nsamples: 0", 2, "samples is 0"),
         ("space: {progression.hidden: {grid: [4]}}\nsample: 4", 2, "did you mean samples?"),
         ("space: {progression.hidden: {grid: [4]}}\nmetric: mae", 2, "choose from validation_mae_months"),
@@ -91,6 +91,9 @@ def test_by_default_trials_are_sampled_at_random_and_all_finish(tmp_path):
         ("space: {progression.hidden: {grid: [4]}}\nsearch: optunna", 2, "did you mean optuna?"),
         ("search: optuna\nspace:\n  progression.hidden: {grid: [4]}", 3, "optuna cannot search a grid"),
         ("space: {progression.hidden: {grid: [4]}}\nscheduler: ashe", 2, "did you mean asha?"),
+        ("space: {progression.hidden: {grid: [4]}}\nscheduler: [asha]", 2, "scheduler"),
+        ("space: {progression.hidden: {grid: [4]}}\nmetric: [mae]", 2, "metric"),
+        ("space: {5: {grid: [4]}}", 1, "unknown setting 5"),
         (
             "space: {progression.hidden: {grid: [4]}}\nscheduler:\n  asha:\n    grace_periods: 2",
             4,

@@ -19,4 +19,5 @@ def above(name: str, value: float, bound: float) -> None:
 def check_sequences(name: str, sequences: tuple[str, ...]) -> None:
     """Raise SettingsError if there are no sequences, or unknown ones."""
     if not sequences or set(sequences) - set(SEQUENCES):
-        raise SettingsError(f"{name} is {list(sequences)}; choose from {', '.join(SEQUENCES)}")
+        value = list(sequences) or "empty"
+        raise SettingsError(f"{name} is {value}; choose from {', '.join(SEQUENCES)}")

@@ -93,7 +93,8 @@ def _run_command(name: str, arguments: list[str]) -> int:
 def _check_forwarded(name: str, forwarded_name: str, arguments: list[str]) -> None:
     """Report a mistake in a forwarded command here and now, and not where it runs later."""
     if forwarded_name not in COMMANDS or COMMANDS[forwarded_name].forwards:
-        raise SettingsError(f"unknown command {forwarded_name!r} to {name}; choose from {', '.join(COMMANDS)}")
+        others = ", ".join(other for other, command in COMMANDS.items() if not command.forwards)
+        raise SettingsError(f"{name} cannot run {forwarded_name!r}; choose from {others}")
     options.parse(forwarded_name, COMMANDS[forwarded_name], arguments)
 
 

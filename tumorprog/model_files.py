@@ -48,7 +48,7 @@ def load_description(folder: Path) -> dict[str, Any]:
     try:
         description = json.loads(path.read_text())
     except ValueError as error:
-        raise InputError(f"{path}: is not valid JSON ({error}); train the model again") from error
+        raise InputError(f"{path}: not valid JSON ({error}); train the model again") from error
     if not isinstance(description, dict):
         raise InputError(
             f"{path}: contains a {type(description).__name__}, expected a JSON object; train the model again"

@@ -7,7 +7,7 @@ import argparse
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -61,7 +61,8 @@ class Command:
 def parse(name: str, command: Command, arguments: list[str]) -> tuple[argparse.Namespace, Settings]:
     """Parse the arguments of a command and resolve its settings.
 
-    Later sources override earlier ones: defaults, the run directory's config.yaml, --config, the arguments.
+    Later sources override earlier ones: defaults, the run directory's config.yaml, the command's own defaults, --config
+    and the arguments.
 
     Raises:
         SettingsError: if an argument, the name of a setting or a value is wrong.
@@ -81,6 +82,7 @@ def parse(name: str, command: Command, arguments: list[str]) -> tuple[argparse.N
     try:
         defaults = [f"--{name}={value}" for name, value in command.defaults.items()]
         parsed = parser.parse_args([*_run_config(arguments), *defaults, *map(_expand_alias, arguments)])
+        _check_groups(parsed)
         values = parser.instantiate(parsed)
     except (jsonargparse.ArgumentError, ValueError) as error:
         raise _settings_error(str(error), name, command) from error
@@ -158,12 +160,20 @@ def _expand_alias(argument: str) -> str:
 def _run_config(arguments: list[str]) -> list[str]:
     """Return the arguments that load the settings of the run directory, if it has any."""
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--out", default="")
-    finder.add_argument("--run", default="")
+    for option in ("--out", "--run"):  # without a value, the main parser reports it
+        finder.add_argument(option, nargs="?", const="", default="")
     known, _ = finder.parse_known_args(arguments)
     folder = known.run or known.out
     config = storage.as_path(folder) / "config.yaml"
     return ["--config", str(config)] if folder and config.is_file() else []
+
+
+def _check_groups(parsed: Any) -> None:
+    """Check that a configuration file has settings, and not a value, where a group is expected."""
+    for group, default in vars(Settings()).items():
+        if is_dataclass(default) and not hasattr(parsed[group], "__dict__"):
+            first = fields(default)[0].name
+            raise SettingsError(f"{group} is {parsed[group]}; expected its settings, such as {group}: {{{first}: ...}}")
 
 
 def _settings_error(message: str, name: str, command: Command) -> SettingsError:

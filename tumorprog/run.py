@@ -172,7 +172,8 @@ def applicable_stages(settings: Settings) -> list[Stage]:
     for stage in STAGES:
         missing = [name.removeprefix("archive.") for name in stage.requires if not lookup(settings, name)]
         if missing:
-            log.info("%s: skipped, because --%s is not given", stage.command, " and --".join(missing))
+            given = "is not given" if len(missing) == 1 else "are not given"
+            log.info("%s: skipped, because --%s %s", stage.command, " and --".join(missing), given)
         else:
             applicable.append(stage)
     return applicable
@@ -323,7 +324,7 @@ def _fingerprint(folder: Path, settings: Settings, stage: Stage) -> str:
     for name in (*stage.reads, *present):
         if not (folder / name).exists():
             command = stage_named(writer[name]).command
-            raise InputError(f"{folder / name}: missing, and {stage.command} reads it; run `tumorprog {command}` first")
+            raise InputError(f"{folder / name}: missing, but {stage.command} needs it; run `tumorprog {command}` first")
         read[name] = finished[writer[name]]["id"] if writer[name] in finished else _tree_stamp(folder / name)
     external = {
         name: _tree_stamp(storage.as_path(lookup(settings, name))) for name in stage.files if lookup(settings, name)

@@ -96,7 +96,7 @@ class _File:
 
     def refuse(self, keys: Sequence[str], reason: str, /) -> NoReturn:
         """Raise an error with the line of a key, which is given by its path of keys."""
-        line = self._lines.get(tuple(keys))
+        line = self._lines.get(tuple(map(str, keys)))
         raise SettingsError(f"{self._path}{f', line {line}' if line else ''}: {reason}")
 
 
@@ -128,7 +128,7 @@ def read_sweep(path: Path, *, model: str, settings: Settings) -> Sweep:
         if key not in _KEYS:
             file.refuse((key,), _unknown(key, _KEYS))
     metric = values.get("metric", next(iter(METRICS[model])))
-    if metric not in METRICS[model]:
+    if not isinstance(metric, str) or metric not in METRICS[model]:
         file.refuse(("metric",), f"metric: {_unknown(metric, METRICS[model])}")
     mode = values.get("mode", METRICS[model][metric])
     if mode != METRICS[model][metric]:
@@ -184,7 +184,7 @@ def _number(file: _File, keys: tuple[str, ...], value: object, minimum: float) -
 def _scheduler(file: _File) -> tuple[Any, dict[str, int]]:
     entry = file.values.get("scheduler", "fifo")
     name, values = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (entry, {})
-    if name not in _SCHEDULERS:
+    if not isinstance(name, str) or name not in _SCHEDULERS:
         file.refuse(("scheduler",), f"scheduler: {_unknown(name, _SCHEDULERS)}")
     if not isinstance(values, dict):
         file.refuse(("scheduler",), f"scheduler: {name}: expected {', '.join(sorted(_SCHEDULERS[name]))}")
@@ -199,11 +199,11 @@ def _scheduler(file: _File) -> tuple[Any, dict[str, int]]:
 def _space(file: _File, name: str, entry: Any, *, model: str) -> Space:
     keys: tuple[str, ...] = ("space", name)
     try:
-        check_name(name)
+        check_name(str(name))
     except SettingsError as error:
         file.refuse(keys, str(error))
     if not name.startswith(f"{model}.") or name in _NOT_SWEPT:
-        file.refuse(keys, f"{name}: a sweep of the {model} can vary {model}.*" + _exceptions(model))
+        file.refuse(keys, f"{name}: a sweep of the {model} model can vary {model}.*" + _exceptions(model))
     if not (isinstance(entry, dict) and len(entry) == 1 and next(iter(entry)) in _KINDS):
         file.refuse(keys, f"{name}: expected one of {', '.join(_KINDS)} with a list, found {entry}")
     ((kind, values),) = entry.items()

@@ -1,4 +1,5 @@
 import os
+import signal
 from types import SimpleNamespace
 
 import pytest
@@ -105,6 +106,14 @@ def test_a_job_joins_the_cluster_that_it_was_submitted_to(connect_recorded, monk
     monkeypatch.setattr(session.address, "check_reachable", lambda _: None)
     assert connect_recorded(Cluster(), "127.0.0.1", RAY_ADDRESS="127.0.0.1:6379") == [None]
     assert session.joins_existing_cluster(Cluster())
+
+
+def test_sigterm_keeps_its_handler_when_ray_starts(connect_recorded, monkeypatch):
+    """The command line ends with its own exit code, also after `ray.init`, which sets a handler of its own."""
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(ray, "init", lambda **_: signal.signal(signal.SIGTERM, signal.SIG_IGN))
+    connect_recorded(Cluster())
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_an_empty_ray_address_is_ignored(connect_recorded):

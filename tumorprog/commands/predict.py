@@ -13,7 +13,12 @@ def _predict(parsed: argparse.Namespace, settings: Settings) -> str:
     from tumorprog import run
 
     folder, out = storage.as_path(parsed.run), storage.as_path(parsed.out)
-    images = with_values(settings, {"archive.grading": "", "archive.grades": "", "archive.progression": parsed.images})
+    if storage.absolute(parsed.out) == storage.absolute(parsed.run):
+        raise InputError(f"--out {out}: is the run itself; choose another folder for the predictions")
+    if not storage.as_path(parsed.images).is_dir():
+        raise InputError(f"--images {parsed.images}: no such folder; set it to the folder of the new patients' files")
+    archive = {"archive.grading": "", "archive.grades": "", "archive.progression": storage.absolute(parsed.images)}
+    images = with_values(settings, archive)
     run.check_paths(out, images)
     for name in ("grader", "progression"):
         (out / name).mkdir(parents=True, exist_ok=True)

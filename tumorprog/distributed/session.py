@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -70,9 +72,14 @@ def connect(cluster: Cluster, *, gpu: bool = False, train_workers: int = 0) -> N
 
 def _join_or_start(cluster: Cluster, *, state_api: bool) -> None:
     _Started.without_state_api = ""
-    if joins_existing_cluster(cluster):
-        _join(cluster)
-        return
+    with _signal_handler_kept():
+        if joins_existing_cluster(cluster):
+            _join(cluster)
+        else:
+            _start(cluster, state_api=state_api)
+
+
+def _start(cluster: Cluster, *, state_api: bool) -> None:
     if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
         raise InputError(f"Ray would start {_NO_AUTHENTICATION}")
     folder = address.session_folder(os.environ, user=os.getuid())
@@ -101,6 +108,17 @@ def configure_ray_data() -> None:
     context.execution_options.preserve_order = True  # the same rows in the same order in every run
     throttle_execution(context)
     update_limits_often()
+
+
+@contextmanager
+def _signal_handler_kept() -> Iterator[None]:
+    """Restore the handler of SIGTERM, by which a command ends with its own exit code: `ray.init` replaces it (2.60)."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

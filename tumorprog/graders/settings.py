@@ -68,8 +68,8 @@ class Grader:
             raise SettingsError(
                 f"grader.batch_size is {self.batch_size}; it must be a multiple of grader.workers ({self.workers})"
             )
-        if self.folds:
-            at_least("grader.folds, if not 0,", self.folds, 2)
+        if self.folds != 0 and not self.folds >= 2:
+            raise SettingsError(f"grader.folds is {self.folds}; it must be 0 (none), or 2 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
