@@ -40,6 +40,7 @@ def test_the_error_for_too_few_patients_names_the_grade():
         splits.split_patients(patients([5, 2, 5]), seed=0)
 
 
+@pytest.mark.no_cover
 @given(counts=st.lists(st.integers(5, 40), min_size=3, max_size=3), folds=st.integers(2, 5), seed=st.integers(0, 99))
 def test_each_patient_is_in_the_test_set_of_exactly_one_fold(counts, folds, seed):
     cohort = patients(counts)

@@ -208,6 +208,7 @@ def test_the_stream_is_throttled_while_it_waits_for_its_reader(tmp_path, monkeyp
     assert num_first + sum(len(batch["slice"]) for batch in batches) == len(wanted)
 
 
+@pytest.mark.long
 def test_two_workers_share_the_slices_and_give_the_same_sums_as_one(sliced, tmp_path):
     """Each slice is used once per epoch, in as many batches as with one worker, and the model's sums are the same."""
     shards = tables.shards(sliced / "slices")

@@ -68,10 +68,11 @@ def test_the_outcome_of_the_test_patient_affects_neither_the_model_nor_the_life_
     assert not original["patient_survival"]["months"].equals(changed["patient_survival"]["months"])
 
 
+@pytest.mark.no_cover
 def test_the_model_learns_a_risk_encoded_in_the_features_despite_censoring():
     torch.set_num_threads(1)
     series = followed(30)
-    left_out = [trial for trial in trials(series) if trial.protocol == "patient"]
+    left_out = [trial for trial in trials(series) if trial.protocol == "patient"][::2]  # of half of the patients
     rows = pd.concat([survival.train_fold(series, trial, SMALL, 0)["patient_survival"] for trial in left_out])
     evaluated = {
         name: {metric: result["value"] for metric, result in survival_metrics(level, resamples=10, seed=0).items()}

@@ -66,6 +66,7 @@ def test_every_bundled_file_is_read_as_by_pydicom(both_ways):
     assert num_walked > 60
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 def test_every_damaged_file_is_read_as_by_pydicom(both_ways, save, mr_dataset, enhanced_dataset, tmp_path):
     image = np.arange(20 * 14, dtype=np.uint16).reshape(20, 14)
