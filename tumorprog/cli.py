@@ -1,4 +1,4 @@
-"""The command `tumorprog`: arguments in, an exit code out. Only this module writes to the terminal.
+"""The command `tumorprog`: arguments in, an exit code out. What it prints goes through `terminal`.
 
 A command imports what it needs when it runs: pandas alone would make `--help` take three times as long.
 """

@@ -13,7 +13,6 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.data._internal.execution.resource_manager import ResourceManager
 
 _STEP_SECONDS = 0.01
-
 _LIMITS_UPDATE_SECONDS = 0.02
 
 

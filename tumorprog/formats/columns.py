@@ -5,7 +5,7 @@ import pyarrow as pa
 from tumorprog.tables import INT, LONG, REAL, TEXT
 
 Rejected = list[dict[str, str]]
-"""Rows of `formats.columns.QUARANTINE`: the files that could not be used, each with its reason."""
+"""Rows of `QUARANTINE`: the files that could not be used, each with its reason."""
 
 REASONS = {
     "unreadable": "the file could not be opened or read",
@@ -39,7 +39,7 @@ CATALOGUE = pa.schema(
         "SOPClassUID": TEXT,
         "TransferSyntaxUID": TEXT,
         "SeriesDescription": TEXT,
-        "Type": TEXT,  # SeriesDescription, or `sequences.decision` where that is empty
+        "Type": TEXT,  # SeriesDescription, or `sequence` where that is empty
         "sequence": TEXT,  # canonical name, see sequences.decision
         "sequence_source": TEXT,  # the DICOM keyword that it is derived from
         "sequence_witnesses": TEXT,  # which of texts, physics, agent agree with it, separated by commas

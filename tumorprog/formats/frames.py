@@ -1,4 +1,4 @@
-"""Rows of the catalogue -> arrays computed from their frames, read by the pixel index or else by parsing DICOM."""
+"""Rows of the catalogue -> arrays computed from their frames, read by their index or else by parsing the file."""
 
 import math
 from collections.abc import Callable
@@ -23,8 +23,7 @@ def decode(
 
     Args:
         work: has the columns of `SCHEMA`.
-        convert: an image of shape (Rows, Columns), as returned by
-            `formats.reading` -> an array like `like`.
+        convert: an image of shape (Rows, Columns), as returned by `reading` -> an array like `like`.
         like: an array of the shape and dtype of the results.
 
     Returns:
