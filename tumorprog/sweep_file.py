@@ -27,7 +27,7 @@ _KINDS = ("choice", "grid", *_RANGES)
 _SCHEDULERS = {"asha": {"grace_period", "reduction_factor", "max_t", "brackets"}, "fifo": set()}
 _NOT_SWEPT = (
     *("grader.split", "grader.folds", "grader.null_control", "grader.workers", "grader.gpu"),
-    *("progression.target", "progression.null_control"),
+    *("progression.target", "progression.null_control", "progression.null_draws", "progression.seeds"),
 )
 """Settings that determine which task is run and where, not the quality of its result."""
 

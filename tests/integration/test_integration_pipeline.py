@@ -6,7 +6,7 @@ catalogue/*.parquet _summary.json        slices/*.parquet _cohort.csv _rejected.
 grader/{model.safetensors, model.json, history.csv, split.csv, leaks.csv, predictions.parquet}
 features/*.parquet _rejected.csv
 progression/{model.safetensors, model.json, history.csv, folds.csv, predictions.csv, patient_predictions.csv}
-progression/{baselines.csv, null_control.csv}
+progression/{baselines.csv, null_control.csv, left_out.csv, seeds.csv}
 figures/*.png
 """
 
@@ -43,7 +43,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 
 SMALL = shlex.split(
     "--slices.sequences [T1post,FLAIR] --grader.weights none --grader.workers 0 --grader.epochs 2 "
-    "--grader.batch_size 16 --progression.epochs 3 --progression.hidden 8 --report.bootstrap 20"
+    "--grader.batch_size 16 --progression.epochs 3 --progression.hidden 8 --progression.null_draws 2 --report.bootstrap 20"
 )
 
 
@@ -72,6 +72,7 @@ def test_every_documented_file_is_written(finished):
         *("grader/predictions.parquet", "features/_rejected.csv"),
         *(f"progression/{name}" for name in ("model.safetensors", "model.json", "history.csv", "folds.csv")),
         *(f"progression/{name}.csv" for name in ("predictions", "patient_predictions", "baselines", "null_control")),
+        *(f"progression/{name}.csv" for name in ("left_out", "seeds")),
         *("timeline.csv", "volumes.csv"),
     ):
         assert (finished / name).is_file(), name
@@ -198,11 +199,11 @@ def test_a_patients_prediction_is_the_weighted_mean_over_its_series(finished):
 def test_a_fold_trained_on_ray_equals_the_same_fold_trained_in_this_process(finished):
     """The results are bitwise identical, regardless of the process and of concurrent trainings."""
     series = read_training_series(finished)
-    settings = Progression(epochs=3, hidden=8)
+    settings = Progression(epochs=3, hidden=8, null_control=False)
     on_ray = pd.read_csv(finished / "progression" / "predictions.csv")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    for trial in months.plan(series, seed=0):
+    for trial in [trial for trial in months.plan(series, settings, seed=0) if trial.purpose == "result"]:
         local = months.train_fold(series, trial, settings, 0)["predictions"]
         keys = ["PatientID", "date", "Type"]
         same = on_ray[(on_ray["Protocol"] == trial.protocol) & (on_ray["Fold"] == trial.fold.name)]
