@@ -43,7 +43,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 
 SMALL = shlex.split(
     "--slices.sequences [T1post,FLAIR] --grader.weights none --grader.workers 0 --grader.epochs 2 "
-    "--grader.batch_size 16 --progression.epochs 3 --progression.hidden 8 --progression.null_draws 2 --report.bootstrap 20"
+    "--grader.batch_size 16 --progression.epochs 3 --progression.hidden 8 --progression.null_draws 2 "
+    "--report.bootstrap 20"
 )
 
 
