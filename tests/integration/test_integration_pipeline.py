@@ -13,6 +13,8 @@ figures/*.png
 import html
 import json
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -222,6 +224,13 @@ def test_the_report_contains_the_baseline_and_the_null_control(finished):
     page = html.unescape((finished / "report.html").read_text())
     assert "Brain-Tumor-Progression, 20 published intervals: median of the other patients" in page
     assert (finished / "figures" / "months-null-control.png").is_file()
+
+
+def test_twenty_figures_are_recomputed_from_the_tables_with_other_libraries(finished):
+    script = Path(__file__).parents[1] / "report" / "recompute.py"
+    completed = subprocess.run([sys.executable, script, finished], capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    assert completed.stdout.count("ok\t") >= 20
 
 
 def test_features_are_in_slice_order(finished):
