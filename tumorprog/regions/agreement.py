@@ -21,7 +21,7 @@ _MAX_SERIES = 12
 def overlaps(slices: pd.DataFrame) -> pd.DataFrame:
     """Count the overlap of each method's region with the mask of its study, as rows of `OVERLAPS`.
 
-    A slice is compared with the mask slice of the same position and size; both are resized to the size of the feature
+    A slice is compared with the mask slice of the same plane, position and size; both are resized to the size of the feature
     images. Series of studies without a mask and slices that cannot be decoded are excluded.
     """
     pairs = with_masks(slices)
@@ -33,8 +33,11 @@ def overlaps(slices: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_masks(slices: pd.DataFrame) -> pd.DataFrame:
-    """Return the slices of images with the mask slice of the same study, position and size: path_mask, frame_mask."""
-    same = ["PatientID", "StudyDate", "Rows", "Columns", "position"]
+    """Return the slices of images with the mask slice of the same study, plane, position and size.
+
+    It is in the columns path_mask and frame_mask.
+    """
+    same = ["PatientID", "StudyDate", "plane", "Rows", "Columns", "position"]
     located = slices.assign(position=slices["position_mm"].round(1)).dropna(subset="position")
     masks = located.loc[located["sequence"] == "mask", [*same, "path", "frame"]]
     return located[located["sequence"].isin(SEQUENCES)].merge(masks, on=same, suffixes=("", "_mask"))
