@@ -21,8 +21,8 @@ _MAX_SERIES = 12
 def overlaps(slices: pd.DataFrame) -> pd.DataFrame:
     """Count the overlap of each method's region with the mask of its study, as rows of `OVERLAPS`.
 
-    A slice is compared with the mask slice of the same plane, position and size; both are resized to the size of the feature
-    images. Series of studies without a mask and slices that cannot be decoded are excluded.
+    A slice is compared with the mask slice of the same plane, position and size; both are resized to the size of the
+    feature images. Series of studies without a mask and slices that cannot be decoded are excluded.
     """
     pairs = with_masks(slices)
     cv2.setNumThreads(1)
