@@ -225,29 +225,6 @@ def mark_leakage(axes: Axes, protocol: str) -> None:
         axes.set_title("leakage", loc="right", fontsize=10, weight="bold", color=WARN)
 
 
-def draw_image_pairs(examples: Sequence[Mapping[str, Any]], *, max_intensity: float) -> tuple[list[Figure], list[Axes]]:
-    """Draw each example's image twice, side by side in one panel.
-
-    Args:
-        examples: each with title and image.
-        max_intensity: intensity shown as white.
-
-    Returns:
-        The panels, and the axes of each second image, for drawing on top of it.
-    """
-    figures, overlays = [], []
-    for example in examples:
-        figure, all_axes = panel(2.5, 1, 2)
-        for axes in all_axes:
-            axes.set_axis_off()
-            # without interpolation the SVG contains the pixels as they are
-            axes.imshow(example["image"], cmap="gray", vmin=0, vmax=max_intensity, interpolation="none")
-        all_axes[0].set_title(fill(example["title"], 27), fontsize=SMALL)
-        figures.append(figure)
-        overlays.append(all_axes[1])
-    return figures or panels(0)[0], overlays
-
-
 def bars(axes: Axes, bars: Mapping[str, Mapping[str, Any]], colours: Sequence[str], *, hatch: str) -> None:
     """Draw horizontal bars of metrics {value, lower, upper, n} with their names and confidence intervals."""
     axes.grid(visible=False, axis="y")
