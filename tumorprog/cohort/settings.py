@@ -31,6 +31,8 @@ class Cohort:
     """Column of patient ids in the table of grades; if empty, found by its usual names."""
     grade_column: str = ""
     """Column of grades in the table of grades; if empty, found by its usual names."""
+    grade_edition: str = ""
+    """WHO classification by which the grades were assigned, e.g. "WHO 2021"; if empty, a column of the table, if any."""
     gbm_is_grade_4: bool = False
     """Whether a glioblastoma without a stated grade counts as grade 4, which it is by definition."""
     min_gap_days: int = 14
