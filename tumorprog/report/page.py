@@ -100,7 +100,7 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        cell=_cell, is_number=_is_number, table_rows=_table_rows, data_uri=_data_uri, shown_size=_shown_size
+        cell=_cell, is_number=_is_number, table_rows=table_rows, data_uri=_data_uri, shown_size=_shown_size
     )
     environment.globals.update(interval=_interval, value=_value)
     return environment.get_template("page.html").render(page=page)
@@ -141,7 +141,8 @@ def _is_number(content: object) -> bool:
     return isinstance(content, (int, float, np.integer, np.floating)) and not isinstance(content, bool)
 
 
-def _table_rows(table: Table) -> tuple[list[str], list[list[object]]]:
+def table_rows(table: Table) -> tuple[list[str], list[list[object]]]:
+    """Return the names of the columns of a table, and its rows of cells."""
     frame = table.rows if isinstance(table.rows, pd.DataFrame) else pd.DataFrame(list(table.rows), dtype=object)
     # column by column, because taking rows of a mixed frame converts integers to floats
     columns = [frame.iloc[:, index].tolist() for index in range(frame.shape[1])]

@@ -10,7 +10,7 @@ from tumorprog.report.drawing import picture
 from tumorprog.report.page import Section, Table
 from tumorprog.report.study import figures
 from tumorprog.report.study.facts import SIDES, Facts
-from tumorprog.report.study.phrases import count, listed, spread, tallied, tally
+from tumorprog.report.study.phrases import count, listed, spread, tallied
 from tumorprog.report.study.steps import Step
 
 _UNUSED = ("localizer", "mask")
@@ -20,11 +20,9 @@ _SERIES_COLUMNS = ("Manufacturer", "ManufacturerModelName", "MagneticFieldStreng
 
 def flow(facts: Facts) -> Section:
     """Return the section on the flow of participants, from the files to the sets of the splits."""
-    flows = {name: steps for name, steps in (("Grading", _grading(facts)), ("Progression", _progression(facts))) if steps}
-    rows = [
-        {"Cohort": name, "Step": step.label, "Included": step.included, "Excluded": step.excluded or "none"}
-        for name, steps in flows.items()
-        for step in steps
+    flows, table = _flows(facts), flow_table(facts)
+    named = [
+        f"{name} cohort, {step.label}: {'; '.join(step.included)}" for name, steps in flows.items() for step in steps
     ]
     return Section(
         id="participants",
@@ -34,30 +32,50 @@ def flow(facts: Facts) -> Section:
             "the numbers are those of the tables of the run directory."
         ],
         tables=[
-            Table(caption="Flow of participants", rows=rows, source="catalogue/, slices/_cohort.csv, timeline.csv"),
-            *_split_tables(facts),
+            table,
+            *split_tables(facts),
         ],
         pictures=[
             picture(
                 "participants",
                 figures.flow(flows),
                 caption="Flow of participants through the study, with the reasons for exclusion.",
-                alt="; ".join(f"{row['Cohort']}: {row['Step']}: {row['Included']}" for row in rows),
-                source="catalogue/, slices/_cohort.csv, timeline.csv",
+                alt="; ".join(named),
+                source=table.source,
             )
         ],
     )
 
 
-def _files(facts: Facts, cohort: str) -> Step:
+def flow_table(facts: Facts) -> Table:
+    """Return the flow of participants as a table."""
+    rows = [
+        {"Cohort": name, "Step": step.label, "Included": "; ".join(step.included), "Excluded": step.excluded or "none"}
+        for name, steps in _flows(facts).items()
+        for step in steps
+    ]
+    return Table(caption="Flow of participants", rows=rows, source="catalogue/, slices/_cohort.csv, timeline.csv")
+
+
+def _flows(facts: Facts) -> dict[str, list[Step]]:
+    flows = {"Grading": _grading(facts), "Progression": _progression(facts)}
+    return {name: steps for name, steps in flows.items() if steps}
+
+
+def _files(facts: Facts, cohort: str) -> list[Step]:
+    """Return the files of the archive of a cohort, and what the usable ones contain."""
     own = facts.catalogue[facts.catalogue["cohort"] == cohort]
-    quarantined = tally(facts.quarantine["reason"])
-    return Step(
-        label="Archive",
-        included=f"{_size(own)} ({count(facts.summary['found'], 'file')} found in both cohorts together)",
-        excluded=", ".join(f"{reason} {number:,}" for reason, number in quarantined.items())
-        + (" (files in quarantine, both cohorts together)" if quarantined else ""),
-    )
+    root = facts.used("catalogue", f"archive.{cohort}").rstrip("/") + "/"
+    quarantined = facts.quarantine[facts.quarantine["path"].str.startswith(root)]
+    num_used = own["path"].nunique()
+    return [
+        Step(
+            label="Files found",
+            included=(f"{count(num_used + len(quarantined), 'file')}, of which {num_used:,} are used",),
+            excluded=tallied(quarantined["reason"].str.replace("_", " ")) if len(quarantined) else "",
+        ),
+        Step(label="Images", included=(_size(own),)),
+    ]
 
 
 def _size(rows: pd.DataFrame) -> str:
@@ -69,23 +87,24 @@ def _size(rows: pd.DataFrame) -> str:
 def _grading(facts: Facts) -> list[Step]:
     if not (facts.catalogue["cohort"] == "grading").any():
         return []
-    steps = [_files(facts, "grading")]
+    steps = _files(facts, "grading")
     if facts.cohort is not None:
         imaged = facts.cohort[facts.cohort["status"] != "no images"]
         graded = imaged[imaged["status"] == "graded"]
-        grades = ", ".join(f"grade {grade}: {(graded['grade'] == grade).sum()}" for grade in GRADES)
-        others = tally(imaged.loc[imaged["status"] != "graded", "status"])
+        grades = ", ".join(f"{(graded['grade'] == grade).sum()} of grade {grade}" for grade in GRADES)
+        others = imaged.loc[imaged["status"] != "graded", "status"]
         steps.append(
             Step(
                 label="Patients with a grade",
-                included=f"{count(len(graded), 'patient')} ({grades})",
-                excluded=", ".join(f"{status} {number:,}" for status, number in others.items()),
+                included=(f"{count(len(graded), 'patient')}: {grades}",),
+                excluded=tallied(others) if len(others) else "",
             )
         )
     for protocol, training in facts.graders.items():
-        for side, name in SIDES.items():
-            included = _size(training.slices[training.slices["side"] == side])
-            steps.append(Step(label=f"{name} set, {protocol} protocol", included=included, excluded=""))
+        slices = training.slices
+        sets = tuple(f"{name}: {_size(slices[slices['side'] == side])}" for side, name in SIDES.items())
+        first = protocol == next(iter(facts.graders))
+        steps.append(Step(label=f"Sets, {protocol} protocol", included=sets, alternative=not first))
     return steps
 
 
@@ -93,25 +112,25 @@ def _progression(facts: Facts) -> list[Step]:
     own = facts.catalogue[facts.catalogue["cohort"] == "progression"]
     if own.empty:
         return []
-    steps = [_files(facts, "progression")]
+    steps = _files(facts, "progression")
     if facts.timeline is not None:
         status = facts.timeline["status"]
-        others = tally(status[status != "two dates or more"])
+        others = status[status != "two dates or more"]
         steps.append(
             Step(
                 label="Patients with two dates or more",
-                included=count(int((status == "two dates or more").sum()), "patient"),
-                excluded=", ".join(f"{name} {number:,}" for name, number in others.items()),
+                included=(count(int((status == "two dates or more").sum()), "patient"),),
+                excluded=tallied(others) if len(others) else "",
             )
         )
     if facts.outcomes is not None:
         status = facts.outcomes["status"]
-        others = tally(status[status != "followed"])
+        others = status[status != "followed"]
         steps.append(
             Step(
                 label="Patients with a recorded outcome",
-                included=count(int((status == "followed").sum()), "patient"),
-                excluded=", ".join(f"{name} {number:,}" for name, number in others.items()),
+                included=(count(int((status == "followed").sum()), "patient"),),
+                excluded=tallied(others) if len(others) else "",
             )
         )
     return [*steps, *_fold_steps(facts)]
@@ -124,15 +143,17 @@ def _fold_steps(facts: Facts) -> list[Step]:
     return [
         Step(
             label=f"Leave-one-patient-out, cohort {cohort}",
-            included=f"{count(rows['Fold'].nunique(), 'fold')} with {count(rows['PatientID'].nunique(), 'patient')} "
-            f"and {count(len(rows), 'series', 'series')}",
-            excluded="",
+            alternative=cohort != "all",
+            included=(
+                f"{count(rows['Fold'].nunique(), 'fold')} with {count(rows['PatientID'].nunique(), 'patient')} "
+                f"and {count(len(rows), 'series', 'series')}",
+            ),
         )
         for cohort, rows in held_out.groupby("Cohort")
     ]
 
 
-def _split_tables(facts: Facts) -> list[Table]:
+def split_tables(facts: Facts) -> list[Table]:
     """Return, for each protocol, the patients, series and slices of each grade in each set."""
     found = [
         Table(
@@ -198,13 +219,15 @@ def _parts(facts: Facts) -> dict[str, pd.DataFrame]:
 
 def with_columns(catalogue: pd.DataFrame) -> pd.DataFrame:
     """Return a catalogue with every column that this module shows, empty in catalogues of earlier versions."""
-    missing = {name for name in ("PatientSex", "PatientAge", "RepetitionTime", *_SERIES_COLUMNS)} - {*catalogue.columns}
+    missing = {"PatientSex", "PatientAge", "RepetitionTime", *_SERIES_COLUMNS} - {*catalogue.columns}
     return catalogue.assign(**dict.fromkeys(sorted(missing)))
 
 
 def first_studies(rows: pd.DataFrame) -> pd.DataFrame:
     """Return one row for each patient of a catalogue: of the first study, preferring rows that state the age."""
-    ordered = rows.assign(unknown_age=rows["PatientAge"].isna()).sort_values(["StudyDate", "unknown_age"], kind="stable")
+    ordered = rows.assign(unknown_age=rows["PatientAge"].isna()).sort_values(
+        ["StudyDate", "unknown_age"], kind="stable"
+    )
     return ordered.drop_duplicates("PatientID")
 
 
@@ -223,15 +246,15 @@ _SERIES_ROWS: Mapping[str, _Row] = {
     "Series": lambda rows: len(_series(rows)),
     "Manufacturer": lambda rows: tallied(_series(rows)["Manufacturer"]),
     "Model": lambda rows: tallied(_series(rows)["ManufacturerModelName"]),
-    "Field strength (T)": lambda rows: tallied(_series(rows)["MagneticFieldStrength"].map(_tesla)),
+    "Field strength": lambda rows: tallied(_series(rows)["MagneticFieldStrength"].map(_tesla)),
     "Plane": lambda rows: tallied(_series(rows)["plane"]),
     "Slice thickness (mm)": lambda rows: spread(_series(rows)["SliceThickness"]),
     "In-plane spacing (mm)": lambda rows: spread(_series(rows)["row_spacing_mm"], 2),
 }
 
 
-def _tesla(value: object) -> str:
-    return "" if value is None or pd.isna(value) else f"{float(str(value)):.2g}"
+def _tesla(value: float | None) -> str:
+    return "" if value is None or pd.isna(value) else f"{value:.2g} T"
 
 
 def _by_part(caption: str, parts: Mapping[str, pd.DataFrame], shown: Mapping[str, _Row], facts: Facts) -> Table:
@@ -258,4 +281,6 @@ def _by_sequence(catalogue: pd.DataFrame) -> Table:
         }
         for sequence, part in used.groupby("sequence")
     ]
-    return Table(caption="Acquisition parameters of the series of each sequence", rows=rows, source="catalogue/*.parquet")
+    return Table(
+        caption="Acquisition parameters of the series of each sequence", rows=rows, source="catalogue/*.parquet"
+    )

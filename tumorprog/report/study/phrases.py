@@ -16,20 +16,20 @@ def count(number_of: int, noun: str, plural: str = "") -> str:
     return f"{number_of:,} {noun if number_of == 1 else plural or noun + 's'}"
 
 
-def listed(parts: Iterable[str]) -> str:
+def listed(parts: Iterable[str], word: str = "and") -> str:
     """Return "a", "a and b" or "a, b and c"."""
     *first, last = list(parts) or ["none"]
-    return f"{', '.join(first)} and {last}" if first else last
+    return f"{', '.join(first)} {word} {last}" if first else last
 
 
 def tallied(values: pd.Series | Sequence[Any]) -> str:
-    """Return how often each value occurs, the most frequent first: "GE 12, Siemens 3, unknown 1".
+    """Return how often each value occurs, the most frequent first: "GE (12), Siemens (3), unknown (1)".
 
     Args:
         values: texts; "" and missing ones are counted as unknown, last.
     """
     counts = tally(values)
-    return ", ".join(f"{name} {times:,}" for name, times in counts.items()) or "none"
+    return ", ".join(f"{name} ({times:,})" for name, times in counts.items()) or "none"
 
 
 def tally(values: pd.Series | Sequence[Any]) -> dict[str, int]:

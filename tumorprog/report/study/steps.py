@@ -9,10 +9,12 @@ class Step:
 
     Attributes:
         label: of the box.
-        included: numbers that remain.
+        included: lines with the numbers that remain.
         excluded: numbers that are excluded, with reasons; "" if none.
+        alternative: whether it stands beside the previous step instead of following it.
     """
 
     label: str
-    included: str
-    excluded: str
+    included: tuple[str, ...]
+    excluded: str = ""
+    alternative: bool = False
