@@ -16,7 +16,7 @@ from tumorprog.report.study.checklist_items import CLAIM, RESULTS, TRIPOD_AI
 from tumorprog.report.study.environment import environment
 from tumorprog.report.study.facts import Facts, Training
 from tumorprog.report.study.figures import flow as flow_figure
-from tumorprog.report.study.phrases import listed, spread, tallied
+from tumorprog.report.study.phrases import listed, measured, spread, tallied
 from tumorprog.report.study.sections import arranged
 from tumorprog.report.study.settings import Study
 from tumorprog.report.study.statement import statement
@@ -256,6 +256,8 @@ def test_the_status_of_an_item_changes_with_the_report_and_the_settings():
     assert told == "in this report: Statements (study.funding)"
     assert checklist.status(by_number["9"], titles, Study()) == "in this report: Methods"
     assert checklist.status(by_number["38"], titles, Study()).startswith("not in this report")
+    leaking = {**titles, "grader-paper": "Leakage"}
+    assert "Leakage" not in checklist.status(by_number["38"], leaking, Study())
     assert "set study.sample_size" in checklist.status(by_number["21"], titles, Study())
 
 
@@ -342,6 +344,11 @@ def test_the_flow_is_drawn_for_each_cohort(facts):
 
 def test_phrases():
     assert tallied(["b", "a", "", None, "b"]) == "b (2), a (1), unknown (2)"
+    assert tallied(["x" * 99 + f" {number}" for number in range(20)]).endswith("other (8)")
+    assert len(tallied(["word " * 30])) < 70
+    assert measured(metric(None) | {"reason": "1 patient"}) == "not defined: 1 patient"
+    assert measured(metric(0.5)) == "0.50 (no confidence interval)"
+    assert measured(metric(0.5, 0.25, 0.75)) == "0.50 (95 % confidence interval 0.25 to 0.75)"
     assert spread([1.0, 3.0, np.nan]) == "2 (1 to 3); 1 unknown"
     assert spread([np.nan]) == "1 unknown"
     assert spread([]) == "none"

@@ -12,7 +12,6 @@ _COLUMNS = {
         *("histology", "disease", "disease type", "histological type", "histologic type", "histological diagnosis"),
         *("final pathologic diagnosis", "pathologic diagnosis", "pathological diagnosis", "integrated diagnosis"),
         *("diagnosis", "primary diagnosis", "cancer type detailed", "glioma type", "tumor type", "tumour type"),
-        "pathology information",
     ),
     "IDH": (
         *("idh", "idh status", "idh mutation", "idh mutation status", "idh mutated", "idh1", "idh1 mutation"),

@@ -40,15 +40,16 @@ _LARGEST = "n>10M"
 def model_card(facts: Facts) -> str:
     """Return the model card of the grader and of the progression model of a run."""
     results = list(_results(facts))
+    defined = [result for result in results if result["metric"]["value"] is not None]
     front = {
         "license": "apache-2.0",
         "library_name": "tumorprog",
         "pipeline_tag": "image-classification",
         "tags": ["medical", "mri", "glioma", *(["synthetic-data"] if facts.synthetic else [])],
-        "metrics": sorted({result["type"] for result in results}),
-        "model-index": [{"name": facts.settings.study.title or TITLE, "results": _model_index(facts, results)}],
+        "metrics": sorted({result["type"] for result in defined}),
+        "model-index": [{"name": facts.settings.study.title or TITLE, "results": _model_index(facts, defined)}],
     }
-    if not results:  # the Hub refuses an index without results
+    if not defined:  # the Hub refuses an index without results
         del front["model-index"]
     body = [
         *_title(facts, "Model card"),
@@ -132,7 +133,7 @@ def _results(facts: Facts) -> Iterator[dict[str, Any]]:
     )
     for task, scores, names in shown:
         for metric, name in names.items():
-            if scores and metric in scores and scores[metric]["value"] is not None:
+            if scores and metric in scores:
                 yield {"task": task, "type": metric, "name": name, "metric": scores[metric]}
 
 

@@ -7,8 +7,8 @@ from tumorprog.report.study.checklist_items import CLAIM, RESULTS, TRIPOD_AI, It
 from tumorprog.report.study.settings import Study
 from tumorprog.report.study.statement import STUDY_SECTION
 
-RESULT_SECTIONS = ("grader-patient", "grader-folds", "grader-paper", "progression", "survival")
-"""Ids of the sections on results."""
+RESULT_SECTIONS = ("grader-patient", "grader-folds", "progression", "survival")
+"""Ids of the sections on results for new patients; results with leakage do not answer an item."""
 _GUIDELINES = {
     "CLAIM 2024 (Tejani et al., Radiology: Artificial Intelligence 6:e240300)": CLAIM,
     "TRIPOD+AI (Collins et al., BMJ 385:e078378)": TRIPOD_AI,

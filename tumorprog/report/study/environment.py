@@ -1,5 +1,6 @@
 """When, with which command and on which machine the results were computed, and with which software."""
 
+import datetime
 import platform
 from collections.abc import Mapping
 from typing import Any
@@ -64,9 +65,18 @@ def _stages(facts: Facts) -> list[dict[str, Any]]:
             "Command": stage.get("command", _NOT_RECORDED),
             "Commit": _short(stage),
         }
-        for name, stage in facts.stages.items()
-        if name != "report"
-    ] or [{"Stage": _NOT_RECORDED}]
+        for name, stage in [*_earlier(facts), ("report", _report())]
+    ]
+
+
+def _earlier(facts: Facts) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return what is recorded of the stages before the report."""
+    return [(name, stage) for name, stage in facts.stages.items() if name != "report"]
+
+
+def _report() -> dict[str, Any]:
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {"started": now, "seconds": "in progress", **provenance.of_this_process()}
 
 
 def _short(stage: Mapping[str, Any]) -> str:
@@ -80,7 +90,7 @@ def _machines(facts: Facts) -> list[dict[str, Any]]:
     """Return a row for each different machine, with the stages that it computed; the last is that of the report."""
     stages: dict[str, list[str]] = {}
     shown: dict[str, Mapping[str, Any]] = {}
-    used = [(name.replace("_", "-"), stage.get("machine")) for name, stage in facts.stages.items() if name != "report"]
+    used = [(name.replace("_", "-"), stage.get("machine")) for name, stage in _earlier(facts)]
     for name, machine in [*used, ("report", provenance.machine())]:
         key = repr(machine)
         stages.setdefault(key, []).append(name)

@@ -1,6 +1,7 @@
 """Numbers and lists as parts of sentences."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import pandas as pd
 from tumorprog.report.page import number
 
 UNKNOWN = "unknown"
+_MOST, _LONGEST = 12, 60
+"""Number of different values that are named, and of characters of each."""
 
 
 def count(number_of: int, noun: str, plural: str = "") -> str:
@@ -26,10 +29,13 @@ def tallied(values: pd.Series | Sequence[Any]) -> str:
     """Return how often each value occurs, the most frequent first: "GE (12), Siemens (3), unknown (1)".
 
     Args:
-        values: texts; "" and missing ones are counted as unknown, last.
+        values: texts; "" and missing ones are counted as unknown, last. Rare values beyond the first dozen are counted
+            together, because free text can be long and identify a patient.
     """
-    counts = tally(values)
-    return ", ".join(f"{name} ({times:,})" for name, times in counts.items()) or "none"
+    counts = list(tally(values).items())
+    rest = sum(times for _, times in counts[_MOST:])
+    named = [f"{shorten(name, _LONGEST, placeholder='...')} ({times:,})" for name, times in counts[:_MOST]]
+    return ", ".join([*named, *([f"other ({rest:,})"] if rest else [])]) or "none"
 
 
 def tally(values: pd.Series | Sequence[Any]) -> dict[str, int]:
@@ -59,9 +65,10 @@ def spread(values: pd.Series | Sequence[float], digits: int = 1) -> str:
 
 def measured(metric: Mapping[str, Any], unit: str = "") -> str:
     """Return a metric {value, lower, upper} with its 95 % confidence interval, or that it has none."""
+    reason = f": {metric['reason']}" if metric.get("reason") else ""
     if metric["value"] is None:
-        return "not defined"
+        return f"not defined{reason}"
     text = number(metric["value"]) + (f" {unit}" if unit else "")
     if metric["lower"] is None or metric["upper"] is None:
-        return f"{text} (no confidence interval)"
+        return f"{text} (no confidence interval{reason})"
     return f"{text} (95 % confidence interval {number(metric['lower'])} to {number(metric['upper'])})"
