@@ -97,7 +97,7 @@ def test_the_null_control_is_reported_with_its_errors_and_a_figure(results):
     text = " ".join(section.paragraphs)
     assert "6.00 months under the patient protocol (mean of the other patients: 5.50 months)" in text
     assert "0.25 months under the paper protocol" in text
-    assert [picture.name for picture in section.pictures][-1] == "figures/months-null-control.png"
+    assert [picture.name for picture in section.pictures][-1] == "figures/months-null-control.svg"
     without = {name: part for name, part in metrics().items() if name != "null_control"}
     assert "null control" not in " ".join(progression_sections.section(without, results).paragraphs)
 
@@ -128,8 +128,8 @@ def test_the_section_on_survival_counts_followed_and_excluded_patients():
     steps = {"patient": (np.array([0.0, 5.0]), np.array([1.0, 0.0]))}
     section = survival_sections.section(values, pd.DataFrame([{**row, **curves}]), steps, outcomes)
     assert section.paragraphs[0].startswith("2 patients are followed up from their first images: 1 progressed")
-    assert [row["Protocol, level"] for row in section.tables[0].rows] == [
-        "patient, patient: model",
-        "patient, patient: life table",
+    assert [row["Protocol, model"] for row in section.tables[0].rows] == [
+        "held-out patients: model",
+        "held-out patients: life table",
     ]
     assert section.tables[1].rows == [{"Reason": "no outcome", "Patients": 1}]
