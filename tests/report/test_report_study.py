@@ -109,7 +109,13 @@ def text_of(section):
         for row in (table.rows if isinstance(table.rows, list) else table.rows.to_dict("records"))
         for cell in row.values()
     ]
-    return "\n".join([*section.paragraphs, *cells, *(picture.alt + picture.caption for picture in section.pictures)])
+    return "\n".join(
+        [
+            *section.paragraphs,
+            *cells,
+            *(" ".join([shown.alt, shown.caption, *shown.panels]) for shown in section.pictures),
+        ]
+    )
 
 
 def full_report(facts):
@@ -338,8 +344,10 @@ def test_a_run_with_only_a_catalogue_has_a_report_on_the_study(facts):
 
 
 def test_the_flow_is_drawn_for_each_cohort(facts):
-    flow_figure(participants._flows(facts))
-    assert participants.flow(facts).pictures[0].png.startswith(b"\x89PNG")
+    assert len(flow_figure(participants._flows(facts))) == 2
+    grading, progression = participants.flow(facts).pictures[0].panels
+    assert "Validation: 1 patient, 1 series and 2 slices" in grading
+    assert "excluded: one date (1)" in progression
 
 
 def test_phrases():

@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from tumorprog.report import drawing
 from tumorprog.report.study.steps import Step
 
-_LINE_CHARACTERS = 56
-_LINE_INCHES, _GAP_LINES = 0.17, 1.6
+_LINE_CHARACTERS = 48
+_LINE_INCHES, _GAP_LINES = 0.2, 1.6
 
 
-def flow(flows: Mapping[str, Sequence[Step]]) -> Any:
+def flow(flows: Mapping[str, Sequence[Step]]) -> drawing.Panels:
     """Draw the flow of participants of each cohort, from top to bottom.
 
     Args:
@@ -24,7 +24,7 @@ def flow(flows: Mapping[str, Sequence[Step]]) -> Any:
     for axes, (name, steps) in zip(all_axes, flows.items(), strict=False):
         axes.set_axis_off()
         axes.set(xlim=(0, 1), ylim=(height, 0))
-        axes.set_title(f"{name} cohort", fontsize=10)
+        axes.set_title(f"{name} cohort")
         _draw(axes, steps)
     return drawing.add_title(figure, "Flow of participants")
 
@@ -37,14 +37,24 @@ def _text(step: Step) -> list[str]:
 def _draw(axes: Axes, steps: Sequence[Step]) -> None:
     """Draw boxes below each other, joined by arrows, or by "or" before an alternative."""
     top = 0.0
-    frame = {"boxstyle": "square,pad=0.4", "facecolor": "white", "edgecolor": drawing.BLUE}
+    centred: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": drawing.SMALL}
+    frame = {"boxstyle": "square,pad=0.4", "facecolor": "none", "edgecolor": drawing.BLUE}
     for index, step in enumerate(steps):
         lines = _text(step)
         if index and step.alternative:
-            axes.text(0.5, top - _GAP_LINES / 2, "or", ha="center", va="center", fontsize=8)
+            axes.text(0.5, top - _GAP_LINES / 2, "or", **centred)
         elif index:
             arrow = {"arrowstyle": "->", "color": drawing.INK}
             axes.annotate("", (0.5, top - 0.45), (0.5, top - _GAP_LINES + 0.45), arrowprops=arrow)
         middle = top + len(lines) / 2
-        axes.text(0.5, middle, "\n".join(lines), ha="center", va="center", fontsize=8, linespacing=1.25, bbox=frame)
+        axes.text(
+            0.5,
+            middle,
+            "\n".join(lines),
+            ha="center",
+            va="center",
+            fontsize=drawing.SMALL,
+            linespacing=1.25,
+            bbox=frame,
+        )
         top += len(lines) + _GAP_LINES
