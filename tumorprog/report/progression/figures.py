@@ -135,5 +135,5 @@ def null_control(null: Mapping[str, Any]) -> Panels:
         axes.set_title(names.protocol(protocol), loc="left", fontsize=10)
         axes.set_xlabel("Error of the model minus that of the mean (months)")
         drawing.mark_leakage(axes, protocol)
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=drawing.SMALL)
     return drawing.add_title(figure, "Null control: months permuted between patients")
