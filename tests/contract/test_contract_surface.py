@@ -54,6 +54,7 @@ SETTINGS = [
     "tune.sweep",
     "tune.mlflow",
     "report.bootstrap",
+    "report.identifiers",
     "cluster.address",
     "cluster.cores",
     "synthetic.graded_patients",

@@ -11,6 +11,8 @@ class Report:
 
     bootstrap: int = 1000
     """Bootstrap resamples of the patients for each 95 % confidence interval."""
+    identifiers: bool = False
+    """Whether the report shows patient ids and dates instead of pseudonyms and days since the first scan."""
 
     def __post_init__(self) -> None:
         at_least("report.bootstrap", self.bootstrap, 10)
