@@ -261,6 +261,13 @@ def test_no_patient_name_appears_in_a_table_or_the_report(finished):
             assert b"Phantom" not in path.read_bytes(), path
 
 
+def test_neither_the_report_nor_the_metrics_name_a_patient_or_a_date(finished):
+    catalogue = pd.read_parquet(finished / "catalogue")
+    page = (finished / "report.html").read_text() + (finished / "metrics.json").read_text()
+    for column in ("PatientID", "StudyDate", "SeriesInstanceUID", "path"):
+        assert not [value for value in catalogue[column].unique() if value and value in page], column
+
+
 def test_a_second_run_has_nothing_to_do_and_reports_this(finished, arguments, capsys):
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.parquet")}
     assert cli.main(["run", *arguments, *SMALL]) == 0
@@ -303,7 +310,7 @@ def one_date(finished, cohort_folder, tmp_path):
     rows = pq.read_table(finished / "features").to_pandas()
     table = tables.pa.Table.from_pandas(rows[rows["date"].isin(first)], FEATURES, preserve_index=False)
     tables.write_shard(run / "features" / "part-00000.parquet", table, FEATURES)
-    for name in (f"features/{tables.SUMMARY}", "grades.csv", "volumes.csv", "quarantine.csv"):
+    for name in (f"features/{tables.SUMMARY}", "grades.csv", "timeline.csv", "volumes.csv", "quarantine.csv"):
         (run / name).write_text((finished / name).read_text())
     (run / "reference_sheet.csv").write_text(",".join(REFERENCE_SHEET) + "\n")  # no patient has two dates
     (run / "catalogue").symlink_to(finished / "catalogue")

@@ -1,5 +1,7 @@
 """What the report calls patients and dates."""
 
+import itertools
+
 import pytest
 
 from tumorprog.report.identifiers import Identifiers
@@ -21,7 +23,7 @@ def test_each_patient_has_an_own_number_and_only_the_seed_decides_which():
 
 def test_the_number_does_not_follow_the_order_of_the_ids():
     numbers = [int(name.split()[1]) for name in pseudonyms()]
-    rising = sum(later > earlier for earlier, later in zip(numbers[:-1], numbers[1:], strict=True))
+    rising = sum(later > earlier for earlier, later in itertools.pairwise(numbers))
     assert 4 < rising < 15
 
 

@@ -30,10 +30,10 @@ def spearman(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
         return {**metric, "reason": f"{count} patients; a rank correlation needs {_MIN_PATIENTS}"}
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return {**metric, "reason": "all patients have the same value"}
-    ranks = [pd.Series(values).rank().to_numpy() for values in (first, second)]
-    rho = float(np.clip(np.corrcoef(*ranks)[0, 1], -1.0, 1.0))
+    rho = float(pd.Series(first).rank().corr(pd.Series(second).rank()))
     if abs(rho) > 1 - _ROUNDING:
-        return {**metric, "value": float(round(rho)), "reason": "the interval of a perfect rank correlation is not defined"}
+        reason = "the interval of a perfect rank correlation is not defined"
+        return {**metric, "value": float(round(rho)), "reason": reason}
     half_width = NormalDist().inv_cdf(0.975) * np.sqrt((1 + rho**2 / 2) / (count - 3))
     lower, upper = (float(np.tanh(np.arctanh(rho) + sign * half_width)) for sign in (-1, 1))
     return {**metric, "value": rho, "lower": lower, "upper": upper}

@@ -32,6 +32,9 @@ from tumorprog.regions.agreement import overlaps
 from tumorprog.report import headline, page, paper
 from tumorprog.report.data import sections as data_sections
 from tumorprog.report.grading import sections as grading_sections
+from tumorprog.report.identifiers import Identifiers
+from tumorprog.report.patients import courses, images
+from tumorprog.report.patients import sections as patients_sections
 from tumorprog.report.progression import sections as progression_sections
 from tumorprog.report.regions import examples as feature_examples
 from tumorprog.report.regions import sections as regions_sections
@@ -41,6 +44,7 @@ from tumorprog.settings import Settings
 from tumorprog.synthetic import plan
 
 _NUM_ROI_EXAMPLES, _NUM_GRAD_CAM_EXAMPLES = 6, 6
+_NUM_LARGEST_ERRORS, _NUM_TWO_DATES = 3, 2
 _VERSIONS = ("ray", "torch", "pydicom")
 
 
@@ -69,12 +73,12 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         evaluated["roi"] = overlap.dice_by_sequence(overlaps(slices), **bootstrap)
         content.append(regions_sections.rois(examples, evaluated["roi"], method=settings.roi.method))
     if (folder / "progression" / "predictions.csv").exists():
-        scores, section = _progression(folder, settings)
+        scores, sections = _progression(folder, settings, catalogue)
         evaluated |= scores
-        content.append(section)
+        content += sections
     if (folder / "progression" / "patient_survival.csv").exists():
-        evaluated["survival"], section = _survival(folder / "progression", settings)
-        content.append(section)
+        evaluated["survival"], sections = _survival(folder, settings, catalogue)
+        content += sections
     if evaluated.keys() & {"grader", "progression"}:
         content.append(paper.paper(evaluated))
     if (folder / "tune" / "test.json").exists():
@@ -178,8 +182,17 @@ def _grad_cam_examples(model_folder: Path, slices: Path, test: pd.DataFrame) -> 
     ]
 
 
-def _progression(folder: Path, settings: Settings) -> tuple[dict[str, Any], page.Section]:
-    """Return the parts of metrics.json on the months to progression, and their section."""
+def _identifiers(catalogue: pd.DataFrame, settings: Settings) -> Identifiers:
+    """Return what the report calls the patients of the catalogue and their dates."""
+    dated = catalogue[catalogue["StudyDate"] != ""]
+    first_dates = {str(patient): str(date) for patient, date in dated.groupby("PatientID")["StudyDate"].min().items()}
+    return Identifiers(catalogue["PatientID"], first_dates, shown=settings.report.identifiers, seed=settings.seed)
+
+
+def _progression(
+    folder: Path, settings: Settings, catalogue: pd.DataFrame
+) -> tuple[dict[str, Any], list[page.Section]]:
+    """Return the parts of metrics.json on the months to progression, and the sections on patients and predictions."""
     subfolder = folder / "progression"
     bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
     published = {
@@ -188,15 +201,42 @@ def _progression(folder: Path, settings: Settings) -> tuple[dict[str, Any], page
     evaluated = {"progression": _evaluate_progression(subfolder, settings), "published_intervals": published}
     if (subfolder / "null_control.csv").exists():
         evaluated["null_control"] = _evaluate_null_control(subfolder / "null_control.csv", settings)
+    patients = tables.read_csv(subfolder / "patient_predictions.csv", PATIENT_PREDICTIONS)
+    held_out = patients[(patients["Protocol"] == "patient") & (patients["Cohort"] == "all")]
+    identifiers, slices = _identifiers(catalogue, settings), catalogue[catalogue["cohort"] == "progression"]
     results = progression_sections.ProgressionResults(
         predictions=tables.read_csv(subfolder / "predictions.csv", PROGRESSION_PREDICTIONS),
-        patients=tables.read_csv(subfolder / "patient_predictions.csv", PATIENT_PREDICTIONS),
+        patients=patients,
         history=tables.read_csv(subfolder / "history.csv", PROGRESSION_HISTORY),
         sheet=tables.read_csv(folder / "reference_sheet.csv", REFERENCE_SHEET),
         timeline=tables.read_csv(folder / "timeline.csv", TIMELINE),
         volumes=tables.read_csv(folder / "volumes.csv", VOLUMES),
+        identifiers=identifiers,
+        largest_errors=patients_sections.largest_errors(
+            images.largest_errors(
+                slices, held_out, identifiers, roi=settings.roi.method, max_patients=_NUM_LARGEST_ERRORS
+            )
+        ),
     )
-    return evaluated, progression_sections.section(evaluated, results)
+    shown = _patients(results.timeline, results.volumes, slices, identifiers, intervals=results.sheet, outcomes=None)
+    return evaluated, [shown, progression_sections.section(evaluated, results)]
+
+
+def _patients(
+    timeline: pd.DataFrame,
+    volumes: pd.DataFrame,
+    slices: pd.DataFrame,
+    identifiers: Identifiers,
+    *,
+    intervals: pd.DataFrame,
+    outcomes: pd.DataFrame | None,
+) -> page.Section:
+    intervals = intervals[["PatientID", "date", "days"]].drop_duplicates()
+    shown = courses.Tables(
+        timeline=timeline, volumes=volumes, intervals=intervals, outcomes=outcomes, identifiers=identifiers
+    )
+    two_dates = images.first_and_second(slices, intervals, identifiers, max_patients=_NUM_TWO_DATES)
+    return patients_sections.section(shown, two_dates)
 
 
 def _evaluate_progression(folder: Path, settings: Settings) -> dict[str, Any]:
@@ -239,8 +279,9 @@ def _evaluate_null_control(path: Path, settings: Settings) -> dict[str, Any]:
     return evaluated
 
 
-def _survival(subfolder: Path, settings: Settings) -> tuple[dict[str, Any], page.Section]:
-    """Return protocol -> cohort -> patient -> metric, with the life table as baseline, and their section."""
+def _survival(folder: Path, settings: Settings, catalogue: pd.DataFrame) -> tuple[dict[str, Any], list[page.Section]]:
+    """Return protocol -> cohort -> patient -> metric, with the life table as baseline, and the sections."""
+    subfolder = folder / "progression"
     bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
     patients = tables.read_csv(subfolder / "patient_survival.csv", PATIENT_SURVIVAL)
     evaluated: dict[str, Any] = {}
@@ -253,7 +294,16 @@ def _survival(subfolder: Path, settings: Settings) -> tuple[dict[str, Any], page
         evaluated[protocol] = {"all": {"patient": scores}}
         measured[protocol] = survival.kaplan_meier(months, event)
     outcomes = tables.read_csv(subfolder / "outcomes.csv", OUTCOMES)
-    return evaluated, survival_sections.section(evaluated, model, measured, outcomes)
+    volumes = tables.read_csv(folder / "volumes.csv", VOLUMES)
+    shown = _patients(
+        tables.read_csv(folder / "timeline.csv", TIMELINE),
+        volumes,
+        catalogue[catalogue["cohort"] == "progression"],
+        _identifiers(catalogue, settings),
+        intervals=tables.read_csv(folder / "reference_sheet.csv", REFERENCE_SHEET),
+        outcomes=outcomes,
+    )
+    return evaluated, [shown, survival_sections.section(evaluated, model, measured, outcomes, volumes)]
 
 
 def _sweep(folder: Path, settings: Settings) -> page.Section:

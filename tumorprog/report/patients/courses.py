@@ -61,7 +61,9 @@ def _course(name: str, dates: list[str], end: int | None, kind: str) -> Course:
 def _ends(tables: Tables) -> dict[str, tuple[int, str]]:
     if tables.outcomes is None:
         first = tables.intervals.sort_values("date").drop_duplicates("PatientID")
-        return {patient: (int(days), SECOND_DATE) for patient, days in zip(first["PatientID"], first["days"], strict=True)}
+        return {
+            patient: (int(days), SECOND_DATE) for patient, days in zip(first["PatientID"], first["days"], strict=True)
+        }
     rows = tables.outcomes.loc[tables.outcomes["status"] == "followed", ["PatientID", "months", "event"]]
     return {
         patient: (round(months * DAYS_PER_MONTH), EVENT if event == 1 else CENSORED)

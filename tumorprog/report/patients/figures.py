@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import LogFormatter, MaxNLocator, StrMethodFormatter
 
 from tumorprog.report import drawing
 from tumorprog.report.drawing import BLUE, GREY, INK, ORANGE, SKY
@@ -31,11 +31,11 @@ def courses(shown: Sequence[Course]) -> Figure:
     rows = range(len(shown))
     axes.hlines(rows, 0, [max([*course.scans, course.end or 0]) for course in shown], color=SKY, linewidth=2)
     scans = np.array([(day, row) for row, course in enumerate(shown) for day in course.scans])
-    axes.scatter(*scans.T, s=26, color=BLUE, zorder=3, label="scan")
+    axes.scatter(scans[:, 0], scans[:, 1], s=22, color=BLUE, zorder=4, label="scan")
     for kind, style in _ENDS.items():
         ends = np.array([(course.end, row) for row, course in enumerate(shown) if course.kind == kind])
         if len(ends):
-            axes.scatter(*ends.T, s=90, zorder=4, linewidths=1.5, **style)
+            axes.scatter(ends[:, 0], ends[:, 1], s=150, zorder=3, linewidths=1.5, **style)
     axes.set_yticks(rows, [course.patient for course in shown], fontsize=8)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
@@ -73,12 +73,13 @@ def months_by_volume(patients: pd.DataFrame) -> Figure:
     event = patients["event"].to_numpy(dtype=bool)
     for chosen, face, label in ((event, BLUE, "progression"), (~event, "white", "censored")):
         if chosen.any():
-            points = patients.loc[chosen, "volume_ml"], patients.loc[chosen, "months"]
-            axes.scatter(*points, s=36, facecolor=face, edgecolor=BLUE, zorder=3, label=label)
+            volumes, months = patients.loc[chosen, "volume_ml"], patients.loc[chosen, "months"]
+            axes.scatter(volumes, months, s=36, facecolor=face, edgecolor=BLUE, zorder=3, label=label)
     axes.set_xscale("log")
     axes.set_yscale("log")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
     axes.set_xlabel(f"{VOLUME} on the first date")
     axes.set_ylabel("Months")
     axes.legend(frameon=False, fontsize=9)

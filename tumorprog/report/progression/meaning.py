@@ -56,8 +56,8 @@ def until_outcomes(outcomes: pd.DataFrame, volumes: pd.DataFrame) -> list[str]:
     known = is_brain_tumor_progression(followed["PatientID"])
     return [
         f"{_time_zero()} The event is the one that the table of outcomes records: {len(progressed)} of {len(followed)} "
-        f"patients progressed, and {len(followed) - len(progressed)} had not progressed at their last follow-up (censored). How "
-        "progression was established is not part of the table.",
+        f"patients progressed, and {len(followed) - len(progressed)} had not progressed at their last follow-up "
+        "(censored). How progression was established is not part of the table.",
         _early(progressed["months"] * DAYS_PER_MONTH, "times to progression", known=known),
         *masked_volumes(volumes, known=known),
     ]
@@ -113,26 +113,25 @@ def _event_between_dates(*, known: bool) -> str:
 def _no_censoring(intervals: pd.DataFrame, timeline: pd.DataFrame) -> str:
     patients = intervals["PatientID"].nunique()
     excluded = int((timeline["status"] != "two dates or more").sum())
-    start = (
-        f"No censoring is known: {_patients(patients)} with two dates {_are(patients, 'counts', 'count')} as progressed."
-    )
+    counted = f"{_patients(patients)} with two dates {_are(patients, 'counts', 'count')} as progressed"
+    start = f"No censoring is known: {counted}."
     if not excluded:
         return start
     return (
-        f"{start} {_patients(excluded)} without a second date {_are(excluded, 'is', 'are')} excluded; if these patients "
-        "have no second scan because they did not progress, the months are too short."
+        f"{start} {_patients(excluded)} without a second date {_are(excluded, 'is', 'are')} excluded; if there is no "
+        "second scan because the tumour did not progress, the months of the others are too short for the whole group."
     )
 
 
 def _early(days: pd.Series, what: str, *, known: bool) -> str:
     """Count the times after which a change may be pseudo-progression."""
     published = sum(day < EARLY_DAYS for day in PUBLISHED_DAYS)
-    compared = f" (of the {len(PUBLISHED_DAYS)} published intervals of the collection: {published})" if known else ""
+    compared = f", as are {published} of the {len(PUBLISHED_DAYS)} published ones of the collection" if known else ""
     return (
-        f"{int((days < EARLY_DAYS).sum())} of {len(days)} {what} are shorter than 12 weeks ({EARLY_DAYS} days){compared}. "
-        f"Within 12 weeks after radiotherapy an increase may be pseudo-progression, for which {_SOURCE} requires a "
-        "confirmation. The date of radiotherapy is not known here, so the count from the first images only indicates how "
-        "many events may be affected."
+        f"{int((days < EARLY_DAYS).sum())} of {len(days)} {what} are shorter than 12 weeks ({EARLY_DAYS} days)"
+        f"{compared}. Within 12 weeks after radiotherapy an increase may be pseudo-progression, for which {_SOURCE} "
+        "requires a confirmation. The date of radiotherapy is not known here, so the count from the first images only "
+        "indicates how many events may be affected."
     )
 
 

@@ -1,6 +1,6 @@
 """Section of the report on the months to progression."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,8 @@ class ProgressionResults:
     """VOLUMES."""
     identifiers: Identifiers
     """What patients and dates are called."""
+    largest_errors: Sequence[Picture] = ()
+    """Picture of the patients with the largest errors, if their images can be read."""
 
 
 def section(metrics: Mapping[str, Any], results: ProgressionResults) -> Section:
@@ -64,7 +66,11 @@ def section(metrics: Mapping[str, Any], results: ProgressionResults) -> Section:
             *([_null_control_paragraph(null)] if null else []),
         ],
         tables=tables,
-        pictures=[*_pictures(metrics["progression"], results), *([_null_control_picture(null)] if null else [])],
+        pictures=[
+            *_pictures(metrics["progression"], results),
+            *results.largest_errors,
+            *([_null_control_picture(null)] if null else []),
+        ],
     )
 
 
