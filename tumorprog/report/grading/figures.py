@@ -1,4 +1,4 @@
-"""Figures of the grader's predictions; each function returns a matplotlib Figure 900 pixels wide."""
+"""Figures of the grader's predictions; each function returns its panels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,25 +6,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tumorprog.conventions import GRADES
 from tumorprog.report import drawing
-from tumorprog.report.drawing import BLUE, GREEN, GREY, INK, SKY
+from tumorprog.report.drawing import BLUE, GREEN, GREY, INK, SKY, Panels
 
 _ACCURACIES = {"Train": "Training Acc (%)", "Validation": "Validation Acc (%)", "Test": "Test Acc (%)"}
 _HEAT = LinearSegmentedColormap.from_list("heat", [(0.84, 0.37, 0.0, 0.0), (0.84, 0.37, 0.0, 0.75)])
 
 
-def learning_curves(history: pd.DataFrame, *, leaks: bool = False) -> Figure:
+def learning_curves(history: pd.DataFrame, *, leaks: bool = False) -> Panels:
     """Draw the loss and accuracy on each data set at each epoch, and the selected epoch.
 
     Args:
         history: rows of `HISTORY`; the last row whose "Best Model Saved" is Yes or true is the selected epoch.
         leaks: whether patients are in more than one data set.
     """
-    figure, (loss, accuracy) = drawing.canvas(3.8, 1, 2)
+    figures, (loss, accuracy) = drawing.canvas(3.8, 1, 2)
     epochs = history["Epoch"].to_numpy()
     for name, (label, colour, marker) in drawing.DATA_SETS.items():
         style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4, "label": label}
@@ -39,10 +38,10 @@ def learning_curves(history: pd.DataFrame, *, leaks: bool = False) -> Figure:
     loss.set_ylabel("Loss (cross-entropy)")
     accuracy.set_ylabel("Accuracy (% of slices)")
     loss.legend(frameon=False)
-    return drawing.add_title(figure, "Training of the grader", leaks=leaks)
+    return drawing.add_title(figures, "Training of the grader", leaks=leaks)
 
 
-def confusion(levels: Mapping[str, pd.DataFrame], title: str, *, leaks: bool = False) -> Figure:
+def confusion(levels: Mapping[str, pd.DataFrame], title: str, *, leaks: bool = False) -> Panels:
     """Draw a confusion matrix of the grades at each level; cells are shaded by their share of the true grade.
 
     Args:
@@ -50,22 +49,21 @@ def confusion(levels: Mapping[str, pd.DataFrame], title: str, *, leaks: bool = F
         title: title of the figure.
         leaks: whether patients are in more than one data set.
     """
-    figure, all_axes = drawing.canvas(3.6, 1, max(len(levels), 1))
+    figures, all_axes = drawing.canvas(3.6, 1, max(len(levels), 1))
     for axes, (name, level) in zip(all_axes, levels.items(), strict=False):
         counts = np.array([[_count(level, truth, predicted) for predicted in GRADES] for truth in GRADES])
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         axes.grid(visible=False)
-        axes.imshow(shares, cmap=drawing.SHADES, vmin=0, vmax=1)
+        axes.imshow(shares, cmap=drawing.SHADES, vmin=0, vmax=1, interpolation="none")
         for (row, column), count in np.ndenumerate(counts):
             share = shares[row, column]
-            colour = "white" if share > 0.85 else INK
-            axes.text(column, row, f"{count:,}\n{share:.0%}", ha="center", va="center", color=colour)
+            axes.text(column, row, f"{count:,}\n{share:.0%}", ha="center", va="center", color=INK)
         axes.set_title(f"per {name}", fontsize=10)
         axes.set_xticks(range(len(GRADES)), [str(grade) for grade in GRADES])
         axes.set_yticks(range(len(GRADES)), [f"{grade}\nn = {total:,}" for grade, total in _totals(counts)])
         axes.set_xlabel("Predicted grade")
         axes.set_ylabel("True grade")
-    return drawing.add_title(figure, title, leaks=leaks)
+    return drawing.add_title(figures, title, leaks=leaks)
 
 
 def _count(level: pd.DataFrame, truth: int, predicted: int) -> int:
@@ -76,7 +74,7 @@ def _totals(counts: np.ndarray) -> list[tuple[int, int]]:
     return list(zip(GRADES, counts.sum(axis=1).tolist(), strict=True))
 
 
-def reliability(bins: Mapping[str, pd.DataFrame], title: str, *, leaks: bool = False) -> Figure:
+def reliability(bins: Mapping[str, pd.DataFrame], title: str, *, leaks: bool = False) -> Panels:
     """Draw the accuracy and the number of predictions by confidence, for each level.
 
     Args:
@@ -85,7 +83,7 @@ def reliability(bins: Mapping[str, pd.DataFrame], title: str, *, leaks: bool = F
         leaks: whether patients are in more than one data set.
     """
     columns = max(len(bins), 1)
-    figure, all_axes = drawing.canvas(4.4, 2, columns, sharex=True, height_ratios=(3, 1))
+    figures, all_axes = drawing.canvas(4.4, 2, columns, sharex=True, height_ratios=(3, 1))
     for axes, counts, (name, level) in zip(all_axes[:columns], all_axes[columns:], bins.items(), strict=False):
         axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="perfectly calibrated")
         axes.plot(level["confidence"], level["accuracy"], color=BLUE, marker="o", label="grader")
@@ -93,13 +91,13 @@ def reliability(bins: Mapping[str, pd.DataFrame], title: str, *, leaks: bool = F
         counts.bar(level["lower"], level["count"], width=widths, align="edge", color=SKY, edgecolor="white")
         axes.set_title(f"per {name}", fontsize=10)
         axes.set_ylim(-0.02, 1.02)
+        axes.set_ylabel("Accuracy")
+        axes.legend(frameon=False, loc="upper left")
+        counts.set_ylabel("Predictions")
         counts.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         counts.set_xlim(0, 1)
         counts.set_xlabel("Confidence (highest probability)")
-    all_axes[0].set_ylabel("Accuracy")
-    all_axes[0].legend(frameon=False, loc="upper left")
-    all_axes[columns].set_ylabel("Predictions")
-    return drawing.add_title(figure, title, leaks=leaks)
+    return drawing.add_title(figures, title, leaks=leaks)
 
 
 def grader_with_baselines(
@@ -108,7 +106,7 @@ def grader_with_baselines(
     metric: str = "balanced_accuracy",
     level: str = "patient",
     label: str = "Balanced accuracy",
-) -> Figure:
+) -> Panels:
     """Draw a metric of the grader and of its baselines, one panel per protocol.
 
     Args:
@@ -121,7 +119,7 @@ def grader_with_baselines(
     return drawing.compare_with_baselines(panels, metric, label=label, title="Grader and baselines")
 
 
-def group_bars(groups: Mapping[str, Mapping[str, Mapping[str, Any]]], title: str, *, leaks: bool = False) -> Figure:
+def group_bars(groups: Mapping[str, Mapping[str, Mapping[str, Any]]], title: str, *, leaks: bool = False) -> Panels:
     """Draw the accuracy and balanced accuracy of each institution, manufacturer or fold.
 
     Args:
@@ -129,24 +127,24 @@ def group_bars(groups: Mapping[str, Mapping[str, Mapping[str, Any]]], title: str
         title: title of the figure.
         leaks: whether patients are in more than one data set.
     """
-    figure, all_axes = drawing.canvas(1.6 + 0.42 * max(len(groups), 2), 1, 2, sharey=True)
+    figures, all_axes = drawing.canvas(1.6 + 0.42 * max(len(groups), 2), 1, 2)
     names = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy"}
     for axes, (metric, label), colour in zip(all_axes, names.items(), (BLUE, GREEN), strict=True):
         bars = {f"{name} (n = {group[metric]['n']:,})": group[metric] for name, group in groups.items()}
         drawing.bars(axes, bars, [GREY if leaks else colour] * len(bars), hatch="///" if leaks else "")
         axes.set_xlim(0, 1.15)
-        axes.set_xlabel(f"{label}, 95 % CI")
-    return drawing.add_title(figure, title, leaks=leaks)
+        axes.set_xlabel(f"{label}, 95% CI")
+    return drawing.add_title(figures, title, leaks=leaks)
 
 
-def grad_cam_panel(examples: Sequence[Mapping[str, Any]]) -> Figure:
+def grad_cam_panel(examples: Sequence[Mapping[str, Any]]) -> Panels:
     """Draw slices in pairs: plain, and with the Grad-CAM heat map of the predicted grade.
 
     Args:
         examples: two per row, each with title, image ((H, W) uint8) and heat_map ((H, W) float in [0, 1]).
     """
-    figure, overlays = drawing.draw_image_pairs(examples, max_intensity=255)
+    figures, overlays = drawing.draw_image_pairs(examples, max_intensity=255)
     for example, overlay in zip(examples, overlays, strict=True):
-        overlay.imshow(example["heat_map"], cmap=_HEAT, vmin=0, vmax=1)
-        overlay.set_title("Grad-CAM", fontsize=9)
-    return figure
+        overlay.imshow(example["heat_map"], cmap=_HEAT, vmin=0, vmax=1, interpolation="none")
+        overlay.set_title("Grad-CAM", fontsize=drawing.SMALL)
+    return figures
