@@ -35,6 +35,10 @@ def tables():
     )
 
 
+def section_of(tables):
+    return sections.section(courses.metrics(tables), tables, [])
+
+
 def with_outcomes(tables):
     rows = [("P1", "2000-01-01", "2000-03-01", 60 / 30.4375, 1, "followed")]
     rows += [("P2", "2000-01-01", "2000-02-01", 31 / 30.4375, 0, "followed")]
@@ -62,9 +66,9 @@ def test_changes_of_the_volume_are_sorted(tables):
 
 
 def test_the_captions_and_alternative_texts_state_the_results(tables):
-    pictures = {picture.name: picture for picture in sections.section(tables, []).pictures}
+    pictures = {picture.name: picture for picture in section_of(tables).pictures}
     assert list(pictures) == [
-        f"figures/patients-{name}.png" for name in ("courses", "kaplan-meier", "waterfall", "volume")
+        f"figures/patients-{name}.svg" for name in ("courses", "kaplan-meier", "waterfall", "volume")
     ]
     expected = {
         "courses": "6 count as progressed, 0 are censored",
@@ -73,12 +77,12 @@ def test_the_captions_and_alternative_texts_state_the_results(tables):
         "volume": "Spearman's rho -1.00 (no interval",
     }
     for name, text in expected.items():
-        assert text in pictures[f"figures/patients-{name}.png"].alt
-        assert text in pictures[f"figures/patients-{name}.png"].caption
+        assert text in pictures[f"figures/patients-{name}.svg"].alt
+        assert text in pictures[f"figures/patients-{name}.svg"].caption
 
 
 def test_no_correlation_is_given_for_censored_months(tables):
-    pictures = sections.section(with_outcomes(tables), []).pictures
+    pictures = section_of(with_outcomes(tables)).pictures
     assert "the months of 1 of 2 patients are censored" in pictures[-1].alt
     assert "Median" in pictures[1].alt
 
@@ -87,13 +91,13 @@ def test_more_patients_than_fit_are_cut_and_the_caption_says_so(tables):
     many = pd.DataFrame(
         [(f"Q{number:02}", 1, "2000-01-01", 1, "one date") for number in range(45)], columns=list(TIMELINE)
     )
-    shown = sections.section(courses.Tables(**{**vars(tables), "timeline": many}), []).pictures[0]
+    shown = section_of(courses.Tables(**{**vars(tables), "timeline": many})).pictures[0]
     assert "40 of 45 patients" in shown.caption
 
 
 def test_without_dates_and_masks_there_is_nothing_to_draw(tables):
     empty = {name: getattr(tables, name).head(0) for name in ("timeline", "volumes", "intervals")}
-    assert sections.section(courses.Tables(**{**vars(tables), **empty}), []).pictures == []
+    assert section_of(courses.Tables(**{**vars(tables), **empty})).pictures == []
 
 
 @pytest.fixture(scope="module")

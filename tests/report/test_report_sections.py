@@ -103,7 +103,7 @@ def test_the_null_control_is_reported_with_its_errors_and_a_figure(results):
     text = " ".join(section.paragraphs)
     assert "6.00 months under the patient protocol (mean of the other patients: 5.50 months)" in text
     assert "0.25 months under the paper protocol" in text
-    assert [picture.name for picture in section.pictures][-1] == "figures/months-null-control.png"
+    assert [picture.name for picture in section.pictures][-1] == "figures/months-null-control.svg"
     without = {name: part for name, part in metrics().items() if name != "null_control"}
     assert "null control" not in " ".join(progression_sections.section(without, results).paragraphs)
 

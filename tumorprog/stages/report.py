@@ -77,7 +77,8 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         evaluated |= scores
         content += sections
     if (folder / "progression" / "patient_survival.csv").exists():
-        evaluated["survival"], sections = _survival(folder, settings, catalogue)
+        scores, sections = _survival(folder, settings, catalogue)
+        evaluated |= scores
         content += sections
     if evaluated.keys() & {"grader", "progression"}:
         content.append(paper.paper(evaluated))
@@ -218,25 +219,22 @@ def _progression(
             )
         ),
     )
-    shown = _patients(results.timeline, results.volumes, slices, identifiers, intervals=results.sheet, outcomes=None)
+    known = courses.Tables(
+        timeline=results.timeline,
+        volumes=results.volumes,
+        intervals=results.sheet[["PatientID", "date", "days"]].drop_duplicates(),
+        outcomes=None,
+        identifiers=identifiers,
+    )
+    evaluated["patients"], shown = _patients(known, slices)
     return evaluated, [shown, progression_sections.section(evaluated, results)]
 
 
-def _patients(
-    timeline: pd.DataFrame,
-    volumes: pd.DataFrame,
-    slices: pd.DataFrame,
-    identifiers: Identifiers,
-    *,
-    intervals: pd.DataFrame,
-    outcomes: pd.DataFrame | None,
-) -> page.Section:
-    intervals = intervals[["PatientID", "date", "days"]].drop_duplicates()
-    shown = courses.Tables(
-        timeline=timeline, volumes=volumes, intervals=intervals, outcomes=outcomes, identifiers=identifiers
-    )
-    two_dates = images.first_and_second(slices, intervals, identifiers, max_patients=_NUM_TWO_DATES)
-    return patients_sections.section(shown, two_dates)
+def _patients(known: courses.Tables, slices: pd.DataFrame) -> tuple[dict[str, Any], page.Section]:
+    """Return the part `patients` of metrics.json and its section."""
+    evaluated = courses.metrics(known)
+    two_dates = images.first_and_second(slices, known.intervals, known.identifiers, max_patients=_NUM_TWO_DATES)
+    return evaluated, patients_sections.section(evaluated, known, two_dates)
 
 
 def _evaluate_progression(folder: Path, settings: Settings) -> dict[str, Any]:
@@ -280,7 +278,7 @@ def _evaluate_null_control(path: Path, settings: Settings) -> dict[str, Any]:
 
 
 def _survival(folder: Path, settings: Settings, catalogue: pd.DataFrame) -> tuple[dict[str, Any], list[page.Section]]:
-    """Return protocol -> cohort -> patient -> metric, with the life table as baseline, and the sections."""
+    """Return the parts of metrics.json on survival and on patients, and their sections."""
     subfolder = folder / "progression"
     bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
     patients = tables.read_csv(subfolder / "patient_survival.csv", PATIENT_SURVIVAL)
@@ -294,16 +292,17 @@ def _survival(folder: Path, settings: Settings, catalogue: pd.DataFrame) -> tupl
         evaluated[protocol] = {"all": {"patient": scores}}
         measured[protocol] = survival.kaplan_meier(months, event)
     outcomes = tables.read_csv(subfolder / "outcomes.csv", OUTCOMES)
-    volumes = tables.read_csv(folder / "volumes.csv", VOLUMES)
-    shown = _patients(
-        tables.read_csv(folder / "timeline.csv", TIMELINE),
-        volumes,
-        catalogue[catalogue["cohort"] == "progression"],
-        _identifiers(catalogue, settings),
-        intervals=tables.read_csv(folder / "reference_sheet.csv", REFERENCE_SHEET),
+    intervals = tables.read_csv(folder / "reference_sheet.csv", REFERENCE_SHEET)
+    known = courses.Tables(
+        timeline=tables.read_csv(folder / "timeline.csv", TIMELINE),
+        volumes=tables.read_csv(folder / "volumes.csv", VOLUMES),
+        intervals=intervals[["PatientID", "date", "days"]].drop_duplicates(),
         outcomes=outcomes,
+        identifiers=_identifiers(catalogue, settings),
     )
-    return evaluated, [shown, survival_sections.section(evaluated, model, measured, outcomes, volumes)]
+    over_time, shown = _patients(known, catalogue[catalogue["cohort"] == "progression"])
+    section = survival_sections.section(evaluated, model, measured, outcomes, known.volumes)
+    return {"survival": evaluated, "patients": over_time}, [shown, section]
 
 
 def _sweep(folder: Path, settings: Settings) -> page.Section:

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from tumorprog.conventions import DAYS_PER_MONTH
+from tumorprog.evaluation.correlation import spearman
+from tumorprog.evaluation.survival import life_table, median_months
 from tumorprog.report.identifiers import Identifiers, days_between
 
 SECOND_DATE, EVENT, CENSORED, NONE = "second date", "progression", "censored", ""
@@ -85,6 +88,30 @@ def volumes_at_start(tables: Tables) -> pd.DataFrame:
     volumes = tables.volumes.loc[tables.volumes["volume_ml"] > 0, ["PatientID", "date", "volume_ml"]]
     joined = follow_up(tables).merge(volumes, on=["PatientID", "date"])
     return joined[joined["months"] > 0]
+
+
+def metrics(tables: Tables) -> dict[str, Any]:
+    """Return the numbers of the section on single patients, the part `patients` of metrics.json.
+
+    Returns:
+        median_months, from `evaluation.survival.median_months`, and volume_spearman, the rank correlation of the masked
+        volume on the first date and the months, without a value if months are censored; each a metric {value, lower,
+        upper, n, patients, reason}. Empty without any follow-up.
+    """
+    patients = follow_up(tables)
+    if patients.empty:
+        return {}
+    table = life_table(patients["months"].to_numpy(np.float64), patients["event"].to_numpy(dtype=bool))
+    return {"median_months": median_months(table), "volume_spearman": _volume_spearman(volumes_at_start(tables))}
+
+
+def _volume_spearman(patients: pd.DataFrame) -> dict[str, Any]:
+    censored = int((~patients["event"].astype(bool)).sum())
+    if not censored:
+        return spearman(patients["volume_ml"].to_numpy(), patients["months"].to_numpy())
+    reason = f"the months of {censored} of {len(patients)} patients are censored"
+    counts = {"n": len(patients), "patients": len(patients)}
+    return {"value": None, "lower": None, "upper": None, **counts, "reason": reason}
 
 
 def volume_changes(tables: Tables) -> pd.DataFrame:

@@ -3,10 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
-from tumorprog.evaluation.correlation import spearman
-from tumorprog.evaluation.survival import life_table, median_months
+from tumorprog.evaluation.survival import life_table
 from tumorprog.report.drawing import picture
 from tumorprog.report.page import Picture, Section, number
 from tumorprog.report.patients import courses
@@ -18,18 +15,19 @@ _MAX_PATIENTS = 40
 """Patients in a figure with a line or a bar for each."""
 
 
-def section(tables: Tables, two_dates: Sequence[Mapping[str, Any]]) -> Section:
+def section(metrics: Mapping[str, Any], tables: Tables, two_dates: Sequence[Mapping[str, Any]]) -> Section:
     """Return the section on single patients: their scans, masked volumes, time to progression, and images.
 
     Args:
+        metrics: part `patients` of metrics.json, from `courses.metrics`.
         tables: what is known of the patients.
         two_dates: examples from `report.patients.images.first_and_second`.
     """
     shown = [
         *_courses(tables),
-        *_kaplan_meier(tables),
+        *_kaplan_meier(tables, metrics),
         *_waterfall(tables),
-        *_months_by_volume(tables),
+        *_months_by_volume(tables, metrics),
         *_two_dates(two_dates),
     ]
     return Section(
@@ -81,13 +79,13 @@ def _courses(tables: Tables) -> list[Picture]:
     ]
 
 
-def _kaplan_meier(tables: Tables) -> list[Picture]:
+def _kaplan_meier(tables: Tables, metrics: Mapping[str, Any]) -> list[Picture]:
     follow_up = courses.follow_up(tables)
     if follow_up.empty:
         return []
     event = follow_up["event"].to_numpy(dtype=bool)
     table = life_table(follow_up["months"].to_numpy(), event)
-    median = median_months(table)
+    median = metrics["median_months"]
     result = f"Median {_median(median)}; {len(event)} patients, {event.sum()} of whom progressed."
     assumed = " Each patient with two dates counts as progressed on the second." if tables.outcomes is None else ""
     return [
@@ -124,11 +122,11 @@ def _waterfall(tables: Tables) -> list[Picture]:
     ]
 
 
-def _months_by_volume(tables: Tables) -> list[Picture]:
+def _months_by_volume(tables: Tables, metrics: Mapping[str, Any]) -> list[Picture]:
     patients = courses.volumes_at_start(tables)
     if patients.empty:
         return []
-    result = _correlation(patients)
+    result = _correlation(metrics["volume_spearman"])
     return [
         picture(
             "patients-volume",
@@ -156,18 +154,13 @@ def _two_dates(examples: Sequence[Mapping[str, Any]]) -> list[Picture]:
     ]
 
 
-def _correlation(patients: pd.DataFrame) -> str:
-    """State Spearman's rho, which needs the months of all patients."""
-    censored = int((~patients["event"].astype(bool)).sum())
-    if censored:
-        return f"No correlation is given, because the months of {censored} of {len(patients)} patients are censored."
-    rho = spearman(patients["volume_ml"].to_numpy(), patients["months"].to_numpy())
+def _correlation(rho: Mapping[str, Any]) -> str:
     if rho["value"] is None:
         return f"No correlation is given: {rho['reason']}."
     interval = f"no interval: {rho['reason']}"
     if rho["lower"] is not None:
         interval = f"95 % CI {rho['lower']:.2f} to {rho['upper']:.2f}"
-    return f"Spearman's rho {rho['value']:.2f} ({interval}; {rho['n']} patients)."
+    return f"Spearman's rho {rho['value']:.2f} ({interval}; {rho['patients']} patients)."
 
 
 def _median(median: Mapping[str, Any]) -> str:
