@@ -7,7 +7,7 @@ grader/{model.safetensors, model.json, history.csv, split.csv, leaks.csv, predic
 features/*.parquet _rejected.csv
 progression/{model.safetensors, model.json, history.csv, folds.csv, predictions.csv, patient_predictions.csv}
 progression/{baselines.csv, null_control.csv}
-figures/*.png
+figures/*.svg
 """
 
 import html
@@ -77,7 +77,7 @@ def test_every_documented_file_is_written(finished):
         assert (finished / name).is_file(), name
     for folder in ("catalogue", "slices", "features"):
         assert list((finished / folder).glob("*.parquet")), folder
-    assert list((finished / "figures").glob("*.png"))
+    assert list((finished / "figures").glob("*.svg"))
     assert not list((finished / ".partial").iterdir())
 
 
@@ -219,7 +219,7 @@ def test_the_report_contains_the_baseline_and_the_null_control(finished):
     assert set(reported["null_control"]) == {"patient", "paper"}
     page = html.unescape((finished / "report.html").read_text())
     assert "Brain-Tumor-Progression, 20 published intervals: median of the other patients" in page
-    assert (finished / "figures" / "months-null-control.png").is_file()
+    assert (finished / "figures" / "months-null-control-1.svg").is_file()
 
 
 def test_features_are_in_slice_order(finished):

@@ -137,8 +137,8 @@ def test_the_section_on_survival_counts_followed_and_excluded_patients():
     steps = {"patient": (np.array([0.0, 5.0]), np.array([1.0, 0.0]))}
     section = survival_sections.section(values, pd.DataFrame([{**row, **curves}]), steps, outcomes, volumes)
     assert "1 of 2 patients progressed, and 1 had not progressed at their last follow-up" in section.paragraphs[0]
-    assert [row["Protocol, level"] for row in section.tables[0].rows] == [
-        "patient, patient: model",
-        "patient, patient: life table",
+    assert [row["Protocol, model"] for row in section.tables[0].rows] == [
+        "held-out patients: model",
+        "held-out patients: life table",
     ]
     assert section.tables[1].rows == [{"Reason": "no outcome", "Patients": 1}]

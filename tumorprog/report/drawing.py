@@ -40,7 +40,7 @@ SHADES = LinearSegmentedColormap.from_list("shades", [to_rgba(BLUE, 0.0), to_rgb
 DATA_SETS = {"Train": ("Training", BLUE, "o"), "Validation": ("Validation", ORANGE, "s"), "Test": ("Test", GREEN, "^")}
 """Label, colour and marker of each data set, by the prefix of its columns in a history table."""
 
-_SVG = "http://www.w3.org/2000/svg"
+_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _SVG_FORMAT = {
     "svg.fonttype": "none",
     "svg.hashsalt": "tumorprog",
@@ -49,7 +49,7 @@ _SVG_FORMAT = {
 }
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 _REFERENCE = re.compile(r"#([\w.-]+)")
-_LABEL_LETTERS = 19
+_LABEL_LETTERS, _AXIS_LETTERS = 19, 38
 
 Panels = Figure | Sequence[Figure]
 """The panels of a figure, from left to right."""
@@ -67,8 +67,9 @@ def svg(figure: Figure, prefix: str) -> str:
     with mpl.rc_context(_SVG_FORMAT):
         figure.savefig(stream, format="svg", metadata=_NO_METADATA)
     ET.register_namespace("", _SVG)
-    ET.register_namespace("xlink", "http://www.w3.org/1999/xlink")
+    ET.register_namespace("xlink", _XLINK)
     root = ET.fromstring(stream.getvalue())  # noqa: S314 - written by matplotlib two lines above
+    _share_images(root)
     _make_ids_unique(root, prefix)
     # matplotlib sets these two in a style for all elements, which would be one for all elements of the page
     root.attrib |= {"stroke-linejoin": "round", "stroke-linecap": "butt"}
@@ -84,9 +85,29 @@ def _fix_layout(figure: Figure) -> None:
         figure.set_layout_engine(None)
 
 
+def _share_images(root: ET.Element) -> None:
+    """Replace each image that is shown a second time, at the same scale, by a reference to the first one."""
+    first: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for image in list(root.iter(f"{{{_SVG}}}image")):
+        *scale, x, y = re.findall(r"[-\d.e]+", image.get("transform", "").removeprefix("matrix"))
+        content = (image.get(f"{{{_XLINK}}}href", ""), image.get("opacity", ""), *scale)
+        if content not in first:
+            first[content] = image.get("id", ""), x, y
+            continue
+        name, first_x, first_y = first[content]
+        image.tag = f"{{{_SVG}}}use"
+        image.attrib.clear()
+        image.attrib |= {
+            f"{{{_XLINK}}}href": f"#{name}",
+            "transform": f"translate({float(x) - float(first_x):.6f} {float(y) - float(first_y):.6f})",
+        }
+
+
 def _make_ids_unique(root: ET.Element, prefix: str) -> None:
     """Add the prefix to the ids that are referred to, and remove the others."""
-    used = {name for element in root.iter() for value in _referring(element).values() for name in _REFERENCE.findall(value)}
+    used = {
+        name for element in root.iter() for value in _referring(element).values() for name in _REFERENCE.findall(value)
+    }
     for element in root.iter():
         name = element.attrib.pop("id", "")
         for key, value in _referring(element).items():
@@ -96,20 +117,24 @@ def _make_ids_unique(root: ET.Element, prefix: str) -> None:
 
 
 def _referring(element: ET.Element) -> dict[str, str]:
-    return {key: value for key, value in element.items() if "url(#" in value or (key.endswith("href") and value[0] == "#")}
+    return {
+        key: value for key, value in element.items() if "url(#" in value or (key.endswith("href") and value[0] == "#")
+    }
 
 
 def png(figures: Panels) -> bytes:
     """Return the panels side by side as a PNG, with the title above the first; equal figures give equal bytes."""
     images = []
     for number, figure in enumerate(_listed(figures)):
-        figure.suptitle(" " if number else figure.get_label() or " ", fontsize=11, weight="bold", color=INK)
+        figure.suptitle(
+            " " if number else str(figure.get_label()) or " ", x=0.02, ha="left", fontsize=11, weight="bold", color=INK
+        )
         figure.set_dpi(200)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         images.append(np.asarray(canvas.buffer_rgba()))
     stream = io.BytesIO()
-    imsave(stream, np.hstack(images), format="png", metadata={"Software": None})
+    imsave(stream, np.hstack(images), format="png")
     return stream.getvalue()
 
 
@@ -175,7 +200,9 @@ def panels(count: int, *, height: float = 3.6) -> tuple[list[Figure], list[Axes]
     figures, all_axes = canvas(height if count else 1.0, 1, max(count, 1))
     if not count:
         all_axes[0].set_axis_off()
-        all_axes[0].text(0.5, 0.5, "no patients in this cohort", ha="center", color=QUIET, transform=all_axes[0].transAxes)
+        all_axes[0].text(
+            0.5, 0.5, "no patients in this cohort", ha="center", color=QUIET, transform=all_axes[0].transAxes
+        )
     return figures, all_axes[:count]
 
 
@@ -187,11 +214,15 @@ def add_title(figures: Panels, title: str, *, leaks: bool = False) -> Panels:
 
 
 def mark_leakage(axes: Axes, protocol: str) -> None:
-    """Shade and label the axes if the protocol has leakage."""
+    """Shade the axes if the protocol has leakage, and label them unless their title says so; set the title before."""
     if protocol != LEAKING_PROTOCOL:
         return
     axes.set_facecolor(SHADED)
-    axes.set_title("leakage", loc="right", fontsize=10, weight="bold", color=WARN)
+    title = axes.get_title(loc="left")
+    if "leakage" in title:
+        axes.set_title(title, loc="left", fontsize=10, color=WARN)
+    else:
+        axes.set_title("leakage", loc="right", fontsize=10, weight="bold", color=WARN)
 
 
 def draw_image_pairs(examples: Sequence[Mapping[str, Any]], *, max_intensity: float) -> tuple[list[Figure], list[Axes]]:
@@ -211,7 +242,7 @@ def draw_image_pairs(examples: Sequence[Mapping[str, Any]], *, max_intensity: fl
             axes.set_axis_off()
             # without interpolation the SVG contains the pixels as they are
             axes.imshow(example["image"], cmap="gray", vmin=0, vmax=max_intensity, interpolation="none")
-        all_axes[0].set_title(fill(example["title"], 24), fontsize=SMALL)
+        all_axes[0].set_title(fill(example["title"], 27), fontsize=SMALL)
         figures.append(figure)
         overlays.append(all_axes[1])
     return figures or panels(0)[0], overlays
@@ -254,9 +285,9 @@ def compare_with_baselines(
         leaks = protocol == LEAKING_PROTOCOL
         colours = [GREY if leaks else BLUE] + [SKY] * (len(drawn) - 1)
         bars(axes, drawn, colours, hatch="///" if leaks else "")
-        axes.set_xlim(0, 1.15 * highest)
+        axes.set_xlim(0, 1.2 * highest)
         axes.set_title(name, loc="left", fontsize=10)
-        axes.set_xlabel(f"{label}, 95% CI")
+        axes.set_xlabel(fill(f"{label}, 95% CI", _AXIS_LETTERS))
         mark_leakage(axes, protocol)
     return add_title(figures, title)
 
@@ -290,7 +321,9 @@ def _compared(level: Mapping[str, Any], metric: str) -> dict[str, Mapping[str, A
     return {names.model(key): scores[metric] for key, scores in {"model": level, **level.get("baselines", {})}.items()}
 
 
-def _leaking_last(levels: Mapping[tuple[str, str], Mapping[str, Any]]) -> list[tuple[tuple[str, str], Mapping[str, Any]]]:
+def _leaking_last(
+    levels: Mapping[tuple[str, str], Mapping[str, Any]],
+) -> list[tuple[tuple[str, str], Mapping[str, Any]]]:
     return sorted(levels.items(), key=lambda item: names.leaking_last(item[0][0]))
 
 

@@ -19,7 +19,9 @@ def cohort_overview(counts: pd.DataFrame) -> Panels:
         axes.grid(visible=False, axis="y")
         axes.barh(range(len(counts)), values, color=colour, height=0.7)
         for row, value in enumerate(values):
-            axes.annotate(f"{value:,}", (value, row), (4, 0), textcoords="offset points", va="center", fontsize=drawing.SMALL)
+            axes.annotate(
+                f"{value:,}", (value, row), (4, 0), textcoords="offset points", va="center", fontsize=drawing.SMALL
+            )
         axes.set_title(f"{name} ({values.sum():,} slices)", fontsize=10)
         axes.set_xlabel("Slices")
         axes.margins(x=0.18)

@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_rgba
 
 from tumorprog.report import drawing
 from tumorprog.report.drawing import BLUE, ORANGE, Panels
 
-_SIGNED = LinearSegmentedColormap.from_list("signed", [BLUE, "#FFFFFF", ORANGE])
+_SIGNED = LinearSegmentedColormap.from_list(
+    "signed", [to_rgba(BLUE), to_rgba(BLUE, 0), to_rgba(ORANGE, 0), to_rgba(ORANGE)]
+)
 
 
 def roi_panel(examples: Sequence[Mapping[str, Any]]) -> Panels:
