@@ -14,12 +14,15 @@ from PIL import Image
 from tumorprog.conventions import SURVIVAL_MONTHS
 from tumorprog.evaluation import combination
 from tumorprog.graders.columns import HISTORY
+from tumorprog.imaging import orientation
 from tumorprog.progression.columns import PROGRESSION_HISTORY
 from tumorprog.report import drawing, page, theme
 from tumorprog.report.data import figures as data_figures
+from tumorprog.report.geometry import Geometry
 from tumorprog.report.grading import figures as grading_figures
 from tumorprog.report.progression import figures as progression_figures
 from tumorprog.report.regions import figures as regions_figures
+from tumorprog.report.regions.level import Level, View
 from tumorprog.report.survival import figures as survival_figures
 from tumorprog.report.sweep import figures as sweep_figures
 
@@ -140,7 +143,26 @@ def groups():
 
 def grad_cam_example():
     ramp = np.linspace(0, 1, 64 * 64).reshape(64, 64)
-    return {"title": "grade 2, predicted 3 (81%)", "image": (255 * ramp).astype(np.uint8), "heat_map": ramp.T}
+    return {
+        "title": "grade 2, predicted 3 (81%)",
+        "image": (255 * ramp).astype(np.uint8),
+        "heat_map": ramp.T,
+        **turned(),
+    }
+
+
+def turned():
+    """A slice of 200 x 120 mm, shown with its columns downwards."""
+    return {"geometry": Geometry(height_mm=200, width_mm=120, display=orientation.display((0, 1, 0, 1, 0, 0)))}
+
+
+def view(mask, *, tumour=None, is_map=False):
+    image = np.linspace(0, 1, 64).reshape(8, 8)
+    return View(title="FLAIR", image=image, window=(0.1, 0.9), is_map=is_map, region=mask, tumour=tumour, **turned())
+
+
+def level_of(*views):
+    return Level(name="P1, 2000-01-01", choice="the middle of a series", views=views)
 
 
 def steps(mask):
@@ -155,7 +177,7 @@ def steps(mask):
 
 
 def example(mask):
-    return {"title": "P1 FLAIR", "image": np.linspace(0, 1, 64).reshape(8, 8), "mask": mask}
+    return {"title": "P1 FLAIR", "image": np.linspace(0, 1, 64).reshape(8, 8), "mask": mask, **turned()}
 
 
 def square():
@@ -208,14 +230,15 @@ DRAWN = {
     "group_bars_without_data": lambda: grading_figures.group_bars({}, "By institution"),
     "cohort_overview": lambda: data_figures.cohort_overview(pd.DataFrame({"grading": [5, 0]}, index=["FLAIR", "T2"])),
     "cohort_overview_without_data": lambda: data_figures.cohort_overview(pd.DataFrame()),
-    "roi_panel": lambda: regions_figures.roi_panel([example(square())] * 3),
-    "roi_panel_empty_and_full": lambda: regions_figures.roi_panel(
-        [example(square() & False), example(square() | True)]
+    "level_panel": lambda: regions_figures.level_panel(
+        level_of(view(square()), view(square(), tumour=square().T, is_map=True), view(square()))
+    ),
+    "level_panel_empty_and_full": lambda: regions_figures.level_panel(
+        level_of(view(square() & False, tumour=square() & False), view(square() | True))
     ),
     "grad_cam_panel": lambda: grading_figures.grad_cam_panel([grad_cam_example()] * 3),
     "feature_steps": lambda: regions_figures.feature_steps(steps(square())),
     "feature_steps_of_an_empty_region": lambda: regions_figures.feature_steps(steps(square() & False)),
-    "roi_panel_without_data": lambda: regions_figures.roi_panel([]),
 }
 
 

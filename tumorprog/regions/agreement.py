@@ -21,19 +21,26 @@ _MAX_SERIES = 12
 def overlaps(slices: pd.DataFrame) -> pd.DataFrame:
     """Count the overlap of each method's region with the mask of its study, as rows of `OVERLAPS`.
 
-    A slice is compared with the mask slice of the same position and size; both are resized to the size of the feature
-    images. Series of studies without a mask and slices that cannot be decoded are excluded.
+    A slice is compared with the mask slice of the same plane, position and size; both are resized to the size of the
+    feature images. Series of studies without a mask and slices that cannot be decoded are excluded.
     """
-    study, geometry = ["PatientID", "StudyDate"], ["Rows", "Columns", "position"]
-    located = slices.assign(position=slices["position_mm"].round(1)).dropna(subset="position")
-    masks = located.loc[located["sequence"] == "mask", [*study, *geometry, "path", "frame"]]
-    images = located[located["sequence"].isin(SEQUENCES)]
-    pairs = images.merge(masks, on=[*study, *geometry], suffixes=("", "_mask"))
+    pairs = with_masks(slices)
     cv2.setNumThreads(1)
     counts = [count for _, rows in pairs.groupby("sequence") for count in _overlaps_of(rows)]
     table = pd.DataFrame(counts, columns=list(OVERLAPS))
     keys = ["PatientID", "SeriesInstanceUID", "sequence", "method"]
     return table.groupby(keys, as_index=False)[["both", "region", "mask"]].sum()
+
+
+def with_masks(slices: pd.DataFrame) -> pd.DataFrame:
+    """Return the slices of images with the mask slice of the same study, plane, position and size.
+
+    It is in the columns path_mask and frame_mask.
+    """
+    same = ["PatientID", "StudyDate", "plane", "Rows", "Columns", "position"]
+    located = slices.assign(position=slices["position_mm"].round(1)).dropna(subset="position")
+    masks = located.loc[located["sequence"] == "mask", [*same, "path", "frame"]]
+    return located[located["sequence"].isin(SEQUENCES)].merge(masks, on=same, suffixes=("", "_mask"))
 
 
 def _overlaps_of(pairs: pd.DataFrame) -> Iterator[tuple[Any, ...]]:

@@ -31,6 +31,8 @@ from tumorprog.progression.columns import (
 from tumorprog.regions.agreement import overlaps
 from tumorprog.report import headline, page, paper, theme
 from tumorprog.report.data import sections as data_sections
+from tumorprog.report.geometry import geometry
+from tumorprog.report.grading import examples as grading_examples
 from tumorprog.report.grading import sections as grading_sections
 from tumorprog.report.identifiers import Identifiers
 from tumorprog.report.patients import courses, images
@@ -38,12 +40,13 @@ from tumorprog.report.patients import sections as patients_sections
 from tumorprog.report.progression import sections as progression_sections
 from tumorprog.report.regions import examples as feature_examples
 from tumorprog.report.regions import sections as regions_sections
+from tumorprog.report.regions.level import level
 from tumorprog.report.survival import sections as survival_sections
 from tumorprog.report.sweep import sections as sweep_sections
 from tumorprog.settings import Settings
 from tumorprog.synthetic import plan
 
-_NUM_ROI_EXAMPLES, _NUM_GRAD_CAM_EXAMPLES = 6, 6
+_NUM_FEATURE_EXAMPLES, _NUM_GRAD_CAM_EXAMPLES = 3, 6
 _NUM_LARGEST_ERRORS, _NUM_TWO_DATES = 3, 2
 _VERSIONS = ("ray", "torch", "pydicom")
 
@@ -64,14 +67,9 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     if (folder / "grader" / "predictions.parquet").exists():
         evaluated["grader"], results = _evaluate_grader(folder, settings)
         content += grading_sections.sections(evaluated["grader"], results)
-    slices = feature_examples.slices_of(tables.shards(folder / "catalogue"))
-    examples = feature_examples.examples(
-        slices, spectral.options(settings.features, settings.roi), max_examples=_NUM_ROI_EXAMPLES
-    )
-    if examples:
-        bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
-        evaluated["roi"] = overlap.dice_by_sequence(overlaps(slices), **bootstrap)
-        content.append(regions_sections.rois(examples, evaluated["roi"], method=settings.roi.method))
+    scores, sections = _regions(folder, settings, catalogue)
+    evaluated |= scores
+    content += sections
     if (folder / "progression" / "predictions.csv").exists():
         scores, sections = _progression(folder, settings, catalogue)
         evaluated |= scores
@@ -86,6 +84,20 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         content.append(_sweep(folder / "tune", settings))
     _write(out, evaluated, content, _footer(summary, settings))
     return f"{len(content)} sections, {sum(len(section.pictures) for section in content)} figures"
+
+
+def _regions(folder: Path, settings: Settings, catalogue: pd.DataFrame) -> tuple[dict[str, Any], list[page.Section]]:
+    """Return the part of metrics.json on the regions of interest and its section; both empty without examples."""
+    slices = feature_examples.slices_of(tables.shards(folder / "catalogue"))
+    examples = feature_examples.examples(
+        slices, spectral.options(settings.features, settings.roi), max_examples=_NUM_FEATURE_EXAMPLES
+    )
+    if not examples:
+        return {}, []
+    bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
+    evaluated = overlap.dice_by_sequence(overlaps(slices), **bootstrap)
+    shown = level(slices, _identifiers(catalogue, settings), method=settings.roi.method)
+    return {"roi": evaluated}, [regions_sections.rois(examples, shown, evaluated, method=settings.roi.method)]
 
 
 def _is_synthetic(settings: Settings) -> bool:
@@ -118,12 +130,12 @@ def _evaluate_protocol(
         null = tables.read_shards(folder / subfolder / "null", GRADER_PREDICTIONS).to_pandas()
         compared[grading_sections.NULL_CONTROL] = null[null["side"] == "test"]
     shown = _collect_results(test, description, subfolder, settings, by=("Institution", "Manufacturer"))
-    images = folder / "slices"
+    images, catalogue = folder / "slices", folder / "catalogue"
     shown = replace(
         shown,
         history=tables.read_csv(folder / subfolder / "history.csv", HISTORY),
         leaks=tables.read_csv(folder / subfolder / "leaks.csv", ("what",)),
-        examples=_grad_cam_examples(folder / subfolder, images, test) if images.exists() else [],
+        examples=_grad_cam_examples(folder / subfolder, images, catalogue, test) if images.exists() else [],
     )
     bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
     return description["protocol"], metrics.grader_metrics_with_baselines(shown.levels, compared, **bootstrap), shown
@@ -166,18 +178,21 @@ def _collect_results(
     )
 
 
-def _grad_cam_examples(model_folder: Path, slices: Path, test: pd.DataFrame) -> list[dict[str, Any]]:
+def _grad_cam_examples(model_folder: Path, slices: Path, catalogue: Path, test: pd.DataFrame) -> list[dict[str, Any]]:
     """Return Grad-CAM heat maps of confident test predictions, for `report.grading.figures.grad_cam_panel`."""
     chosen = metrics.most_confident(test, count=_NUM_GRAD_CAM_EXAMPLES)
     model = resnet18.load(model_folder)
     images = read_images(slices, chosen["slice"].tolist())
     classes = (chosen["predicted"] - GRADES[0]).to_numpy()
     heat_maps = resnet18.grad_cam(model, images, classes, device="cpu")
+    acquired = grading_examples.acquired(chosen["slice"].tolist(), tables.shards(slices), tables.shards(catalogue))
     return [
         {
-            "title": f"grade {row['grade']}, predicted {row['predicted']} ({row['confidence']:.0%})",
+            "title": f"grade {row['grade']}, predicted {row['predicted']} ({row['confidence']:.0%})\n"
+            + grading_examples.place(acquired.loc[row["slice"]]),
             "image": image,
             "heat_map": heat_map,
+            "geometry": geometry(acquired.loc[row["slice"]]),
         }
         for row, image, heat_map in zip(chosen.to_dict("records"), images, heat_maps, strict=True)
     ]

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogFormatter, MaxNLocator, StrMethodFormatter
 
-from tumorprog.report import drawing
+from tumorprog.report import drawing, slices
 from tumorprog.report.drawing import BLUE, INK, ORANGE, QUIET, SKY, SMALL, Panels
 from tumorprog.report.patients.courses import CENSORED, EVENT, SECOND_DATE, Course
 from tumorprog.report.progression.meaning import THRESHOLD_PERCENT, VOLUME
@@ -124,15 +124,14 @@ def outlined(examples: Sequence[Mapping[str, Any]]) -> Panels:
     """Draw slices with the outline of a mask, one per panel.
 
     Args:
-        examples: each with title, image ((H, W) float in [0, 1]), mask ((H, W) bool) and aspect (height by width of a
-            pixel).
+        examples: each with title, image ((H, W) float in [0, 1]), mask ((H, W) bool) and geometry (a
+            `report.geometry.Geometry`).
     """
     figures, all_axes = drawing.panels(len(examples), height=4.6)
     for axes, example in zip(all_axes, examples, strict=True):
         axes.set_axis_off()
-        axes.imshow(example["image"], cmap="gray", vmin=0, vmax=1, interpolation="none", aspect=example["aspect"])
-        mask = np.asarray(example["mask"], bool)
-        if mask.any() and not mask.all():
-            axes.contour(mask.astype(np.float64), levels=[0.5], colors=[ORANGE], linewidths=1.2)
+        slices.draw(axes, example["image"], example["geometry"], vmin=0, vmax=1)
+        slices.outline(axes, np.asarray(example["mask"], bool), example["geometry"], colour=ORANGE)
+        slices.letter(axes, example["geometry"])
         axes.set_title(example["title"], fontsize=SMALL)
     return figures

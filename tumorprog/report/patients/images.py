@@ -12,6 +12,7 @@ from tumorprog.errors import DicomError
 from tumorprog.formats import reading
 from tumorprog.imaging import intensity
 from tumorprog.regions.methods import REGIONS
+from tumorprog.report.geometry import geometry
 from tumorprog.report.identifiers import Identifiers
 from tumorprog.report.page import number
 
@@ -109,8 +110,7 @@ def _large_error(slices: pd.DataFrame, row: Any, identifiers: Identifiers, roi: 
         f"{identifiers.patient(row['PatientID'])}: measured {number(row['days'] / DAYS_PER_MONTH)} months,\n"
         f"predicted {number(row['Predicted_Progression_Timeline'])}{interval}; {_where(chosen)}"
     )
-    aspect = _aspect(chosen) * chosen["Rows"] / chosen["Columns"]  # the prepared image is square
-    return [{"title": title, "image": image, "mask": REGIONS[roi](image), "aspect": aspect}]
+    return [{"title": title, "image": image, "mask": REGIONS[roi](image), "geometry": geometry(chosen.to_dict())}]
 
 
 def _candidates(rows: pd.DataFrame) -> Iterator[pd.Series]:
@@ -147,13 +147,7 @@ def _mask(row: Any) -> np.ndarray:
 
 def _outlined_mask(row: pd.Series) -> dict[str, Any]:
     image = intensity.scale(reading.read_frame(row["path"], int(row["frame"])), method="robust")
-    return {"image": image, "mask": _mask(row), "aspect": _aspect(row)}
-
-
-def _aspect(row: pd.Series) -> float:
-    """Return the height of a pixel by its width; 1 if unknown."""
-    aspect = row["row_spacing_mm"] / row["column_spacing_mm"]
-    return float(aspect) if np.isfinite(aspect) and aspect > 0 else 1.0
+    return {"image": image, "mask": _mask(row), "geometry": geometry(row.to_dict())}
 
 
 def _where(row: pd.Series) -> str:
