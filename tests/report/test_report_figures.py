@@ -312,13 +312,14 @@ def test_the_title_is_stated_once_above_the_panels():
 
 
 def test_neutral_colours_follow_the_dark_mode_and_the_file_is_complete():
-    (panel,) = as_svg(progression_figures.errors_with_baselines({}))
+    panel = as_svg(progression_figures.errors_with_baselines(progression()))[1]
     root = parsed(theme.standalone(panel))
     style = root.find(f"{SVG}style").text
     assert "prefers-color-scheme: dark" in style
     written = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", panel))
-    assert written <= set(theme.NEUTRAL)
-    for colour in written:
+    neutral = written & set(theme.NEUTRAL)
+    assert {"#000000", drawing.INK, drawing.FAINT, drawing.WARN, drawing.SHADED} <= neutral
+    for colour in neutral:
         assert f'[style*="fill: {colour}"]' in style
 
 

@@ -173,6 +173,13 @@ def test_the_window_of_a_map_is_that_of_its_stack_and_the_window_of_an_image_tha
     assert map_.window[1] == pytest.approx(4 * 120, abs=15)  # the last slice; the one that is shown has up to 360
 
 
+def test_a_study_with_a_mask_comes_before_one_with_more_sequences(study):
+    flair = study[study["sequence"] == "FLAIR"]
+    more = pd.concat([flair.assign(PatientID="A", sequence=name) for name in ("T1pre", "T2", "FLAIR", "dT1")])
+    assert level(pd.concat([more, study]), method="component").name == "P, 2000-01-01"
+    assert level(pd.concat([more, flair]), method="component").name == "A, 2000-01-01"
+
+
 def test_without_masks_the_level_is_the_middle_of_a_series(study):
     shown = level(study[study["sequence"] != "mask"], IDENTIFIERS, method="component")
     assert shown.choice == "the middle of a series"

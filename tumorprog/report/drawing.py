@@ -73,7 +73,7 @@ def svg(figure: Figure, prefix: str) -> str:
     _make_ids_unique(root, prefix)
     # matplotlib sets these two in a style for all elements, which would be one for all elements of the page
     root.attrib |= {"stroke-linejoin": "round", "stroke-linecap": "butt"}
-    root.remove(root[0])
+    root.remove(next(child for child in root if child.find(f"{{{_SVG}}}style") is not None))
     return ET.tostring(root, encoding="unicode")
 
 

@@ -101,6 +101,7 @@ def _section(protocol: str, metrics: Mapping[str, Any], shown: GraderResults) ->
     return Section(
         id=f"grader-{protocol}",
         title=_TITLES[protocol],
+        leaking=leaks,
         paragraphs=[_paragraph(protocol, shown)],
         tables=[_table(metrics, leaks=leaks)],
         pictures=[
