@@ -57,6 +57,7 @@ SETTINGS = [
     "tune.sweep",
     "tune.mlflow",
     "report.bootstrap",
+    "report.identifiers",
     "study.title",
     "study.objectives",
     "study.intended_use",

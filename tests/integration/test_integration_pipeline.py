@@ -6,7 +6,7 @@ catalogue/*.parquet _summary.json        slices/*.parquet _cohort.csv _rejected.
 grader/{model.safetensors, model.json, history.csv, split.csv, leaks.csv, predictions.parquet}
 features/*.parquet _rejected.csv
 progression/{model.safetensors, model.json, history.csv, folds.csv, predictions.csv, patient_predictions.csv}
-progression/{baselines.csv, null_control.csv, left_out.csv, seeds.csv}
+progression/{baselines.csv, null_control.csv, left_out.csv}
 figures/*.svg
 """
 
@@ -75,8 +75,7 @@ def test_every_documented_file_is_written(finished):
         *("grader/predictions.parquet", "features/_rejected.csv"),
         *(f"progression/{name}" for name in ("model.safetensors", "model.json", "history.csv", "folds.csv")),
         *(f"progression/{name}.csv" for name in ("predictions", "patient_predictions", "baselines", "null_control")),
-        *(f"progression/{name}.csv" for name in ("left_out", "seeds")),
-        *("timeline.csv", "volumes.csv", "cards/model.md", "cards/data.md"),
+        *("progression/left_out.csv", "timeline.csv", "volumes.csv", "cards/model.md", "cards/data.md"),
     ):
         assert (finished / name).is_file(), name
     for folder in ("catalogue", "slices", "features"):
@@ -95,7 +94,7 @@ def test_the_tables_have_the_documented_columns(finished):
             absent.add(path)
     assert absent == {
         *("check.csv", "grader/folds/predictions.parquet", "predictions.csv", "patient_predictions.csv"),
-        *(f"progression/{name}.csv" for name in ("outcomes", "survival_predictions", "patient_survival")),
+        *(f"progression/{name}.csv" for name in ("seeds", "outcomes", "survival_predictions", "patient_survival")),
     }
 
 
@@ -272,6 +271,13 @@ def test_no_patient_name_appears_in_a_table_or_the_report(finished):
             assert b"Phantom" not in path.read_bytes(), path
 
 
+def test_neither_the_report_nor_the_metrics_name_a_patient_or_a_date(finished):
+    catalogue = pd.read_parquet(finished / "catalogue")
+    page = (finished / "report.html").read_text() + (finished / "metrics.json").read_text()
+    for column in ("PatientID", "StudyDate", "SeriesInstanceUID", "path"):
+        assert not [value for value in catalogue[column].unique() if value and value in page], column
+
+
 def test_a_second_run_has_nothing_to_do_and_reports_this(finished, arguments, capsys):
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.parquet")}
     assert cli.main(["run", *arguments, *SMALL]) == 0
@@ -314,7 +320,7 @@ def one_date(finished, cohort_folder, tmp_path):
     rows = pq.read_table(finished / "features").to_pandas()
     table = tables.pa.Table.from_pandas(rows[rows["date"].isin(first)], FEATURES, preserve_index=False)
     tables.write_shard(run / "features" / "part-00000.parquet", table, FEATURES)
-    for name in (f"features/{tables.SUMMARY}", "grades.csv", "volumes.csv", "quarantine.csv"):
+    for name in (f"features/{tables.SUMMARY}", "grades.csv", "timeline.csv", "volumes.csv", "quarantine.csv"):
         (run / name).write_text((finished / name).read_text())
     (run / "reference_sheet.csv").write_text(",".join(REFERENCE_SHEET) + "\n")  # no patient has two dates
     (run / "catalogue").symlink_to(finished / "catalogue")

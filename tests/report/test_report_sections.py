@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tumorprog.cohort.columns import TIMELINE
+from tumorprog.cohort.columns import TIMELINE, VOLUMES
 from tumorprog.conventions import SURVIVAL_MONTHS
 from tumorprog.progression.columns import PROGRESSION_HISTORY
+from tumorprog.report.identifiers import Identifiers
 from tumorprog.report.progression import sections as progression_sections
 from tumorprog.report.survival import sections as survival_sections
 
@@ -57,8 +58,12 @@ def results():
         ]
     )
     volumes = pd.DataFrame(
-        [("A", "2000-01-01", 4.0, np.nan), ("A", "2000-03-01", 6.5, 2.5), ("C", "2000-01-01", 9.0, np.nan)],
-        columns=["PatientID", "date", "volume_ml", "change_ml"],
+        [
+            ("A", "2000-01-01", 4.0, np.nan, np.nan),
+            ("A", "2000-03-01", 6.5, 2.5, 62.5),
+            ("C", "2000-01-01", 9.0, np.nan, np.nan),
+        ],
+        columns=["PatientID", "date", "volume_ml", "change_ml", "change_percent"],
     )
     timeline = pd.DataFrame(
         [("A", 2, "2000-01-01 2000-03-01", 2, "two dates or more"), ("Z", 1, "1999-01-01", 1, "one date")],
@@ -71,6 +76,7 @@ def results():
         sheet=patients.assign(FirstGrade=4, LaterGrade=4),
         timeline=timeline,
         volumes=volumes,
+        identifiers=Identifiers("ABCZ", dict.fromkeys("ABCZ", "1999-01-01"), shown=True, seed=0),
     )
 
 
@@ -125,9 +131,10 @@ def test_the_null_control_is_reported_with_its_errors_and_a_figure(results):
 def test_volumes_and_their_changes_are_listed_for_each_patient(results):
     table = progression_sections.section(metrics(), results).tables[2]
     shown = {
-        row["Patient, date"]: (row["Tumour volume (ml)"], row["Change to the next date (ml)"]) for row in table.rows
+        row["Patient, date"]: (row["Masked volume (ml)"], row["Change to the next date (ml)"], row["Change (%)"])
+        for row in table.rows
     }
-    assert shown["A, 2000-01-01"] == (4.0, 2.5)
+    assert shown["A, 2000-01-01"] == (4.0, 2.5, 62.5)
     assert np.isnan(shown["B, 2000-01-01"]).all()
     assert (shown["C, 2000-01-01"][0], np.isnan(shown["C, 2000-01-01"][1])) == (9.0, True)
     assert table.rows[0]["Prediction interval"] == "1.00 to 5.00"
@@ -142,12 +149,14 @@ def test_patients_with_one_date_are_listed(results):
 def test_the_section_on_survival_counts_followed_and_excluded_patients():
     row = {"Protocol": "patient", "Cohort": "all", "months": 5.0, "event": 1}
     curves = {f"Survival_{month}m": 0.5 for month in SURVIVAL_MONTHS}
-    outcomes = pd.DataFrame({"status": ["followed", "followed", "no outcome"], "event": [1, 0, np.nan]})
+    known = {"PatientID": ["A", "B", "C"], "months": [5.0, 9.0, np.nan]}
+    outcomes = pd.DataFrame({"status": ["followed", "followed", "no outcome"], "event": [1, 0, np.nan], **known})
+    volumes = pd.DataFrame(columns=list(VOLUMES))
     model = {"concordance": metric(0.7), "integrated_brier_score": metric(0.1)}
     values = {"patient": {"all": {"patient": {**model, "baselines": {"life table": model}}}}}
     steps = {"patient": (np.array([0.0, 5.0]), np.array([1.0, 0.0]))}
-    section = survival_sections.section(values, pd.DataFrame([{**row, **curves}]), steps, outcomes)
-    assert section.paragraphs[0].startswith("2 patients are followed up from their first images: 1 progressed")
+    section = survival_sections.section(values, pd.DataFrame([{**row, **curves}]), steps, outcomes, volumes)
+    assert "1 of 2 patients progressed, and 1 had not progressed at their last follow-up" in section.paragraphs[0]
     assert [row["Protocol, model"] for row in section.tables[0].rows] == [
         "held-out patients: model",
         "held-out patients: life table",

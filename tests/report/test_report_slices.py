@@ -22,11 +22,13 @@ from tumorprog.report import drawing, slices
 from tumorprog.report.geometry import Geometry, geometry, place
 from tumorprog.report.grading import examples as grading_examples
 from tumorprog.report.grading import figures as grading_figures
+from tumorprog.report.identifiers import Identifiers
 from tumorprog.report.regions import examples as feature_examples
 from tumorprog.report.regions import figures as regions_figures
 from tumorprog.report.regions.level import level
 from tumorprog.sequences.glossary import GLOSSARY
 
+IDENTIFIERS = Identifiers("PQ", {"P": "2000-01-01"}, shown=False, seed=0)
 AXIAL = [1, 0, 0, 0, 1, 0]
 NUMBERS = count(1)
 
@@ -153,8 +155,8 @@ def study(tmp_path):
 
 
 def test_a_level_shows_the_largest_area_of_the_mask_in_the_sequences_of_the_same_plane(study):
-    shown = level(study, method="component")
-    assert shown.name == "P, 2000-01-01"
+    shown = level(study, IDENTIFIERS, method="component")
+    assert shown.name == f"{IDENTIFIERS.patient('P')}, day 0"
     assert shown.choice == "the level of the largest area of the tumour mask"
     assert [view.title for view in shown.views] == [
         "T1post\naxial, slice 3 of 4, z = 10 mm",
@@ -166,7 +168,7 @@ def test_a_level_shows_the_largest_area_of_the_mask_in_the_sequences_of_the_same
 
 
 def test_the_window_of_a_map_is_that_of_its_stack_and_the_window_of_an_image_that_of_the_slice(study):
-    image, map_ = level(study, method="component").views
+    image, map_ = level(study, IDENTIFIERS, method="component").views
     assert image.window[1] == pytest.approx(420, abs=15)  # the tumour of the slice
     assert map_.window[1] == pytest.approx(4 * 120, abs=15)  # the last slice; the one that is shown has up to 360
 
@@ -174,12 +176,13 @@ def test_the_window_of_a_map_is_that_of_its_stack_and_the_window_of_an_image_tha
 def test_a_study_with_a_mask_comes_before_one_with_more_sequences(study):
     flair = study[study["sequence"] == "FLAIR"]
     more = pd.concat([flair.assign(PatientID="A", sequence=name) for name in ("T1pre", "T2", "FLAIR", "dT1")])
-    assert level(pd.concat([more, study]), method="component").name == "P, 2000-01-01"
-    assert level(pd.concat([more, flair]), method="component").name == "A, 2000-01-01"
+    named = Identifiers("AP", {}, shown=True, seed=0)
+    assert level(pd.concat([more, study]), named, method="component").name == "P, 2000-01-01"
+    assert level(pd.concat([more, flair]), named, method="component").name == "A, 2000-01-01"
 
 
 def test_without_masks_the_level_is_the_middle_of_a_series(study):
-    shown = level(study[study["sequence"] != "mask"], method="component")
+    shown = level(study[study["sequence"] != "mask"], IDENTIFIERS, method="component")
     assert shown.choice == "the middle of a series"
     assert not shown.has_tumour
     assert shown.views[0].title == "T1post\naxial, slice 3 of 4, z = 10 mm"
@@ -187,13 +190,13 @@ def test_without_masks_the_level_is_the_middle_of_a_series(study):
 
 def test_a_slice_that_cannot_be_decoded_is_not_shown(study):
     broken = study.assign(path=study["path"].where(study["sequence"] != "ADC", "absent.dcm"))
-    assert [view.title[:6] for view in level(broken, method="component").views] == ["T1post"]
-    assert level(study.assign(path="absent.dcm"), method="component") is None
-    assert level(study[study["sequence"] == "mask"], method="component") is None
+    assert [view.title[:6] for view in level(broken, IDENTIFIERS, method="component").views] == ["T1post"]
+    assert level(study.assign(path="absent.dcm"), IDENTIFIERS, method="component") is None
+    assert level(study[study["sequence"] == "mask"], IDENTIFIERS, method="component") is None
 
 
 def test_the_panel_of_a_level_draws_the_region_and_the_mask_in_two_styles(study):
-    figures = regions_figures.level_panel(level(study, method="component"))
+    figures = regions_figures.level_panel(level(study, IDENTIFIERS, method="component"))
     first = next(iter(figures if isinstance(figures, list) else [figures])).axes[0]
     colours = {to_hex(lines.get_edgecolor()[0]).upper() for lines in first.collections}
     assert colours == {drawing.ORANGE, drawing.SKY}

@@ -6,6 +6,7 @@ They are computed by torchsurv, an optional dependency (`tumorprog[survival]`) t
 import warnings
 from collections.abc import Mapping
 from functools import partial
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from tumorprog.evaluation import measures
 from tumorprog.evaluation.intervals import Statistic
 from tumorprog.evaluation.measures import Metric
 from tumorprog.evaluation.progression import MIN_RANKED
+
+_NORMAL_975 = NormalDist().inv_cdf(0.975)
+_ROUNDING = 1e-12
 
 
 def survival_metrics(
@@ -126,10 +130,62 @@ def kaplan_meier(months: np.ndarray, event: np.ndarray) -> tuple[np.ndarray, np.
 
     Returns:
         (K,) months, 0 followed by those of the events; (K,) the share from each of these times on.
-
-    Source: Kaplan & Meier 1958, JASA 53:457-481.
     """
-    times = np.unique(months[event])
+    table = life_table(months, event)
+    return table["months"].to_numpy(), table["share"].to_numpy()
+
+
+def life_table(months: np.ndarray, event: np.ndarray) -> pd.DataFrame:
+    """Return the Kaplan-Meier estimate with its pointwise 95 % confidence band.
+
+    The variance is that of Greenwood; the band is symmetric on the scale of log(-log(share)), which keeps it between 0
+    and 1.
+
+    Args:
+        months: (N,) months to the event or to the last follow-up.
+        event: (N,) bool.
+
+    Returns:
+        A row for month 0 and one for each month with an event: months, at_risk, events, share (from this month on),
+        lower and upper, which are NaN where the share is 0.
+
+    Source: Kaplan & Meier 1958, JASA 53:457-481; Kalbfleisch & Prentice 2002, The Statistical Analysis of Failure Time
+    Data, 2nd ed., section 1.4.
+    """
+    times = np.append(0.0, np.unique(months[event]))
     at_risk = (months[:, None] >= times).sum(axis=0)
-    progressed = ((months[:, None] == times) & event[:, None]).sum(axis=0)
-    return np.append(0.0, times), np.append(1.0, np.cumprod(1 - progressed / at_risk))
+    events = ((months[:, None] == times) & event[:, None]).sum(axis=0)
+    share = np.cumprod(1 - events / np.maximum(at_risk, 1))
+    with np.errstate(divide="ignore", invalid="ignore"):  # at a share of 1, which has no variance, and of 0
+        variance = np.cumsum(events / (at_risk * (at_risk - events)))
+        half_width = _NORMAL_975 * np.sqrt(variance) / -np.log(share)
+        bounds = [np.where(share == 1, 1.0, share ** np.exp(sign * half_width)) for sign in (1, -1)]
+    lower, upper = (np.where(share > 0, bound, np.nan) for bound in bounds)
+    columns = {"months": times, "at_risk": at_risk, "events": events, "share": share, "lower": lower, "upper": upper}
+    return pd.DataFrame(columns)
+
+
+def median_months(table: pd.DataFrame) -> dict[str, Any]:
+    """Return the median of a life table: the first month from which on at most half the patients are without event.
+
+    The bounds are the first months from which on the lower and the upper bound of the share are at most one half. What
+    is not reached is None.
+
+    Args:
+        table: from `life_table`.
+
+    Returns:
+        A metric: value, lower, upper, n, patients and reason (why a number is None).
+
+    Source: Brookmeyer & Crowley 1982, Biometrics 38:29-41.
+    """
+    value, lower, upper = (_first_half(table, column) for column in ("share", "lower", "upper"))
+    reason = "" if upper is not None else "the upper bound is not reached"
+    reason = reason if value is not None else "more than half the patients are without event at the last one"
+    patients = int(table["at_risk"].iloc[0])
+    return {"value": value, "lower": lower, "upper": upper, "n": patients, "patients": patients, "reason": reason}
+
+
+def _first_half(table: pd.DataFrame, column: str) -> float | None:
+    reached = table.loc[table[column] <= 0.5 + _ROUNDING, "months"]
+    return float(reached.iloc[0]) if len(reached) else None

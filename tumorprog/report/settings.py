@@ -11,6 +11,8 @@ class Report:
 
     bootstrap: int = 2000
     """Resamples of the patients for each 95 % confidence interval; all different ones where there are fewer."""
+    identifiers: bool = False
+    """Whether the report shows patient ids and dates instead of pseudonyms and days since the first scan."""
 
     def __post_init__(self) -> None:
         at_least("report.bootstrap", self.bootstrap, 10)

@@ -35,6 +35,9 @@ from tumorprog.report.data import sections as data_sections
 from tumorprog.report.geometry import geometry
 from tumorprog.report.grading import examples as grading_examples
 from tumorprog.report.grading import sections as grading_sections
+from tumorprog.report.identifiers import Identifiers
+from tumorprog.report.patients import courses, images
+from tumorprog.report.patients import sections as patients_sections
 from tumorprog.report.progression import sections as progression_sections
 from tumorprog.report.regions import examples as feature_examples
 from tumorprog.report.regions import sections as regions_sections
@@ -49,6 +52,7 @@ from tumorprog.settings import Settings
 from tumorprog.synthetic import plan
 
 _NUM_FEATURE_EXAMPLES, _NUM_GRAD_CAM_EXAMPLES = 3, 6
+_NUM_LARGEST_ERRORS, _NUM_TWO_DATES = 3, 2
 _VERSIONS = ("ray", "torch", "pydicom")
 
 
@@ -59,27 +63,23 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         A line on the content of the report.
     """
     archive = _read_archive(folder, settings)
+    catalogue = archive["catalogue"]
     evaluated: dict[str, Any] = {}
     content: list[page.Section] = []
     if (folder / "grader" / "predictions.parquet").exists():
         evaluated["grader"], results = _evaluate_grader(folder, settings)
         content += grading_sections.sections(evaluated["grader"], results)
-    slices = feature_examples.slices_of(tables.shards(folder / "catalogue"))
-    examples = feature_examples.examples(
-        slices, spectral.options(settings.features, settings.roi), max_examples=_NUM_FEATURE_EXAMPLES
-    )
-    if examples:
-        bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
-        evaluated["roi"] = overlap.dice_by_sequence(overlaps(slices), **bootstrap)
-        shown = level(slices, method=settings.roi.method)
-        content.append(regions_sections.rois(examples, shown, evaluated["roi"], method=settings.roi.method))
+    scores, sections = _regions(folder, settings, catalogue)
+    evaluated |= scores
+    content += sections
     if (folder / "progression" / "predictions.csv").exists():
-        scores, section = _progression(folder, settings)
+        scores, sections = _progression(folder, settings, catalogue)
         evaluated |= scores
-        content.append(section)
+        content += sections
     if (folder / "progression" / "patient_survival.csv").exists():
-        evaluated["survival"], section = _survival(folder / "progression", settings)
-        content.append(section)
+        scores, sections = _survival(folder, settings, catalogue)
+        evaluated |= scores
+        content += sections
     if evaluated.keys() & {"grader", "progression"}:
         content.append(paper.paper(evaluated))
     if (folder / "tune" / "test.json").exists():
@@ -98,6 +98,20 @@ def _read_archive(folder: Path, settings: Settings) -> dict[str, Any]:
         "quarantine": tables.read_csv(folder / "quarantine.csv", QUARANTINE),
         "synthetic": _is_synthetic(settings),
     }
+
+
+def _regions(folder: Path, settings: Settings, catalogue: pd.DataFrame) -> tuple[dict[str, Any], list[page.Section]]:
+    """Return the part of metrics.json on the regions of interest and its section; both empty without examples."""
+    slices = feature_examples.slices_of(tables.shards(folder / "catalogue"))
+    examples = feature_examples.examples(
+        slices, spectral.options(settings.features, settings.roi), max_examples=_NUM_FEATURE_EXAMPLES
+    )
+    if not examples:
+        return {}, []
+    bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
+    evaluated = overlap.dice_by_sequence(overlaps(slices), **bootstrap)
+    shown = level(slices, _identifiers(catalogue, settings), method=settings.roi.method)
+    return {"roi": evaluated}, [regions_sections.rois(examples, shown, evaluated, method=settings.roi.method)]
 
 
 def _is_synthetic(settings: Settings) -> bool:
@@ -198,8 +212,17 @@ def _grad_cam_examples(model_folder: Path, slices: Path, catalogue: Path, test: 
     ]
 
 
-def _progression(folder: Path, settings: Settings) -> tuple[dict[str, Any], page.Section]:
-    """Return the parts of metrics.json on the months to progression, and their section."""
+def _identifiers(catalogue: pd.DataFrame, settings: Settings) -> Identifiers:
+    """Return what the report calls the patients of the catalogue and their dates."""
+    dated = catalogue[catalogue["StudyDate"] != ""]
+    first_dates = {str(patient): str(date) for patient, date in dated.groupby("PatientID")["StudyDate"].min().items()}
+    return Identifiers(catalogue["PatientID"], first_dates, shown=settings.report.identifiers, seed=settings.seed)
+
+
+def _progression(
+    folder: Path, settings: Settings, catalogue: pd.DataFrame
+) -> tuple[dict[str, Any], list[page.Section]]:
+    """Return the parts of metrics.json on the months to progression, and the sections on patients and predictions."""
     subfolder = folder / "progression"
     bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
     published = {
@@ -210,15 +233,39 @@ def _progression(folder: Path, settings: Settings) -> tuple[dict[str, Any], page
         "published_intervals": published,
         **_evaluate_repetitions(subfolder),
     }
+    patients = tables.read_csv(subfolder / "patient_predictions.csv", PATIENT_PREDICTIONS)
+    held_out = patients[(patients["Protocol"] == "patient") & (patients["Cohort"] == "all")]
+    identifiers, slices = _identifiers(catalogue, settings), catalogue[catalogue["cohort"] == "progression"]
     results = progression_sections.ProgressionResults(
         predictions=tables.read_csv(subfolder / "predictions.csv", PROGRESSION_PREDICTIONS),
-        patients=tables.read_csv(subfolder / "patient_predictions.csv", PATIENT_PREDICTIONS),
+        patients=patients,
         history=tables.read_csv(subfolder / "history.csv", PROGRESSION_HISTORY),
         sheet=tables.read_csv(folder / "reference_sheet.csv", REFERENCE_SHEET),
         timeline=tables.read_csv(folder / "timeline.csv", TIMELINE),
         volumes=tables.read_csv(folder / "volumes.csv", VOLUMES),
+        identifiers=identifiers,
+        largest_errors=patients_sections.largest_errors(
+            images.largest_errors(
+                slices, held_out, identifiers, roi=settings.roi.method, max_patients=_NUM_LARGEST_ERRORS
+            )
+        ),
     )
-    return evaluated, progression_sections.section(evaluated, results)
+    known = courses.Tables(
+        timeline=results.timeline,
+        volumes=results.volumes,
+        intervals=results.sheet[["PatientID", "date", "days"]].drop_duplicates(),
+        outcomes=None,
+        identifiers=identifiers,
+    )
+    evaluated["patients"], shown = _patients(known, slices)
+    return evaluated, [shown, progression_sections.section(evaluated, results)]
+
+
+def _patients(known: courses.Tables, slices: pd.DataFrame) -> tuple[dict[str, Any], page.Section]:
+    """Return the part `patients` of metrics.json and its section."""
+    evaluated = courses.metrics(known)
+    two_dates = images.first_and_second(slices, known.intervals, known.identifiers, max_patients=_NUM_TWO_DATES)
+    return evaluated, patients_sections.section(evaluated, known, two_dates)
 
 
 def _evaluate_progression(folder: Path, settings: Settings) -> dict[str, Any]:
@@ -247,8 +294,8 @@ def _evaluate_progression(folder: Path, settings: Settings) -> dict[str, Any]:
 def _evaluate_repetitions(folder: Path) -> dict[str, Any]:
     """Return the parts of metrics.json on other seeds and on the null control, if they were trained."""
     evaluated: dict[str, Any] = {}
-    seeds = tables.read_csv(folder / "seeds.csv", SEEDS)
-    if len(seeds):
+    if (folder / "seeds.csv").exists():
+        seeds = tables.read_csv(folder / "seeds.csv", SEEDS)
         result = tables.read_csv(folder / "predictions.csv", PROGRESSION_PREDICTIONS)
         held_out = result[(result["Protocol"] == "patient") & (result["Cohort"] == "all")]
         evaluated["progression_seeds"] = {"mae": repetitions.error_by_seed(held_out, seeds)}
@@ -260,8 +307,9 @@ def _evaluate_repetitions(folder: Path) -> dict[str, Any]:
     return evaluated
 
 
-def _survival(subfolder: Path, settings: Settings) -> tuple[dict[str, Any], page.Section]:
-    """Return protocol -> cohort -> patient -> metric, with the life table as baseline, and their section."""
+def _survival(folder: Path, settings: Settings, catalogue: pd.DataFrame) -> tuple[dict[str, Any], list[page.Section]]:
+    """Return the parts of metrics.json on survival and on patients, and their sections."""
+    subfolder = folder / "progression"
     bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
     patients = tables.read_csv(subfolder / "patient_survival.csv", PATIENT_SURVIVAL)
     evaluated: dict[str, Any] = {}
@@ -274,7 +322,17 @@ def _survival(subfolder: Path, settings: Settings) -> tuple[dict[str, Any], page
         evaluated[protocol] = {"all": {"patient": scores}}
         measured[protocol] = survival.kaplan_meier(months, event)
     outcomes = tables.read_csv(subfolder / "outcomes.csv", OUTCOMES)
-    return evaluated, survival_sections.section(evaluated, model, measured, outcomes)
+    intervals = tables.read_csv(folder / "reference_sheet.csv", REFERENCE_SHEET)
+    known = courses.Tables(
+        timeline=tables.read_csv(folder / "timeline.csv", TIMELINE),
+        volumes=tables.read_csv(folder / "volumes.csv", VOLUMES),
+        intervals=intervals[["PatientID", "date", "days"]].drop_duplicates(),
+        outcomes=outcomes,
+        identifiers=_identifiers(catalogue, settings),
+    )
+    over_time, shown = _patients(known, catalogue[catalogue["cohort"] == "progression"])
+    section = survival_sections.section(evaluated, model, measured, outcomes, known.volumes)
+    return {"survival": evaluated, "patients": over_time}, [shown, section]
 
 
 def _sweep(folder: Path, settings: Settings) -> page.Section:

@@ -80,9 +80,11 @@ def _write_results(
     tables.write_csv(target / "history.csv", _concat(trials, results, "history", "result"), PROGRESSION_HISTORY)
     grid = [trial for trial in trials if trial.purpose == "result"]
     tables.write_csv(target / "folds.csv", fold_table(series, grid), FOLDS)
-    seeds = _concat(trials, results, "predictions", "seed").rename(columns={"Repeat": "Seed"})
-    tables.write_csv(target / "seeds.csv", seeds, SEEDS)
-    if any(trial.purpose == "null" for trial in trials):
+    purposes = {trial.purpose for trial in trials}
+    if "seed" in purposes:
+        seeds = _concat(trials, results, "predictions", "seed").rename(columns={"Repeat": "Seed"})
+        tables.write_csv(target / "seeds.csv", seeds, SEEDS)
+    if "null" in purposes:
         model, baselines = (_concat(trials, results, name, "null") for name in ("predictions", "baselines"))
         mean = baselines[baselines["Baseline"] == "mean"]
         null = pd.concat([model.assign(Model="model"), mean.assign(Model="mean")]).rename(columns={"Repeat": "Draw"})

@@ -146,13 +146,13 @@ def grad_cam_panel(examples: Sequence[Mapping[str, Any]]) -> Panels:
         examples: each with title, image ((H, W) uint8), heat_map ((H, W) float in [0, 1]) and geometry (a
             `report.geometry.Geometry`).
     """
-    figure, all_axes = drawing.panels(len(examples), height=2.9)
+    figures, all_axes = drawing.panels(len(examples), height=2.9)
     for axes, example in zip(all_axes, examples, strict=True):
         heat = _draw_pair(axes, example)
         axes.set_title(example["title"], fontsize=drawing.SMALL)
         bar = axes.figure.colorbar(heat, ax=axes, shrink=0.7, ticks=[0, 1], label="Grad-CAM")
         bar.ax.set_yticklabels(["none", "most"])
-    return figure
+    return figures
 
 
 def _draw_pair(axes: Axes, example: Mapping[str, Any]) -> AxesImage:

@@ -1,6 +1,6 @@
 """Section of the report on the months to progression."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,10 @@ from tumorprog.evaluation.measures import outcome
 from tumorprog.evaluation.prediction_intervals import COVERAGE
 from tumorprog.report import names, verdicts
 from tumorprog.report.drawing import LEAKING_PROTOCOL, picture
+from tumorprog.report.identifiers import Identifiers
 from tumorprog.report.page import Picture, Section, Table, number
 from tumorprog.report.progression import figures as progression_figures
+from tumorprog.report.progression import meaning
 
 _METRICS = {
     "mae": "MAE",
@@ -43,6 +45,10 @@ class ProgressionResults:
     """TIMELINE."""
     volumes: pd.DataFrame
     """VOLUMES."""
+    identifiers: Identifiers
+    """What patients and dates are called."""
+    largest_errors: Sequence[Picture] = ()
+    """Picture of the patients with the largest errors, if their images can be read."""
 
 
 def section(metrics: Mapping[str, Any], results: ProgressionResults) -> Section:
@@ -54,20 +60,24 @@ def section(metrics: Mapping[str, Any], results: ProgressionResults) -> Section:
         results: the tables that the figures are drawn from.
     """
     tables = [_baseline_table(metrics), _metrics_table(metrics["progression"])]
-    tables += [_patients_table(results), *_excluded_table(results.timeline)]
+    tables += [_patients_table(results), *_excluded_table(results)]
     null = metrics.get("null_control")
     return Section(
         id="progression",
         title="Months to progression",
         paragraphs=[
             *_conclusion(metrics["progression"]),
-            *_introduction(results.sheet),
+            *_introduction(results),
             *_coverage(metrics["progression"]),
             *([_seeds_paragraph(metrics["progression_seeds"])] if "progression_seeds" in metrics else []),
             *([_null_control_paragraph(null)] if null else []),
         ],
         tables=tables,
-        pictures=[*_pictures(metrics["progression"], results), *([_null_control_picture(null)] if null else [])],
+        pictures=[
+            *_pictures(metrics["progression"], results),
+            *results.largest_errors,
+            *([_null_control_picture(null)] if null else []),
+        ],
     )
 
 
@@ -111,19 +121,12 @@ def _null_control_picture(null: Mapping[str, Any]) -> Picture:
     )
 
 
-def _introduction(sheet: pd.DataFrame) -> list[str]:
-    patients = sheet.drop_duplicates("PatientID")
-    num_rising = int((patients["LaterGrade"] > patients["FirstGrade"]).sum())
+def _introduction(results: ProgressionResults) -> list[str]:
+    intervals = results.sheet.drop_duplicates(["PatientID", "date"])
     return [
-        "The inputs are the series of the first date only; the target is the time to the second date, by which the "
-        "tumour had progressed. All patients of Brain-Tumor-Progression have a glioblastoma on both dates, so a "
-        "predicted grade that rises between the dates reflects noise of the grader. The paper selects the patients "
-        "with a rising grade (cohort grade_rise); the cohort all contains every patient.",
-        f"{len(patients)} patients have two dates; the predicted grade rises in {num_rising}. "
-        + ("With fewer than three such patients, the cohort grade_rise is empty. " if num_rising < 3 else "")
-        + "The patient protocol is leave-one-patient-out. The paper's split puts series of one patient into both the "
-        "training set and the test set, and all series of a patient have the same target: recognising the patient is "
-        "enough to predict it.",
+        "The inputs are the series of the first date only; the target is the time to the second date.",
+        *meaning.between_dates(intervals, results.timeline, results.volumes),
+        _rising_grades(intervals, known=meaning.is_brain_tumor_progression(results.timeline["PatientID"])),
         "The prediction for a patient is the weighted mean of the predictions for the patient's series. The weight is "
         "the inverse of the model's error on that type of sequence in the validation patients of the fold.",
         "The baselines mean and median (of the other patients' months) have a concordance near 0 instead of 0.5 under "
@@ -135,6 +138,24 @@ def _introduction(sheet: pd.DataFrame) -> list[str]:
 def _held_out(progression: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the metrics per held-out patient of the cohort `all`; empty if there are none."""
     return progression.get("patient", {}).get("all", {}).get("patient", {})
+
+
+def _rising_grades(intervals: pd.DataFrame, *, known: bool) -> str:
+    """Describe the cohorts and the protocols of the paper."""
+    num_rising = int((intervals["LaterGrade"] > intervals["FirstGrade"]).sum())
+    noise = (
+        "Because the collection documents a glioblastoma on both dates, a rise is noise of the grader. "
+        if known
+        else "The true grades on both dates are not recorded, so a rise may be noise of the grader. "
+    )
+    return (
+        "The paper selects the patients whose predicted grade rises between the dates (cohort grade_rise); the cohort "
+        f"all contains every patient. The predicted grade rises in {num_rising} of {len(intervals)} intervals. {noise}"
+        + ("With fewer than three such patients, the cohort grade_rise is empty. " if num_rising < 3 else "")
+        + "The patient protocol is leave-one-patient-out. The paper's split puts series of one patient into both the "
+        "training set and the test set, and all series of a patient have the same target: recognising the patient is "
+        "enough to predict it."
+    )
 
 
 def _conclusion(progression: Mapping[str, Any]) -> list[str]:
@@ -235,38 +256,56 @@ def _baseline_table(metrics: Mapping[str, Any]) -> Table:
 
 
 def _patients_table(results: ProgressionResults) -> Table:
-    """List the held-out patients with their predictions and, if masks are available, their tumour volumes."""
+    """List the held-out patients with their predictions and, if masks are available, their masked volumes."""
     patients = results.patients
     held_out = patients[(patients["Protocol"] == "patient") & (patients["Cohort"] == "all")].merge(
         results.volumes[["PatientID", "date", "volume_ml"]], on=["PatientID", "date"], how="left"
     )
-    later = results.volumes.groupby("PatientID")[["date", "change_ml"]].shift(-1)
-    changes = results.volumes[["PatientID", "date"]].assign(change=later["change_ml"])
-    shown = held_out.merge(changes, on=["PatientID", "date"], how="left")
-    rows = [
-        {
-            "Patient, date": f"{row['PatientID']}, {row['date']}",
-            "Tumour volume (ml)": row["volume_ml"],
-            "Change to the next date (ml)": row["change"],
-            "Measured (months)": row["days"] / DAYS_PER_MONTH,
-            "Predicted (months)": row["Predicted_Progression_Timeline"],
-            "Prediction interval": "" if pd.isna(row["Lower"]) else f"{number(row['Lower'])} to {number(row['Upper'])}",
-        }
-        for row in shown.head(_MAX_ROWS).to_dict("records")
-    ]
-    truncated = f", the first {_MAX_ROWS} of {len(shown)}" if len(shown) > _MAX_ROWS else ""
+    later = results.volumes.groupby("PatientID")[["change_ml", "change_percent"]].shift(-1)
+    changes = results.volumes[["PatientID", "date"]].join(later)
+    listed = held_out.merge(changes, on=["PatientID", "date"], how="left")
+    names = [results.identifiers.patient(patient) for patient in listed["PatientID"]]
+    shown = listed.assign(name=names).sort_values("name", kind="stable").head(_MAX_ROWS)
+    truncated = f", the first {_MAX_ROWS} of {len(listed)}" if len(listed) > _MAX_ROWS else ""
     return Table(
-        caption=f"Held-out patients{truncated}", rows=rows, source="progression/patient_predictions.csv, volumes.csv"
+        caption=f"Held-out patients{truncated}",
+        rows=[_patient_row(row, results.identifiers) for row in shown.to_dict("records")],
+        source="progression/patient_predictions.csv, volumes.csv",
     )
 
 
-def _excluded_table(timeline: pd.DataFrame) -> list[Table]:
-    without = timeline[timeline["status"] != "two dates or more"]
+def _patient_row(row: Mapping[Hashable, Any], identifiers: Identifiers) -> dict[str, Any]:
+    return {
+        "Patient, date": f"{row['name']}, {identifiers.date(row['PatientID'], row['date'])}",
+        meaning.VOLUME: row["volume_ml"],
+        "Change to the next date (ml)": row["change_ml"],
+        "Change (%)": row["change_percent"],
+        "Measured (months)": row["days"] / DAYS_PER_MONTH,
+        "Predicted (months)": row["Predicted_Progression_Timeline"],
+        "Prediction interval": "" if pd.isna(row["Lower"]) else f"{number(row['Lower'])} to {number(row['Upper'])}",
+    }
+
+
+def _excluded_table(results: ProgressionResults) -> list[Table]:
+    without = results.timeline[results.timeline["status"] != "two dates or more"]
     if without.empty:
         return []
-    shown = without.head(_MAX_ROWS)[["PatientID", "status", "dates", "studies"]]
+    names = [results.identifiers.patient(patient) for patient in without["PatientID"]]
+    shown = pd.DataFrame(
+        {
+            "Patient": names,
+            "Status": without["status"].to_numpy(),
+            "Dates": [_dates(row, results.identifiers) for row in without.to_dict("records")],
+            "Studies": without["studies"].to_numpy(),
+        }
+    )
     caption = f"Patients of the progression cohort excluded because they do not have two dates ({len(without)})"
-    return [Table(caption=caption, rows=shown, source="timeline.csv")]
+    return [Table(caption=caption, rows=shown.sort_values("Patient").head(_MAX_ROWS), source="timeline.csv")]
+
+
+def _dates(row: Mapping[Hashable, Any], identifiers: Identifiers) -> str:
+    dates = "" if pd.isna(row["dates"]) else row["dates"]
+    return ", ".join(identifiers.date(row["PatientID"], date) for date in dates.split())
 
 
 def _metrics_table(metrics: Mapping[str, Any]) -> Table:

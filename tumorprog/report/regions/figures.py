@@ -24,12 +24,12 @@ def level_panel(shown: Level) -> Panels:
     Args:
         shown: from `report.regions.level`.
     """
-    figure, all_axes = drawing.panels(len(shown.views), height=4.0)
+    figures, all_axes = drawing.panels(len(shown.views), height=4.0)
     for axes, view in zip(all_axes, shown.views, strict=True):
         _draw_view(axes, view)
     if shown.views:
         all_axes[0].legend(handles=_legend(shown), loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, frameon=False)
-    return drawing.add_title(figure, shown.name)
+    return drawing.add_title(figures, shown.name)
 
 
 def _draw_view(axes: Axes, view: View) -> None:

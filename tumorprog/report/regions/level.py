@@ -16,6 +16,7 @@ from tumorprog.regions.agreement import with_masks
 from tumorprog.regions.methods import REGIONS
 from tumorprog.regions.settings import Method
 from tumorprog.report.geometry import Geometry, geometry
+from tumorprog.report.identifiers import Identifiers
 from tumorprog.report.regions.examples import title
 
 MAPS = ("dT1", "ADC", "nCBF", "nRCBV", "sRCBV")
@@ -59,7 +60,7 @@ class Level:
         return any(view.tumour is not None for view in self.views)
 
 
-def level(slices: pd.DataFrame, *, method: Method) -> Level | None:
+def level(slices: pd.DataFrame, identifiers: Identifiers, *, method: Method) -> Level | None:
     """Return the level of the largest cross-section of the tumour in the study with the most sequences.
 
     Studies with a tumour mask come first. Without a mask the level is that of the middle slice of the study's first
@@ -67,6 +68,7 @@ def level(slices: pd.DataFrame, *, method: Method) -> Level | None:
 
     Args:
         slices: rows of `report.regions.examples.COLUMNS`.
+        identifiers: what patients and dates are called.
         method: of the region of interest.
 
     Returns:
@@ -79,11 +81,10 @@ def level(slices: pd.DataFrame, *, method: Method) -> Level | None:
     masks, own = study[study["sequence"] == "mask"], study[study["sequence"].isin(SEQUENCES)]
     reference = _largest(masks) if len(masks) else _middle(own)
     views = [view for row in _nearest(own, reference) if (view := _view(row, study, method))]
-    first = study.iloc[0]
+    patient, date = study.iloc[0][["PatientID", "StudyDate"]]
+    name = f"{identifiers.patient(patient)}, {identifiers.date(patient, date)}"
     choice = "the level of the largest area of the tumour mask" if len(masks) else "the middle of a series"
-    return (
-        Level(name=f"{first['PatientID']}, {first['StudyDate']}", choice=choice, views=tuple(views)) if views else None
-    )
+    return Level(name=name, choice=choice, views=tuple(views)) if views else None
 
 
 def _study(slices: pd.DataFrame) -> pd.DataFrame:

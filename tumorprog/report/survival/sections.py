@@ -11,6 +11,7 @@ from tumorprog.progression.columns import SURVIVAL_MODELS
 from tumorprog.report import names
 from tumorprog.report.drawing import picture
 from tumorprog.report.page import Section, Table, shown
+from tumorprog.report.progression import meaning
 from tumorprog.report.survival import figures as survival_figures
 
 _METRICS = ("integrated_brier_score", "concordance")
@@ -22,6 +23,7 @@ def section(
     patients: pd.DataFrame,
     measured: Mapping[str, tuple[np.ndarray, np.ndarray]],
     outcomes: pd.DataFrame,
+    volumes: pd.DataFrame,
 ) -> Section:
     """Return the section on the prediction of the time to progression with censored patients.
 
@@ -30,11 +32,12 @@ def section(
         patients: rows of `progression.columns.PATIENT_SURVIVAL` of the model.
         measured: steps of `evaluation.survival.kaplan_meier` for the patients of each protocol.
         outcomes: rows of `cohort.columns.OUTCOMES`.
+        volumes: rows of `cohort.columns.VOLUMES`.
     """
     return Section(
         id="survival",
         title="Time to progression, with censoring",
-        paragraphs=_introduction(outcomes),
+        paragraphs=_introduction(outcomes, volumes),
         tables=[_metrics_table(metrics), *_excluded_table(outcomes)],
         pictures=[
             picture(
@@ -49,14 +52,12 @@ def section(
     )
 
 
-def _introduction(outcomes: pd.DataFrame) -> list[str]:
-    followed = outcomes[outcomes["status"] == "followed"]
+def _introduction(outcomes: pd.DataFrame, volumes: pd.DataFrame) -> list[str]:
     return [
-        f"{len(followed)} patients are followed up from their first images: {int(followed['event'].sum())} progressed; "
-        "the others had not progressed at their last follow-up (censored). The model predicts the hazard of each time "
-        "interval, so that censored patients contribute for as long as they were followed up. The curve of a patient "
-        "is the weighted mean of the curves of the patient's series. The weight is the inverse of the model's loss on "
-        "that type of sequence in the validation patients of the fold.",
+        *meaning.until_outcomes(outcomes, volumes),
+        "The model predicts the hazard of each time interval, so that censored patients contribute for as long as they "
+        "were followed up. The curve of a patient is the weighted mean of the curves of the patient's series. The "
+        "weight is the inverse of the model's loss on that type of sequence in the validation patients of the fold.",
         "Concordance and Brier score weight the patients by the inverse probability of not being censored. The "
         "baseline is a life table, which predicts the same curve for all test patients of a fold. In "
         "leave-one-patient-out evaluation its concordance is below 0.5, because holding out a patient with a long time "
