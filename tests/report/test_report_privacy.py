@@ -1,5 +1,6 @@
 """A report is passed on: it names no patient, date, series or file unless `report.identifiers` is true."""
 
+import datetime
 import json
 import re
 from dataclasses import replace
@@ -58,7 +59,15 @@ def run(catalogue, tmp_path):
     (tmp_path / "catalogue").mkdir()
     table = pa.Table.from_pandas(catalogue, schema=CATALOGUE, preserve_index=False)
     tables.write_shard(tmp_path / "catalogue" / "part-00000.parquet", table, CATALOGUE)
-    summary = {"found": 5, "used": 4, "quarantined": 1, "slices": 4, "fingerprint": "f" * 64}
+    summary = {
+        "found": 5,
+        "used": 4,
+        "quarantined": 1,
+        "slices": 4,
+        "series": 4,
+        "patients": 3,
+        "fingerprint": "f" * 64,
+    }
     tables.write_json(tmp_path / "catalogue" / tables.SUMMARY, summary)
     lost = {"path": "/data/QQX-DOE-9/1.dcm", "reason": "unreadable", "detail": "no access to /data/QQX-DOE-9/1.dcm"}
     write(tmp_path, "quarantine.csv", [lost], QUARANTINE)
@@ -126,10 +135,12 @@ def secrets(catalogue):
 def test_no_identifier_is_passed_on_by_default(request, target, catalogue):
     run = request.getfixturevalue(target)
     page, metrics = passed_on(run)
-    files = [f"{path.name} {path.read_bytes().decode('latin-1')}" for path in (run / "figures").iterdir()]
+    passed = [*(run / "figures").iterdir(), *(run / "cards").iterdir()]
+    files = [f"{path.name} {path.read_bytes().decode('latin-1')}" for path in passed]
     texts = "\n".join([page, metrics, *files])
     assert [secret for secret in secrets(catalogue) if secret in texts] == []
-    assert not re.search(r"\b(19|20)\d\d-\d\d-\d\d\b", texts)
+    written = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}"
+    assert set(re.findall(r"\b(?:19|20)\d\d-\d\d-\d\d\b", texts)) <= {written}
     assert "patient 01" in texts
 
 
