@@ -21,19 +21,31 @@ _MAX_SERIES = 12
 def overlaps(slices: pd.DataFrame) -> pd.DataFrame:
     """Count the overlap of each method's region with the mask of its study, as rows of `OVERLAPS`.
 
-    A slice is compared with the mask slice of the same position and size; both are resized to the size of the feature
-    images. Series of studies without a mask and slices that cannot be decoded are excluded.
+    Slices and their masks are resized to the size of the feature images. Series of studies without a mask and slices
+    that cannot be decoded are excluded.
     """
-    study, geometry = ["PatientID", "StudyDate"], ["Rows", "Columns", "position"]
-    located = slices.assign(position=slices["position_mm"].round(1)).dropna(subset="position")
-    masks = located.loc[located["sequence"] == "mask", [*study, *geometry, "path", "frame"]]
-    images = located[located["sequence"].isin(SEQUENCES)]
-    pairs = images.merge(masks, on=[*study, *geometry], suffixes=("", "_mask"))
+    pairs = pair_with_masks(slices)
     cv2.setNumThreads(1)
     counts = [count for _, rows in pairs.groupby("sequence") for count in _overlaps_of(rows)]
     table = pd.DataFrame(counts, columns=list(OVERLAPS))
     keys = ["PatientID", "SeriesInstanceUID", "sequence", "method"]
     return table.groupby(keys, as_index=False)[["both", "region", "mask"]].sum()
+
+
+def pair_with_masks(slices: pd.DataFrame) -> pd.DataFrame:
+    """Return the slices that have a mask: one of the same patient, date, position and size.
+
+    Args:
+        slices: rows of the catalogue with PatientID, StudyDate, sequence, Rows, Columns, position_mm, path and frame.
+
+    Returns:
+        Those rows, with the columns path_mask and frame_mask in addition.
+    """
+    study, geometry = ["PatientID", "StudyDate"], ["Rows", "Columns", "position"]
+    located = slices.assign(position=slices["position_mm"].round(1)).dropna(subset="position")
+    masks = located.loc[located["sequence"] == "mask", [*study, *geometry, "path", "frame"]]
+    images = located[located["sequence"].isin(SEQUENCES)]
+    return images.merge(masks, on=[*study, *geometry], suffixes=("", "_mask"))
 
 
 def _overlaps_of(pairs: pd.DataFrame) -> Iterator[tuple[Any, ...]]:

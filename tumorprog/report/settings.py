@@ -12,5 +12,9 @@ class Report:
     bootstrap: int = 1000
     """Bootstrap resamples of the patients for each 95 % confidence interval."""
 
+    evidence_slices: int = 256
+    """Slices, spread over the patients, whose Grad-CAM evidence is compared with head and tumour; 0 for none."""
+
     def __post_init__(self) -> None:
         at_least("report.bootstrap", self.bootstrap, 10)
+        at_least("report.evidence_slices", self.evidence_slices, 0)
