@@ -17,6 +17,7 @@ from tumorprog.graders.columns import (
 from tumorprog.progression.columns import (
     BASELINES,
     FOLDS,
+    LEFT_OUT,
     NEW_PATIENTS,
     NULL_CONTROL,
     PATIENT_PREDICTIONS,
@@ -25,6 +26,7 @@ from tumorprog.progression.columns import (
     PROGRESSION_HISTORY,
     PROGRESSION_PREDICTIONS,
     REFERENCE_SHEET,
+    SEEDS,
     SURVIVAL_PREDICTIONS,
 )
 
@@ -50,6 +52,8 @@ FILES: dict[str, pa.Schema | tuple[str, ...]] = {
     "progression/predictions.csv": PROGRESSION_PREDICTIONS,
     "progression/patient_predictions.csv": PATIENT_PREDICTIONS,
     "progression/baselines.csv": BASELINES,
+    "progression/left_out.csv": LEFT_OUT,
+    "progression/seeds.csv": SEEDS,
     "progression/null_control.csv": NULL_CONTROL,
     "progression/outcomes.csv": OUTCOMES,
     "progression/survival_predictions.csv": SURVIVAL_PREDICTIONS,

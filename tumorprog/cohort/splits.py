@@ -317,13 +317,41 @@ def leave_one_patient_out(patients: np.ndarray, *, seed: int) -> list[Fold]:
         raise InputError(
             f"{len(names)} patients; leave-one-patient-out needs 3 or more: one each to train, validate and test"
         )
-    folds = []
-    for number, name in enumerate(names):
-        others = np.flatnonzero(patients != name)
-        train, validation = inner_split(patients[others], seed=seed + number)
-        test = np.flatnonzero(patients == name)
-        folds.append(Fold(name=str(name), train=others[train], validation=others[validation], test=test))
-    return folds
+    return [
+        leave_out(patients, names[[number]], name=str(name), seed=seed + number) for number, name in enumerate(names)
+    ]
+
+
+def patient_groups(patients: np.ndarray, *, groups: int, seed: int) -> pd.Series:
+    """Divide patients into groups at random, of equal size except for one patient.
+
+    Args:
+        patients: (N,) patient of each series.
+        groups: number of groups; with fewer patients, each is a group.
+        seed: of the random generator.
+
+    Returns:
+        Values are names of groups ("01", "02", ...), index PatientID, sorted.
+    """
+    names = np.unique(patients)
+    numbers = np.arange(len(names)) % min(groups, len(names))
+    shuffled = np.random.default_rng(seed).permutation(numbers)
+    return pd.Series([f"{number + 1:02}" for number in shuffled], index=pd.Index(names, name="PatientID"))
+
+
+def leave_out(patients: np.ndarray, held_out: np.ndarray, *, name: str, seed: int) -> Fold:
+    """Return the fold that tests on some patients; a fifth of the others form the validation set.
+
+    Args:
+        patients: (N,) patient of each series; at least two others than those held out.
+        held_out: the patients of the test set.
+        name: name of the fold.
+        seed: of the choice of the validation patients.
+    """
+    tested = np.isin(patients, held_out)
+    others = np.flatnonzero(~tested)
+    train, validation = inner_split(patients[others], seed=seed)
+    return Fold(name=name, train=others[train], validation=others[validation], test=np.flatnonzero(tested))
 
 
 def random_series(count: int, *, seed: int) -> list[Fold]:

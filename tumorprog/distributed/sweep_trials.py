@@ -17,7 +17,8 @@ from tumorprog.distributed import grader_training, inference, session
 from tumorprog.distributed.plans import Training, build_plan, patient_sides, read_slice_metadata
 from tumorprog.errors import InputError
 from tumorprog.evaluation import baselines
-from tumorprog.evaluation.metrics import grader_levels, grader_metrics_with_baselines, measure
+from tumorprog.evaluation.measures import measure
+from tumorprog.evaluation.metrics import grader_levels, grader_metrics_with_baselines
 from tumorprog.heads.bilstm import predict_months
 from tumorprog.heads.fitting import SeriesDataset, fit_progression, progression_epochs
 from tumorprog.progression.folds import audit

@@ -49,11 +49,12 @@ def combine_by_patient(predictions: pd.DataFrame) -> pd.DataFrame:
         predictions: rows of `progression.columns.PROGRESSION_PREDICTIONS`.
 
     Returns:
-        Rows of `progression.columns.PATIENT_PREDICTIONS`, in the order of their first series; Lower and Upper are NaN.
+        Rows of `progression.columns.PATIENT_PREDICTIONS`, in the order of their first series; Lower and Upper are the
+        means of those of the series.
     """
     truth = predictions.groupby(_PATIENT, sort=False).agg(days=("days", "first"), MonthDif=("MonthDif", "first"))
-    means = weighted_means(predictions, _PATIENT, ["Predicted_Progression_Timeline"])
-    return truth.join(means).assign(Lower=np.nan, Upper=np.nan).reset_index()
+    means = weighted_means(predictions, _PATIENT, ["Predicted_Progression_Timeline", "Lower", "Upper"])
+    return truth.join(means).reset_index()
 
 
 def weighted_means(predictions: pd.DataFrame, keys: list[str], columns: list[str]) -> pd.DataFrame:
@@ -70,4 +71,4 @@ def weighted_means(predictions: pd.DataFrame, keys: list[str], columns: list[str
     groups = [predictions[key] for key in keys]
     weighted = predictions[columns].mul(predictions["Weight"], axis=0).groupby(groups, sort=False)
     group_weights = predictions["Weight"].groupby(groups, sort=False)
-    return weighted.sum().div(group_weights.sum(), axis=0).assign(Series=group_weights.size())
+    return weighted.sum(min_count=1).div(group_weights.sum(), axis=0).assign(Series=group_weights.size())

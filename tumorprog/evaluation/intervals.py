@@ -1,47 +1,188 @@
-"""Confidence intervals of metrics and prediction intervals of months.
+"""Confidence intervals of metrics: a bootstrap over patients, and Wilson's interval for proportions.
 
-Rows of one patient are not independent, so patients rather than rows are resampled and held out.
+Rows of one patient are not independent, so patients rather than rows are resampled.
 """
 
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import norm
 
-NO_INTERVAL = (float("nan"), float("nan"))
-"""The interval where there is too little data for one."""
+MIN_PATIENTS = 5
+"""Number of patients below which the bootstrap gives no interval: its quantiles would be those of a few values."""
+
+_TAILS = (0.025, 0.975)
+_DECIMALS = 12
+"""Resampled values are rounded to this, so that equal values are equal whatever the order of their sums."""
+
+Statistic = Callable[[np.ndarray], float]
+"""From (M,) int64 row indices, repeated as often as their patient was drawn, to a number or NaN."""
+
+
+class Interval(NamedTuple):
+    """The bounds of a 95 % confidence interval, or NaN and the reason why there is none."""
+
+    lower: float
+    upper: float
+    reason: str = ""
+
+
+def no_interval(reason: str) -> Interval:
+    """Return the interval that states why there is none."""
+    return Interval(math.nan, math.nan, reason)
 
 
 def bootstrap(
-    groups: np.ndarray, statistic: Callable[[np.ndarray], float], *, resamples: int, seed: int
-) -> tuple[float, float]:
-    """Return the 95 % percentile bootstrap interval of a statistic, resampling patients with replacement.
+    groups: np.ndarray,
+    statistic: Statistic,
+    *,
+    resamples: int,
+    seed: int,
+    strata: np.ndarray | None = None,
+    skewed: bool = False,
+) -> Interval:
+    """Return the 95 % bootstrap interval of a statistic, resampling patients with replacement.
 
-    Resamples in which the statistic is undefined (NaN, for example if no drawn patient has a class) are excluded. With
-    few patients the interval is too narrow, and its width is zero if all patients have the same value.
+    Where there are at most `resamples` different resamples, all of them are evaluated with their probabilities, so that
+    the interval is exact; otherwise they are drawn at random. Bounds are values that occur: quantiles are not
+    interpolated. Resamples in which the statistic is undefined (NaN) are excluded.
 
     Args:
         groups: (N,) patient of each row.
-        statistic: from (M,) int64 row indices, repeated as often as their patient was drawn, to a number or NaN.
+        statistic: the statistic.
         resamples: number of resamples.
-        seed: of the random generator; the same seed and `groups` give the same resamples for every statistic.
+        seed: of the random generator; the same seed, `groups` and `strata` give the same resamples for every statistic.
+        strata: (N,) stratum of each row, the same for all rows of a patient. Each resample has as many patients of each
+            stratum as the data, for example of each grade.
+        skewed: whether to correct the interval for bias and skewness (BCa), for errors, which are bounded below only.
 
     Returns:
-        (lower, upper); (NaN, NaN) with fewer than two patients, or where most resamples are undefined.
+        The interval. There is none, with a reason, for fewer than five patients or two in a stratum, where most
+        resamples are undefined, or where all give the same value.
 
-    Source: Efron & Tibshirani 1993, An Introduction to the Bootstrap, ch. 13; whole clusters are drawn as in
-    Davison & Hinkley 1997, Bootstrap Methods and their Application, section 3.8.
+    Source: Efron & Tibshirani 1993, An Introduction to the Bootstrap, ch. 13 and 14.3 (BCa); Fisher & Hall 1991,
+    Journal of Statistical Planning and Inference 27:157-169 (exact enumeration); whole clusters are drawn as in Davison
+    & Hinkley 1997, Bootstrap Methods and their Application, section 3.8.
     """
-    rows = group_rows(groups)
-    if len(rows) < 2:
-        return NO_INTERVAL
+    patients, members = _by_stratum(groups, strata)
+    if reason := _too_few(members, stratified=strata is not None):
+        return no_interval(reason)
+    draws, probabilities = _resamples(members, resamples=resamples, seed=seed)
+    values = np.array([statistic(np.concatenate([patients[index] for index in draw])) for draw in draws], np.float64)
+    defined = np.isfinite(values)
+    if probabilities[defined].sum() <= 0.5:
+        return no_interval("undefined in most resamples of the patients")
+    values, weights = values[defined].round(_DECIMALS), probabilities[defined] / probabilities[defined].sum()
+    if values.min() == values.max():
+        return no_interval("every resample of the patients gives the same value")
+    tails = _corrected_tails(values, weights, patients, statistic) if skewed else _TAILS
+    lower, upper = (_quantile(values, weights, tail) for tail in tails)
+    return Interval(lower, upper)
+
+
+def _by_stratum(groups: np.ndarray, strata: np.ndarray | None) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return the rows of each patient, and the indices of the patients in each stratum."""
+    patients = group_rows(groups)
+    if strata is None:
+        return patients, [np.arange(len(patients))]
+    return patients, group_rows(np.array([strata[rows[0]] for rows in patients]))
+
+
+def _too_few(members: list[np.ndarray], *, stratified: bool) -> str:
+    total = sum(map(len, members))
+    if total < MIN_PATIENTS:
+        return f"{count_of(total, 'patient')}; an interval needs {MIN_PATIENTS}"
+    if stratified and min(map(len, members)) < 2:
+        return "a grade has one patient only; an interval needs 2 of each"
+    return ""
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return a number with its noun, e.g. "1 patient", "3 patients"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _resamples(members: list[np.ndarray], *, resamples: int, seed: int) -> tuple[Iterator[np.ndarray], np.ndarray]:
+    """Return indices of patients for each resample, and the probability of each."""
+    if math.prod(math.comb(2 * len(stratum) - 1, len(stratum)) for stratum in members) <= resamples:
+        combinations = list(
+            itertools.product(*(itertools.combinations_with_replacement(stratum, len(stratum)) for stratum in members))
+        )
+        probabilities = [math.prod(map(_probability, combination)) for combination in combinations]
+        return (np.concatenate(combination) for combination in combinations), np.array(probabilities)
     generator = np.random.default_rng(seed)
-    draws = (generator.integers(len(rows), size=len(rows)) for _ in range(resamples))
-    values = np.array([statistic(np.concatenate([rows[index] for index in draw])) for draw in draws], np.float64)
-    defined = values[np.isfinite(values)]
-    if 2 * len(defined) <= resamples:
-        return NO_INTERVAL
-    lower, upper = np.quantile(defined, [0.025, 0.975])
-    return float(lower), float(upper)
+    draws = (
+        np.concatenate([stratum[generator.integers(len(stratum), size=len(stratum))] for stratum in members])
+        for _ in range(resamples)
+    )
+    return draws, np.full(resamples, 1 / resamples)
+
+
+def _probability(draw: tuple[int, ...]) -> float:
+    """Return the probability of a multiset in drawing as many patients as there are, with replacement."""
+    counts = np.unique(draw, return_counts=True)[1].tolist()
+    return math.factorial(len(draw)) / math.prod(map(math.factorial, counts)) / len(draw) ** len(draw)
+
+
+def _quantile(values: np.ndarray, weights: np.ndarray, level: float) -> float:
+    """Return the smallest value whose cumulative probability reaches the level."""
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order]) >= level - 1e-12
+    return float(values[order][reached.argmax()] if reached.any() else values[order][-1])
+
+
+def _corrected_tails(
+    values: np.ndarray, weights: np.ndarray, patients: list[np.ndarray], statistic: Statistic
+) -> tuple[float, ...]:
+    """Return the levels of the BCa interval; the plain ones where the bias or the skewness cannot be estimated."""
+    estimate = round(statistic(np.concatenate(patients)), _DECIMALS)
+    below = float(weights[values < estimate].sum() + weights[values == estimate].sum() / 2)
+    others = (np.concatenate(patients[:left] + patients[left + 1 :]) for left in range(len(patients)))
+    jackknife = np.array([statistic(rows) for rows in others], np.float64)
+    deviations = jackknife.mean() - jackknife
+    spread = 6 * float((deviations**2).sum()) ** 1.5
+    if not 0 < below < 1 or not np.isfinite(spread) or spread == 0:
+        return _TAILS
+    bias, skewness = float(norm.ppf(below)), float((deviations**3).sum()) / spread
+    shifted = bias + norm.ppf(_TAILS)
+    return tuple(float(level) for level in norm.cdf(bias + shifted / (1 - skewness * shifted)))
+
+
+def wilson(hits: float, count: float) -> Interval:
+    """Return Wilson's 95 % interval of a proportion.
+
+    Args:
+        hits: number of hits; may be a fraction if `count` is an effective number.
+        count: number of independent trials, above 0.
+
+    Source: Wilson 1927, JASA 22:209-212; Brown, Cai & DasGupta 2001, Statistical Science 16:101-133.
+    """
+    z = float(norm.ppf(_TAILS[1]))
+    share, scale = hits / count, 1 + z**2 / count
+    centre = (share + z**2 / (2 * count)) / scale
+    half = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / scale
+    return Interval(max(centre - half, 0.0), min(centre + half, 1.0))
+
+
+def mean_of_proportions(hits: np.ndarray, counts: np.ndarray) -> Interval:
+    """Return the 95 % interval of the unweighted mean of independent proportions, such as recalls.
+
+    It is not empty where all proportions are 0 or 1, unlike a bootstrap interval.
+
+    Args:
+        hits: (K,) number of hits of each.
+        counts: (K,) number of trials of each, above 0.
+
+    Source: Zou & Donner 2008, Statistics in Medicine 27:1693-1702, from Wilson's limits as in Newcombe 1998, Statistics
+    in Medicine 17:873-890.
+    """
+    limits = np.array([wilson(hit, count)[:2] for hit, count in zip(hits, counts, strict=True)])
+    shares = hits / counts
+    below, above = np.sqrt(((limits - shares[:, None]) ** 2).sum(axis=0)) / len(shares)
+    return Interval(max(float(shares.mean() - below), 0.0), min(float(shares.mean() + above), 1.0))
 
 
 def group_rows(groups: np.ndarray) -> list[np.ndarray]:
@@ -58,74 +199,3 @@ def group_rows(groups: np.ndarray) -> list[np.ndarray]:
     _, codes = np.unique(groups, return_inverse=True)
     order = np.argsort(codes, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
-
-
-def prediction_intervals(
-    predicted: np.ndarray, truth: np.ndarray, *, groups: np.ndarray, coverage: float = 0.8
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return a prediction interval in months for each row, based on the residuals of the other patients.
-
-    A patient's residual is the mean absolute residual of its rows. A row's interval is its prediction plus and minus
-    the ceil(coverage (n + 1))-th smallest residual of the n other patients, clipped at 0 months; its own truth is not
-    used. Each prediction should come from a model that was not trained on its patient, or the residuals are too small.
-
-    Args:
-        predicted: (N,) months.
-        truth: (N,) months.
-        groups: (N,) patient of each row.
-        coverage: the share of new patients whose truth the intervals should contain, in (0, 1).
-
-    Returns:
-        (lower, upper): (N,) float64 months; NaN where n is too small for the coverage (n < 4 for 0.8).
-
-    Source: the jackknife in Barber et al. 2021, Annals of Statistics 49:486-507 (near nominal for a stable model, not
-    guaranteed, which is why the observed coverage is reported), over groups as in Dunn, Wasserman & Ramdas 2023, JASA
-    118:2491-2502.
-    """
-    predicted, truth = np.asarray(predicted, np.float64), np.asarray(truth, np.float64)
-    residuals = np.abs(predicted - truth)
-    rows = group_rows(groups)
-    by_group = np.array([residuals[members].mean() for members in rows])
-    half_width = np.full(len(predicted), np.nan)
-    for index, members in enumerate(rows):
-        half_width[members] = _conformal_quantile(np.delete(by_group, index), coverage)
-    return np.maximum(predicted - half_width, 0.0), np.maximum(predicted + half_width, 0.0)
-
-
-def half_width(predicted: np.ndarray, truth: np.ndarray, *, groups: np.ndarray, coverage: float = 0.8) -> float:
-    """Return half the width, in months, of the prediction interval for a new patient.
-
-    Args:
-        predicted: (N,) months, each from a model that was not trained on its patient.
-        truth: (N,) months.
-        groups: (N,) patient of each row.
-        coverage: as for `prediction_intervals`, which uses the same rule.
-
-    Returns:
-        Months; NaN if there are too few patients for the coverage.
-    """
-    residuals = np.abs(np.asarray(predicted, np.float64) - np.asarray(truth, np.float64))
-    return _conformal_quantile(np.array([residuals[members].mean() for members in group_rows(groups)]), coverage)
-
-
-def _conformal_quantile(residuals: np.ndarray, coverage: float) -> float:
-    # 1e-9: floating-point rounding must not turn 0.56 * 25 into rank 15.
-    rank = int(np.ceil(coverage * (len(residuals) + 1) - 1e-9))
-    return float(np.sort(residuals)[rank - 1]) if 1 <= rank <= len(residuals) else float("nan")
-
-
-def observed_coverage(truth: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> float:
-    """Return the share of rows whose interval contains the truth, in [0, 1].
-
-    Args:
-        truth: (N,).
-        lower: (N,); rows with NaN have no interval and are not counted.
-        upper: (N,).
-
-    Returns:
-        The share; NaN if no row has an interval.
-    """
-    has_interval = np.isfinite(lower) & np.isfinite(upper)
-    if not has_interval.any():
-        return float("nan")
-    return float(np.mean(((lower <= truth) & (truth <= upper))[has_interval]))

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from tumorprog.evaluation.metrics import Metric, measure
+from tumorprog.evaluation.measures import Metric, measure
 
 
 def dice_by_sequence(overlaps: pd.DataFrame, *, resamples: int, seed: int) -> dict[str, dict[str, dict[str, Metric]]]:

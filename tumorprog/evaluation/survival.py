@@ -4,16 +4,23 @@ They are computed by torchsurv, an optional dependency (`tumorprog[survival]`) t
 """
 
 import warnings
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from tumorprog.conventions import SURVIVAL_MONTHS
-from tumorprog.evaluation.metrics import Metric, measure
+from tumorprog.evaluation import measures
+from tumorprog.evaluation.intervals import Statistic
+from tumorprog.evaluation.measures import Metric
+from tumorprog.evaluation.progression import MIN_RANKED
 
 
-def survival_metrics(level: pd.DataFrame, *, resamples: int, seed: int) -> dict[str, Metric]:
+def survival_metrics(
+    level: pd.DataFrame, baselines: Mapping[str, pd.DataFrame], *, resamples: int, seed: int
+) -> dict[str, Any]:
     """Compute the metrics of the predicted time to progression for patients of whom some are censored.
 
     Both metrics weight the patients by the inverse probability of not being censored before, estimated from all
@@ -22,29 +29,62 @@ def survival_metrics(level: pd.DataFrame, *, resamples: int, seed: int) -> dict[
 
     Args:
         level: rows of `progression.columns.PATIENT_SURVIVAL`, of one model, protocol and cohort.
+        baselines: by name, the rows of a baseline for the same patients.
         resamples: number of bootstrap resamples of the patients for each interval.
         seed: of the bootstrap.
 
     Returns:
-        concordance, 0.5 at chance level, 1 if all comparable pairs are in the correct order; integrated_brier_score,
-        0 for a perfect model, 0.25 for one that always predicts a survival probability of one half.
+        integrated_brier_score, 0 for a perfect model, 0.25 for one that always predicts a survival probability of one
+        half; concordance, 0.5 at chance level, 1 if all comparable pairs are in the correct order, for ten patients or
+        more; and `baselines` -> name -> metric, with `difference`: the integrated Brier score of the model minus that
+        of the baseline on the same patients.
 
     Source: Uno et al. 2011, Statistics in Medicine 30:1105-1117; Graf et al. 1999, Statistics in Medicine 18:2529-2545.
     """
+    options: dict[str, Any] = {"resamples": resamples, "seed": seed}
+    ordered = level.sort_values("PatientID")
+    brier, concordance = _statistics(ordered)
+    measured: dict[str, Any] = {**_measure(ordered, brier, concordance, **options), "baselines": {}}
+    for name, rows in baselines.items():
+        other = rows.sort_values("PatientID")
+        other_brier, other_concordance = _statistics(other)
+        measured["baselines"][name] = {
+            **_measure(other, other_brier, other_concordance, **options),
+            "difference": measures.difference(ordered["PatientID"].to_numpy(), brier, other_brier, **options),
+        }
+    return measured
+
+
+def _measure(
+    level: pd.DataFrame, brier: Statistic, concordance: Statistic, *, resamples: int, seed: int
+) -> dict[str, Metric]:
+    patients = level["PatientID"].to_numpy()
+    few = measures.too_few(patients, MIN_RANKED, "a concordance")
+    options: dict[str, Any] = {"resamples": resamples, "seed": seed}
+    return {
+        "integrated_brier_score": measures.measure(patients, brier, skewed=True, **options),
+        "concordance": measures.not_measured(patients, few)
+        if few
+        else measures.measure(patients, concordance, **options),
+    }
+
+
+def _statistics(level: pd.DataFrame) -> tuple[Statistic, Statistic]:
+    """Return the integrated Brier score and the concordance of a selection of the rows."""
     months, event = level["months"].to_numpy(np.float64), level["event"].to_numpy() == 1
     event_months = months[event]
-    within = [month for month in SURVIVAL_MONTHS if len(event_months) and event_months.min() <= month < months.max()]
+    if not len(event_months):
+        return _undefined, _undefined
+    within = [month for month in SURVIVAL_MONTHS if event_months.min() <= month < months.max()]
     curves = level[[f"Survival_{month}m" for month in within]].to_numpy(np.float64)
     risk = -level["Expected_Months"].to_numpy(np.float64)
-    scorer = _Scorer(months, event, np.array(within, np.float64)) if len(event_months) else None
-    statistics = {
-        "concordance": lambda rows: scorer.concordance(risk, rows) if scorer else float("nan"),
-        "integrated_brier_score": lambda rows: scorer.brier(curves, rows) if scorer else float("nan"),
-    }
-    patients = level["PatientID"].to_numpy()
-    return {
-        name: measure(patients, statistic, resamples=resamples, seed=seed) for name, statistic in statistics.items()
-    }
+    scorer = _Scorer(months, event, np.array(within, np.float64))
+    return lambda rows: scorer.brier(curves, rows), lambda rows: scorer.concordance(risk, rows)
+
+
+def _undefined(rows: np.ndarray) -> float:
+    del rows
+    return float("nan")
 
 
 class _Scorer:

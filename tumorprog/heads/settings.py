@@ -25,7 +25,11 @@ class Progression:
     batch_size: int = 16
     """Series per optimiser step."""
     null_control: bool = True
-    """Whether to add a null control: a training with months permuted between patients, which reveals leakage."""
+    """Whether to add a null control: trainings with months permuted between patients, which reveal leakage."""
+    null_draws: int = 20
+    """Permutations of the null control; each takes six trainings."""
+    seeds: int = 1
+    """How often the folds by patient are trained, each time with another seed; the first is the result."""
 
     def __post_init__(self) -> None:
         at_least("progression.hidden", self.hidden, 1)
@@ -34,3 +38,5 @@ class Progression:
         at_least("progression.min_improvement", self.min_improvement, 0)
         above("progression.learning_rate", self.learning_rate, 0)
         at_least("progression.batch_size", self.batch_size, 1)
+        at_least("progression.null_draws", self.null_draws, 1)
+        at_least("progression.seeds", self.seeds, 1)

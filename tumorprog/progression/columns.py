@@ -41,4 +41,8 @@ PATIENT_PREDICTIONS = (
     *("Lower", "Upper", "days", "Series"),
 )
 BASELINES = ("Baseline", *PROGRESSION_PREDICTIONS)
-NULL_CONTROL = ("Model", *PROGRESSION_PREDICTIONS)
+NULL_CONTROL = ("Model", "Draw", *PROGRESSION_PREDICTIONS)
+"""Predictions of the model and of the mean; draw 0 has the true months, the others permuted ones."""
+SEEDS = ("Seed", *PROGRESSION_PREDICTIONS)
+LEFT_OUT = ("Group", *PROGRESSION_PREDICTIONS)
+"""Predictions for patients of two groups (Fold) by models trained on the others, and the group of each patient."""

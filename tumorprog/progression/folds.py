@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,22 +19,25 @@ Result = dict[str, pd.DataFrame]
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One training of the grid {paper, patient} x {grade_rise, all}.
+    """One training.
 
     Attributes:
         protocol: patient or paper.
         cohort: all or grade_rise.
         rows: indices of the cohort's series in the table of series.
         fold: indices into `rows`.
-        shuffled: whether it belongs to the permutation control (null control), in which the months to progression are
-            shuffled between patients.
+        purpose: `result`, the grid {paper, patient} x {grade_rise, all}; `seed`, its folds by patient with another
+            seed; `interval`, without two groups of patients, for the errors from which prediction intervals are made;
+            `null`, the permutation control (null control), in which the months are shuffled between patients.
+        repeat: number of the repetition: added to the seed. The null control's repetition 0 is not shuffled.
     """
 
     protocol: str
     cohort: str
     rows: np.ndarray
     fold: splits.Fold
-    shuffled: bool = False
+    purpose: Literal["result", "seed", "interval", "null"] = "result"
+    repeat: int = 0
 
 
 def audit(folder: Path, series: pd.DataFrame, settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """One fold of the prediction of months: the model, the baselines and their errors; and the final model."""
 
+import itertools
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,7 @@ import pandas as pd
 
 from tumorprog import model_files
 from tumorprog.cohort import splits
-from tumorprog.conventions import DAYS_PER_MONTH
-from tumorprog.evaluation import baselines, combination, intervals
+from tumorprog.evaluation import baselines, combination, prediction_intervals
 from tumorprog.heads.bilstm import ProgressionLSTM, predict_months
 from tumorprog.heads.fitting import fit_progression
 from tumorprog.heads.settings import Progression
@@ -21,17 +21,19 @@ from tumorprog.settings import Settings
 
 log = logging.getLogger(__name__)
 
-COVERAGE = 0.8
-"""Nominal coverage of Lower..Upper."""
+_INTERVAL_GROUPS = 10
+"""Groups of patients that are left out in pairs: 55 trainings, however many patients there are."""
+_NULL_FOLDS = 5
+"""Folds of each repetition of the null control."""
 
 
-def plan(series: pd.DataFrame, *, seed: int, null_control: bool = False) -> list[Trial]:
-    """Return the trials of {paper, patient} x {grade_rise, all}, without cohorts that are too small.
+def plan(series: pd.DataFrame, progression: Progression, *, seed: int) -> list[Trial]:
+    """Return all trials: the grid without cohorts that are too small, other seeds, intervals and the null control.
 
     Args:
         series: series of `read_training_series`.
+        progression: the settings.
         seed: seed of the splits.
-        null_control: whether to add the folds of the cohort `all` a second time, trained on shuffled months.
     """
     rising = np.flatnonzero(series["LaterGrade"] > series["FirstGrade"])
     trials = []
@@ -41,8 +43,65 @@ def plan(series: pd.DataFrame, *, seed: int, null_control: bool = False) -> list
             log.info("  cohort %s: %d patients, too few for training; the report states this", cohort, num_patients)
             continue
         trials += build_trials(cohort, series, rows, seed=seed)
-    null = [replace(trial, shuffled=True) for trial in trials if trial.cohort == "all"] if null_control else []
-    return trials + null
+    left_out = [trial for trial in trials if (trial.protocol, trial.cohort) == ("patient", "all")]
+    seeds = [
+        replace(trial, purpose="seed", repeat=repeat) for repeat in range(1, progression.seeds) for trial in left_out
+    ]
+    return trials + seeds + interval_trials(series, seed=seed) + null_trials(series, progression, seed=seed)
+
+
+def interval_groups(series: pd.DataFrame, *, seed: int) -> pd.Series:
+    """Return the group of each patient that `interval_trials` leave out in pairs; index PatientID."""
+    return splits.patient_groups(series["PatientID"].to_numpy(), groups=_INTERVAL_GROUPS, seed=seed)
+
+
+def interval_trials(series: pd.DataFrame, *, seed: int) -> list[Trial]:
+    """Return the trials that each leave out two groups of patients, or one of several patients.
+
+    With ten patients or fewer, these are all pairs of patients. See `evaluation.prediction_intervals` for their use.
+
+    Args:
+        series: series of `read_training_series`.
+        seed: seed of the groups and of the validation sets.
+    """
+    patients = series["PatientID"].to_numpy()
+    groups = interval_groups(series, seed=seed)
+    trials = []
+    for first, second in itertools.combinations_with_replacement(sorted(groups.unique()), 2):
+        held_out = groups.index[groups.isin([first, second])].to_numpy()
+        if len(held_out) > 1 and len(groups) - len(held_out) > 1:
+            name = prediction_intervals.fold_name(first, second)
+            fold = splits.leave_out(patients, held_out, name=name, seed=seed)
+            trials.append(_whole_cohort(series, "patient", fold, purpose="interval"))
+    return trials
+
+
+def null_trials(series: pd.DataFrame, progression: Progression, *, seed: int) -> list[Trial]:
+    """Return the trials of the permutation control: repetition 0 with the true months, the others with shuffled ones.
+
+    Args:
+        series: series of `read_training_series`.
+        progression: `null_control`, `null_draws`.
+        seed: seed of the folds, which are the same in all repetitions.
+    """
+    if not progression.null_control:
+        return []
+    patients = series["PatientID"].to_numpy()
+    groups = splits.patient_groups(patients, groups=_NULL_FOLDS, seed=seed)
+    folds = [
+        ("patient", splits.leave_out(patients, groups.index[groups == name].to_numpy(), name=name, seed=seed))
+        for name in sorted(groups.unique())
+    ]
+    folds += [("paper", fold) for fold in splits.random_series(len(series), seed=seed)]
+    return [
+        _whole_cohort(series, protocol, fold, purpose="null", repeat=repeat)
+        for repeat in range(progression.null_draws + 1)
+        for protocol, fold in folds
+    ]
+
+
+def _whole_cohort(series: pd.DataFrame, protocol: str, fold: splits.Fold, **kind: Any) -> Trial:
+    return Trial(protocol=protocol, cohort="all", rows=np.arange(len(series)), fold=fold, **kind)
 
 
 def shuffle_months(series: pd.DataFrame, *, seed: int) -> pd.DataFrame:
@@ -74,7 +133,8 @@ def train_fold(series: pd.DataFrame, trial: Trial, progression: Progression, see
         history, the losses of the model, rows of `PROGRESSION_HISTORY` (of `progression.columns`).
     """
     cohort = series.iloc[trial.rows].reset_index(drop=True)
-    cohort = shuffle_months(cohort, seed=seed) if trial.shuffled else cohort
+    seed += trial.repeat
+    cohort = shuffle_months(cohort, seed=seed) if trial.purpose == "null" and trial.repeat else cohort
     fold = trial.fold
     training, validation = select_rows(cohort, fold.train), select_rows(cohort, fold.validation)
     model, losses = fit_progression(training, validation, settings=progression, seed=seed)
@@ -85,13 +145,9 @@ def train_fold(series: pd.DataFrame, trial: Trial, progression: Progression, see
     errors = validation_errors(model, cohort, fold.validation)
     weight = combination.weights(test, errors)
     fitted = cohort.iloc[np.concatenate([fold.train, fold.validation])]
-    baseline_rows = [
-        rows.assign(Baseline=name, Predicted_Progression_Timeline=predicted)
-        for name, predicted in _baselines(fitted, test).items()
-    ]
     return {
         "predictions": rows.assign(Predicted_Progression_Timeline=months, Weight=weight),
-        "baselines": pd.concat(baseline_rows),
+        "baselines": _baseline_rows(rows, fitted, test),
         "history": pd.DataFrame(losses).assign(**label),
     }
 
@@ -117,18 +173,31 @@ def _baselines(fitted: pd.DataFrame, test: pd.DataFrame) -> dict[str, np.ndarray
     return predicted
 
 
-def with_intervals(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return the predictions with Lower and Upper from the residuals of other patients, per protocol and cohort."""
-    filled = predictions.copy()
-    for _, group in predictions.groupby(["Protocol", "Cohort"]):
-        bounds = intervals.prediction_intervals(
-            group["Predicted_Progression_Timeline"].to_numpy(),
-            group["days"].to_numpy() / DAYS_PER_MONTH,
-            groups=group["PatientID"].to_numpy(),
-            coverage=COVERAGE,
-        )
-        filled.loc[group.index, ["Lower", "Upper"]] = np.stack(bounds, axis=1)
-    return filled
+def _baseline_rows(rows: pd.DataFrame, fitted: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the test series with each baseline's predictions; the median's have an interval."""
+    predicted = [
+        rows.assign(Baseline=name, Predicted_Progression_Timeline=months)
+        for name, months in _baselines(fitted, test).items()
+    ]
+    table = pd.concat(predicted)
+    lower, upper = prediction_intervals.constant_interval(fitted.drop_duplicates(KEYS[:2])["months"].to_numpy())
+    table.loc[table["Baseline"] == "median", ["Lower", "Upper"]] = lower, upper
+    return table
+
+
+def with_intervals(predictions: pd.DataFrame, left_out: pd.DataFrame) -> pd.DataFrame:
+    """Return the predictions with Lower and Upper, for the folds by patient of the cohort `all`; NaN for the others.
+
+    Args:
+        predictions: per series, or per patient.
+        left_out: predictions of the `interval` trials at the same level, with Group, the group of their patient.
+    """
+    judged = (predictions["Protocol"] == "patient") & (predictions["Cohort"] == "all")
+    if left_out.empty:
+        return predictions
+    groups = left_out.groupby("PatientID")["Group"].first()
+    bounds = prediction_intervals.with_intervals(predictions[judged], left_out, groups)
+    return predictions.assign(Lower=bounds["Lower"], Upper=bounds["Upper"])
 
 
 def train_final_model(
@@ -156,18 +225,16 @@ def train_final_model(
     description = {
         "model": "bidirectional LSTM",
         **describe_model(settings, options, patients=(patients[train], patients[validation]), epochs=len(losses)),
-        "interval_coverage": COVERAGE,
-        "interval_half_width_months": _half_width(predictions[0]),
-        "patient_interval_half_width_months": _half_width(predictions[1]),
+        "interval_coverage": prediction_intervals.COVERAGE,
+        "interval_factor": _factor(predictions[0]),
+        "patient_interval_factor": _factor(predictions[1]),
         "validation_errors_months": validation_errors(model, series, validation),
     }
     model_files.save(target, model, description)
 
 
-def _half_width(predictions: pd.DataFrame) -> float | None:
-    """Return the interval's half-width for a new patient, from leave-one-patient-out; None for too few patients."""
+def _factor(predictions: pd.DataFrame) -> float | None:
+    """Return the factor of a new patient's interval, from leave-one-patient-out; None for too few patients."""
     held_out = predictions[(predictions["Protocol"] == "patient") & (predictions["Cohort"] == "all")]
-    predicted, days = held_out["Predicted_Progression_Timeline"].to_numpy(), held_out["days"].to_numpy()
-    groups = held_out["PatientID"].to_numpy()
-    width = intervals.half_width(predicted, days / DAYS_PER_MONTH, groups=groups, coverage=COVERAGE)
-    return width if np.isfinite(width) else None
+    factor = prediction_intervals.error_factor(held_out)
+    return factor if np.isfinite(factor) else None

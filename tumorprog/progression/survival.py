@@ -141,8 +141,8 @@ def train_final_model(series: pd.DataFrame, target: Path, settings: Settings, *,
         "model": "bidirectional LSTM, discrete-time hazard",
         **describe_model(settings, options, patients=(patients[train], patients[validation]), epochs=len(losses)),
         "interval_edges_months": edges.tolist(),
-        "interval_half_width_months": None,
-        "patient_interval_half_width_months": None,
+        "interval_factor": None,
+        "patient_interval_factor": None,
         "validation_errors_months": validation_errors(model, series.iloc[validation], edges),
     }
     model_files.save(target, model, description)

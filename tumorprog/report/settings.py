@@ -9,8 +9,8 @@ from tumorprog.checks import at_least
 class Report:
     """The evaluation and its report."""
 
-    bootstrap: int = 1000
-    """Bootstrap resamples of the patients for each 95 % confidence interval."""
+    bootstrap: int = 2000
+    """Resamples of the patients for each 95 % confidence interval; all different ones where there are fewer."""
 
     evidence_slices: int = 256
     """Slices, spread over the patients, whose Grad-CAM evidence is compared with head and tumour; 0 for none."""

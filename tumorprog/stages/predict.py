@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from tumorprog import tables
-from tumorprog.evaluation import combination
+from tumorprog.evaluation import combination, prediction_intervals
 from tumorprog.graders.columns import SERIES_GRADES
 from tumorprog.heads import bilstm, hazard
 from tumorprog.progression.columns import NEW_PATIENTS, PREDICTIONS
@@ -38,9 +38,9 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     weight = combination.weights(graded, description["validation_errors_months"])
     graded = graded.assign(Predicted_Progression_Timeline=months, Weight=weight)
     patients = combination.weighted_means(graded, keys[:2], ["Predicted_Progression_Timeline"]).reset_index()
-    predictions = _with_interval(graded, description["interval_half_width_months"])
+    predictions = _with_interval(graded, description["interval_factor"])
     tables.write_csv(out / "predictions.csv", predictions, PREDICTIONS)
-    combined = _with_interval(patients, description["patient_interval_half_width_months"])
+    combined = _with_interval(patients, description["patient_interval_factor"])
     tables.write_csv(out / "patient_predictions.csv", combined, NEW_PATIENTS)
     return f"{len(graded):,} series of {graded['PatientID'].nunique()} patients; " + _format_months(patients)
 
@@ -53,9 +53,8 @@ def _months(model: bilstm.ProgressionLSTM, vectors: list[np.ndarray], descriptio
     return np.maximum(bilstm.predict_months(model, vectors), 0.0)
 
 
-def _with_interval(predictions: pd.DataFrame, half_width: float | None) -> pd.DataFrame:
-    months, width = predictions["Predicted_Progression_Timeline"], np.nan if half_width is None else half_width
-    return predictions.assign(Lower=np.maximum(months - width, 0.0), Upper=months + width)
+def _with_interval(predictions: pd.DataFrame, factor: float | None) -> pd.DataFrame:
+    return prediction_intervals.add_bounds(predictions, np.nan if factor is None else factor)
 
 
 def _format_months(patients: pd.DataFrame) -> str:

@@ -12,7 +12,7 @@ from tumorprog import __version__, model_files, storage, tables
 from tumorprog.cohort.columns import COHORT, OUTCOMES, TIMELINE, VOLUMES
 from tumorprog.conventions import GRADES
 from tumorprog.encoders import spectral
-from tumorprog.evaluation import combination, metrics, overlap, survival, sweeps
+from tumorprog.evaluation import combination, metrics, overlap, progression, repetitions, survival, sweeps
 from tumorprog.evaluation.baselines import institution, majority, on_published_intervals
 from tumorprog.formats.columns import CATALOGUE, QUARANTINE
 from tumorprog.graders import resnet18
@@ -26,6 +26,7 @@ from tumorprog.progression.columns import (
     PROGRESSION_HISTORY,
     PROGRESSION_PREDICTIONS,
     REFERENCE_SHEET,
+    SEEDS,
     SURVIVAL_MODELS,
 )
 from tumorprog.regions.agreement import overlaps
@@ -183,11 +184,13 @@ def _progression(folder: Path, settings: Settings) -> tuple[dict[str, Any], page
     subfolder = folder / "progression"
     bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
     published = {
-        name: metrics.progression_metrics(rows, **bootstrap) for name, rows in on_published_intervals().items()
+        name: progression.progression_metrics(rows, **bootstrap) for name, rows in on_published_intervals().items()
     }
-    evaluated = {"progression": _evaluate_progression(subfolder, settings), "published_intervals": published}
-    if (subfolder / "null_control.csv").exists():
-        evaluated["null_control"] = _evaluate_null_control(subfolder / "null_control.csv", settings)
+    evaluated = {
+        "progression": _evaluate_progression(subfolder, settings),
+        "published_intervals": published,
+        **_evaluate_repetitions(subfolder),
+    }
     results = progression_sections.ProgressionResults(
         predictions=tables.read_csv(subfolder / "predictions.csv", PROGRESSION_PREDICTIONS),
         patients=tables.read_csv(subfolder / "patient_predictions.csv", PATIENT_PREDICTIONS),
@@ -213,29 +216,28 @@ def _evaluate_progression(folder: Path, settings: Settings) -> dict[str, Any]:
             table[(table["Protocol"] == protocol) & (table["Cohort"] == cohort)]
             for table in (series, patients, compared)
         )
-        baselines = {str(name): _progression_levels(rows, **bootstrap) for name, rows in others.groupby("Baseline")}
+        baselines = {str(name): rows for name, rows in others.groupby("Baseline")}
+        by_patient = {name: combination.combine_by_patient(rows) for name, rows in baselines.items()}
         evaluated[protocol][cohort] = {
-            level: {
-                **metrics.progression_metrics(rows, **bootstrap),
-                "baselines": {name: levels[level] for name, levels in baselines.items()},
-            }
-            for level, rows in (("series", own), ("patient", combined))
+            "series": progression.with_baselines(own, baselines, **bootstrap),
+            "patient": progression.with_baselines(combined, by_patient, **bootstrap),
         }
     return evaluated
 
 
-def _progression_levels(series: pd.DataFrame, **bootstrap: int) -> dict[str, dict[str, metrics.Metric]]:
-    levels = {"series": series, "patient": combination.combine_by_patient(series)}
-    return {name: metrics.progression_metrics(rows, **bootstrap) for name, rows in levels.items()}
-
-
-def _evaluate_null_control(path: Path, settings: Settings) -> dict[str, Any]:
-    """Return protocol -> level -> metric of the model trained on shuffled months and of the mean baseline."""
-    bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
+def _evaluate_repetitions(folder: Path) -> dict[str, Any]:
+    """Return the parts of metrics.json on other seeds and on the null control, if they were trained."""
     evaluated: dict[str, Any] = {}
-    for protocol, rows in tables.read_csv(path, NULL_CONTROL).groupby("Protocol"):
-        model, mean = (_progression_levels(rows[rows["Model"] == name], **bootstrap) for name in ("model", "mean"))
-        evaluated[str(protocol)] = {name: {**level, "baselines": {"mean": mean[name]}} for name, level in model.items()}
+    seeds = tables.read_csv(folder / "seeds.csv", SEEDS)
+    if len(seeds):
+        result = tables.read_csv(folder / "predictions.csv", PROGRESSION_PREDICTIONS)
+        held_out = result[(result["Protocol"] == "patient") & (result["Cohort"] == "all")]
+        evaluated["progression_seeds"] = {"mae": repetitions.error_by_seed(held_out, seeds)}
+    if (folder / "null_control.csv").exists():
+        null = tables.read_csv(folder / "null_control.csv", NULL_CONTROL)
+        evaluated["null_control"] = {
+            str(protocol): repetitions.null_control(rows) for protocol, rows in null.groupby("Protocol")
+        }
     return evaluated
 
 
@@ -248,8 +250,8 @@ def _survival(subfolder: Path, settings: Settings) -> tuple[dict[str, Any], page
     model, life_table = (patients[patients["Model"] == name] for name in SURVIVAL_MODELS)
     for name, rows in model.groupby("Protocol"):
         protocol, months, event = str(name), rows["months"].to_numpy(), rows["event"].to_numpy() == 1
-        baseline = survival.survival_metrics(life_table[life_table["Protocol"] == protocol], **bootstrap)
-        scores = {**survival.survival_metrics(rows, **bootstrap), "baselines": {SURVIVAL_MODELS[1]: baseline}}
+        baselines = {SURVIVAL_MODELS[1]: life_table[life_table["Protocol"] == protocol]}
+        scores = survival.survival_metrics(rows, baselines, **bootstrap)
         evaluated[protocol] = {"all": {"patient": scores}}
         measured[protocol] = survival.kaplan_meier(months, event)
     outcomes = tables.read_csv(subfolder / "outcomes.csv", OUTCOMES)

@@ -17,11 +17,13 @@ from tumorprog.progression import months, survival
 from tumorprog.progression.columns import (
     BASELINES,
     FOLDS,
+    LEFT_OUT,
     NULL_CONTROL,
     PATIENT_PREDICTIONS,
     PATIENT_SURVIVAL,
     PROGRESSION_HISTORY,
     PROGRESSION_PREDICTIONS,
+    SEEDS,
     SURVIVAL_PREDICTIONS,
 )
 from tumorprog.progression.folds import Result, Trial, audit, build_trials, fold_table
@@ -48,11 +50,12 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         )
     audit(folder, series, settings)
     session.connect(settings.cluster)
-    trials = months.plan(series, seed=settings.seed, null_control=settings.progression.null_control)
+    trials = months.plan(series, settings.progression, seed=settings.seed)
     results = fold_training.train_all(series, trials, months.train_fold, settings)
     target = out / "progression"
     target.mkdir(exist_ok=True)
-    predictions, patients = _write_results(target, series, trials, results)
+    groups = months.interval_groups(series, seed=settings.seed)
+    predictions, patients = _write_results(target, series, groups, trials, results)
     months.train_final_model(series, (predictions, patients), target, settings, options=read_options(folder))
     errors = patients["Predicted_Progression_Timeline"] - patients["days"] / DAYS_PER_MONTH
     patient_level_mae = errors[(patients["Protocol"] == "patient") & (patients["Cohort"] == "all")].abs().mean()
@@ -63,26 +66,44 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
 
 
 def _write_results(
-    target: Path, series: pd.DataFrame, trials: list[Trial], results: list[Result]
+    target: Path, series: pd.DataFrame, groups: pd.Series, trials: list[Trial], results: list[Result]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Write all tables of the grid and of the null control; return the predictions per series and per patient."""
-    main = [result for trial, result in zip(trials, results, strict=True) if not trial.shuffled]
-    null = [result for trial, result in zip(trials, results, strict=True) if trial.shuffled]
-    predictions = months.with_intervals(pd.concat([result["predictions"] for result in main], ignore_index=True))
+    """Write the tables of all trials; return the predictions of the grid per series and per patient."""
+    left_out = _concat(trials, results, "predictions", "interval")
+    left_out = left_out.assign(Group=left_out["PatientID"].map(groups))
+    tables.write_csv(target / "left_out.csv", left_out, LEFT_OUT)
+    predictions = months.with_intervals(_concat(trials, results, "predictions", "result"), left_out)
     tables.write_csv(target / "predictions.csv", predictions, PROGRESSION_PREDICTIONS)
-    patients = months.with_intervals(combination.combine_by_patient(predictions))
+    patients = months.with_intervals(combination.combine_by_patient(predictions), _combined(left_out, groups))
     tables.write_csv(target / "patient_predictions.csv", patients, PATIENT_PREDICTIONS)
-    baseline_rows = pd.concat([result["baselines"] for result in main], ignore_index=True)
-    tables.write_csv(target / "baselines.csv", baseline_rows, BASELINES)
-    history = pd.concat([result["history"] for result in main], ignore_index=True)
-    tables.write_csv(target / "history.csv", history, PROGRESSION_HISTORY)
-    kept = [trial for trial in trials if not trial.shuffled]
-    tables.write_csv(target / "folds.csv", fold_table(series, kept), FOLDS)
-    if null:
-        models = [result["predictions"].assign(Model="model") for result in null]
-        means = [result["baselines"].query("Baseline == 'mean'").assign(Model="mean") for result in null]
-        tables.write_csv(target / "null_control.csv", pd.concat([*models, *means]), NULL_CONTROL)
+    tables.write_csv(target / "baselines.csv", _concat(trials, results, "baselines", "result"), BASELINES)
+    tables.write_csv(target / "history.csv", _concat(trials, results, "history", "result"), PROGRESSION_HISTORY)
+    grid = [trial for trial in trials if trial.purpose == "result"]
+    tables.write_csv(target / "folds.csv", fold_table(series, grid), FOLDS)
+    seeds = _concat(trials, results, "predictions", "seed").rename(columns={"Repeat": "Seed"})
+    tables.write_csv(target / "seeds.csv", seeds, SEEDS)
+    if any(trial.purpose == "null" for trial in trials):
+        model, baselines = (_concat(trials, results, name, "null") for name in ("predictions", "baselines"))
+        mean = baselines[baselines["Baseline"] == "mean"]
+        null = pd.concat([model.assign(Model="model"), mean.assign(Model="mean")]).rename(columns={"Repeat": "Draw"})
+        tables.write_csv(target / "null_control.csv", null, NULL_CONTROL)
     return predictions, patients
+
+
+def _concat(trials: list[Trial], results: list[Result], name: str, purpose: str) -> pd.DataFrame:
+    """Return a table of all trials of a purpose, with the number of their repetition as Repeat."""
+    rows = [
+        result[name].assign(Repeat=trial.repeat)
+        for trial, result in zip(trials, results, strict=True)
+        if trial.purpose == purpose
+    ]
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=[*PROGRESSION_PREDICTIONS, "Repeat"])
+
+
+def _combined(left_out: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
+    """Return the predictions of the left-out patients per patient."""
+    patients = combination.combine_by_patient(left_out)
+    return patients.assign(Group=patients["PatientID"].map(groups))
 
 
 def _run_survival(folder: Path, out: Path, settings: Settings) -> str:
