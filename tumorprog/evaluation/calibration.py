@@ -19,8 +19,9 @@ import pandas as pd
 from scipy.special import expit, logit
 
 from tumorprog.conventions import GRADES
-from tumorprog.evaluation.intervals import wilson
-from tumorprog.evaluation.metrics import Metric, measure, not_measured
+from tumorprog.evaluation import measures
+from tumorprog.evaluation.intervals import no_interval, wilson
+from tumorprog.evaluation.measures import Metric
 
 MIN_PATIENTS = {"slice": 10, "series": 10, "patient": 50}
 """Patients from which calibration is estimated at each level; the patient level has a single row for each."""
@@ -67,9 +68,7 @@ def too_few(level: pd.DataFrame, name: str) -> str:
         level: a table from `evaluation.metrics.grader_levels`.
         name: "slice", "series" or "patient".
     """
-    patients, minimum = level["PatientID"].nunique(), MIN_PATIENTS[name]
-    noun = "patient" if patients == 1 else "patients"
-    return "" if patients >= minimum else f"{patients} {noun}; calibration per {name} needs {minimum}"
+    return measures.too_few(level["PatientID"].to_numpy(), MIN_PATIENTS[name], f"calibration per {name}")
 
 
 def reliability_bins(level: pd.DataFrame) -> pd.DataFrame:
@@ -93,8 +92,8 @@ def reliability_bins(level: pd.DataFrame) -> pd.DataFrame:
     means = groups[["confidence", "accuracy"]].mean()
     patients = groups["patient"].nunique()
     ends = [wilson(share * count, count) for share, count in zip(means["accuracy"], patients, strict=True)]
-    lower, upper = zip(*ends, strict=True)
-    return means.assign(count=groups.size(), patients=patients, lower=lower, upper=upper).reset_index(drop=True)
+    bounds = {"lower": [end.lower for end in ends], "upper": [end.upper for end in ends]}
+    return means.assign(count=groups.size(), patients=patients, **bounds).reset_index(drop=True)
 
 
 def _bins(rows: _Rows) -> np.ndarray:
@@ -142,7 +141,7 @@ def brier(level: pd.DataFrame, *, resamples: int, seed: int) -> Metric:
     by_patient = pd.Series(scores).groupby(level["PatientID"].to_numpy()).mean()
     values = by_patient.to_numpy()
     patients = by_patient.index.to_numpy()
-    return measure(patients, lambda rows: float(values[rows].mean()), resamples=resamples, seed=seed)
+    return measures.measure(patients, lambda rows: float(values[rows].mean()), resamples=resamples, seed=seed)
 
 
 def recalibration(confidence: np.ndarray, correct: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
@@ -213,10 +212,9 @@ def calibration_metrics(level: pd.DataFrame, name: str, *, resamples: int, seed:
         expected_calibration_error and expected_by_chance, which a perfectly calibrated grader with these confidences
         would have on average. With too few patients none has a value, and `reason` says why.
     """
-    names = ("brier_score", *_COEFFICIENTS, "expected_calibration_error", "expected_by_chance")
-    patients, reason = level["PatientID"].nunique(), too_few(level, name)
-    if reason:
-        return {metric: not_measured(len(level), patients, reason) for metric in names}
+    patients = level["PatientID"].to_numpy()
+    if reason := too_few(level, name):
+        return {name: measures.not_measured(patients, reason) for name in ("brier_score", *_COEFFICIENTS, *_ERRORS)}
     rows = _rows(level)
     bins = _bins(rows)
     options: dict[str, Any] = {"resamples": resamples, "seed": seed}
@@ -224,16 +222,17 @@ def calibration_metrics(level: pd.DataFrame, name: str, *, resamples: int, seed:
     return {
         "brier_score": brier(level, **options),
         **{
-            metric: measure(level["PatientID"].to_numpy(), _coefficient_of(rows, coefficient), **options)
-            for metric, coefficient in _COEFFICIENTS.items()
+            name: measures.measure(patients, _coefficient_of(rows, coefficient), **options)
+            for name, coefficient in _COEFFICIENTS.items()
         },
         **{
-            metric: {**not_measured(len(level), patients, "no interval: it would be biased upwards"), "value": error}
-            for metric, error in zip(names[-2:], errors, strict=True)
+            name: measures.metric(patients, error, no_interval("a bootstrap interval would be biased upwards"))
+            for name, error in zip(_ERRORS, errors, strict=True)
         },
     }
 
 
+_ERRORS = ("expected_calibration_error", "expected_by_chance")
 _Coefficient = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 _COEFFICIENTS: dict[str, _Coefficient] = {
     "calibration_slope": lambda *rows: recalibration(*rows)[1],

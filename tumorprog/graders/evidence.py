@@ -5,7 +5,7 @@ preference would have, and can be compared with that of a network with random we
 checks for saliency maps, NeurIPS).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,9 +115,9 @@ def in_tumour(slices: pd.DataFrame, *, scaling: intensity.Scaling, count: int, s
     """
     pairs = spread_over_patients(pair_with_masks(slices), count=_MAX_TRIES * count, seed=seed)
     found = list(_with_tumour(pairs, scaling=scaling, count=count))
-    images, masks = (_stacked([row[index] for row in found]) for index in (1, 2))
+    images, masks = (_stacked(arrays) for arrays in ([image for _, image, _ in found], [mask for *_, mask in found]))
     heads = _stacked([head_mask(image) for image in images])
-    patients = np.array([row[0] for row in found], dtype=object)
+    patients = np.array([patient for patient, *_ in found], dtype=object)
     return Regions(patients=patients, images=images.astype(np.uint8), parts=masks, wholes=heads | masks)
 
 
@@ -134,7 +134,7 @@ def _with_tumour(
             yield pair["PatientID"], *read
 
 
-def _read_pair(pair: dict[str, Any], *, scaling: intensity.Scaling) -> tuple[np.ndarray, np.ndarray] | None:
+def _read_pair(pair: dict[Hashable, Any], *, scaling: intensity.Scaling) -> tuple[np.ndarray, np.ndarray] | None:
     try:
         mask = reading.read_frame(pair["path_mask"], pair["frame_mask"])
         image = reading.read_frame(pair["path"], pair["frame"])
