@@ -126,9 +126,7 @@ def build_plan(training: Training, folder: Path, out: Path, settings: Settings, 
     code = {side: number for number, side in enumerate(splits.SIDES)}
     sides[slices["slice"]] = slices["side"].map(code).fillna(UNUSED)
     labels[slices["slice"]] = slices["grade"] - GRADES[0]
-    excluded = splits.surplus_slices(
-        np.sort(training_slices["slice"]), workers=settings.grader.workers, seed=seed
-    )
+    excluded = splits.surplus_slices(np.sort(training_slices["slice"]), workers=settings.grader.workers, seed=seed)
     if len(excluded):
         log.info("  %s: %d training slices excluded, so that workers have equal numbers", training.name, len(excluded))
         sides[excluded] = UNUSED
