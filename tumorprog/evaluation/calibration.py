@@ -30,7 +30,7 @@ _MAX_BINS, _MIN_PATIENTS_OF_BIN = 5, 10
 _SIMULATIONS = 1000
 _CLIP = 1e-6
 """Distance of a confidence from 0 and 1 at least, so that its logit is finite."""
-_NEWTON_STEPS, _CONVERGED, _MAX_COEFFICIENT = 50, 1e-9, 50.0
+_NEWTON_STEPS, _CONVERGED, _SINGULAR, _MAX_COEFFICIENT = 50, 1e-7, 1e-12, 50.0
 _PROBABILITIES = [f"p{grade}" for grade in GRADES]
 
 
@@ -186,8 +186,8 @@ def _fit(design: np.ndarray, offset: np.ndarray, correct: np.ndarray, weights: n
     for _ in range(_NEWTON_STEPS):
         expected = expit(design @ coefficients + offset)
         gradient = design.T @ (weights * (correct - expected))
-        hessian = (design * (weights * expected * (1 - expected))[:, None]).T @ design
-        if np.linalg.cond(hessian) > 1 / _CONVERGED:
+        hessian = (design.T * (weights * expected * (1 - expected))) @ design
+        if abs(np.linalg.det(hessian)) < _SINGULAR:
             return undefined
         step = np.linalg.solve(hessian, gradient)
         coefficients = coefficients + step

@@ -68,6 +68,8 @@ class Section:
     paragraphs: Sequence[str] = ()
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
+    leaking: bool = False
+    """Whether its results have leakage; the section is then folded."""
 
 
 @dataclass(frozen=True, kw_only=True)
