@@ -5,7 +5,8 @@ from sklearn.linear_model import Ridge
 
 from tumorprog.cohort.timeline import PUBLISHED_DAYS
 from tumorprog.evaluation import baselines
-from tumorprog.evaluation.metrics import concordance, grader_levels, progression_metrics
+from tumorprog.evaluation.metrics import grader_levels
+from tumorprog.evaluation.progression import concordance, progression_metrics
 
 
 def slices(rows, probabilities=(0.2, 0.3, 0.5)):
@@ -15,7 +16,8 @@ def slices(rows, probabilities=(0.2, 0.3, 0.5)):
         columns=["PatientID", "Institution", "grade"],
     )
     low, middle, high = probabilities
-    return frame.assign(SeriesInstanceUID="1", Manufacturer="GE", side="test", p2=low, p3=middle, p4=high)
+    known = {"slice": range(len(frame)), "SeriesInstanceUID": "1", "Manufacturer": "GE", "side": "test"}
+    return frame.assign(**known, p2=low, p3=middle, p4=high)
 
 
 def test_the_leave_one_patient_out_error_of_the_median_on_the_published_intervals_is_4_35_months():

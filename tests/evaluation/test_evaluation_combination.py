@@ -10,7 +10,7 @@ def series(*rows):
     """Rows of (patient, date, predicted, weight)."""
     frame = pd.DataFrame(rows, columns=["PatientID", "date", "Predicted_Progression_Timeline", "Weight"])
     known = {"Protocol": "patient", "Cohort": "all", "Fold": frame["PatientID"], "Type": "T2", "days": 90}
-    return frame.assign(**known, MonthDif=2)
+    return frame.assign(**known, MonthDif=2, Lower=np.nan, Upper=np.nan)
 
 
 def test_the_prediction_for_a_patient_is_the_weighted_mean_over_its_series():

@@ -1,14 +1,17 @@
+import itertools
+
 import numpy as np
 import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tumorprog.evaluation.intervals import bootstrap, group_rows, observed_coverage, prediction_intervals
+from tumorprog.evaluation.intervals import bootstrap, group_rows, mean_of_proportions, wilson
 
 
-def interval_of_mean(values, groups, seed=0, resamples=2000):
-    return bootstrap(groups, lambda rows: float(values[rows].mean()), resamples=resamples, seed=seed)
+def interval_of_mean(values, groups, seed=0, resamples=2000, **options):
+    found = bootstrap(groups, lambda rows: float(values[rows].mean()), resamples=resamples, seed=seed, **options)
+    return found.lower, found.upper
 
 
 def test_with_one_row_per_patient_the_interval_agrees_with_the_percentile_bootstrap_of_scipy():
@@ -38,17 +41,89 @@ def test_a_resample_contains_all_rows_of_each_drawn_patient():
         assert sorted(rows) == sorted(expected)
 
 
-@pytest.mark.parametrize("groups", [np.array([]), np.array(["only", "only", "only"])])
-def test_there_is_no_interval_for_fewer_than_two_patients(groups):
-    assert np.isnan(bootstrap(groups, lambda rows: float(len(rows)), resamples=20, seed=0)).all()
+@pytest.mark.parametrize(
+    ("groups", "reason"),
+    [
+        (np.array([]), "0 patients; an interval needs 5"),
+        (np.array(["only"] * 9), "1 patient; an interval needs 5"),
+        (np.repeat(np.arange(4), 3), "4 patients; an interval needs 5"),
+    ],
+)
+def test_under_five_patients_the_reason_stands_instead_of_an_interval(groups, reason):
+    found = bootstrap(groups, lambda rows: float(rows.mean()), resamples=20, seed=0)
+    assert np.isnan(found[:2]).all()
+    assert found.reason == reason
 
 
 def test_undefined_resamples_are_excluded_and_a_majority_of_them_gives_no_interval():
-    groups = np.arange(10)
-    few_undefined = bootstrap(groups, lambda rows: np.nan if rows[0] == 0 else 1.0, resamples=200, seed=0)
-    many_undefined = bootstrap(groups, lambda rows: np.nan if rows[0] != 0 else 1.0, resamples=200, seed=0)
-    assert few_undefined == (1.0, 1.0)
-    assert np.isnan(many_undefined).all()
+    groups = np.arange(12)
+    values = np.arange(12.0)
+    few = bootstrap(groups, lambda rows: np.nan if rows[0] == 0 else values[rows].mean(), resamples=200, seed=0)
+    many = bootstrap(groups, lambda rows: np.nan if rows[0] != 0 else 1.0, resamples=200, seed=0)
+    assert few.lower < 5.5 < few.upper
+    assert (np.isnan(many.lower), many.reason) == (True, "undefined in most resamples of the patients")
+
+
+def test_no_interval_of_width_zero_is_given():
+    assert bootstrap(np.arange(9), lambda rows: 1 / 3, resamples=50, seed=0).reason.startswith("every resample")
+    noise = np.full(9, 0.1) * np.arange(1, 10) / np.arange(1, 10)
+    assert bootstrap(np.arange(9), lambda rows: float(noise[rows].sum()), resamples=50, seed=0).reason
+
+
+def brute_force(values, level):
+    """Return the quantile of the mean over all n ** n equally probable draws, without interpolation."""
+    draws = itertools.product(range(len(values)), repeat=len(values))
+    means = np.array([np.mean(values[list(draw)]) for draw in draws])
+    return np.quantile(means.round(12), level, method="inverted_cdf")
+
+
+def test_few_patients_are_enumerated_exactly_whatever_the_seed():
+    values = np.array([0.0, 1.0, 1.0, 4.0, 9.0])
+    found = interval_of_mean(values, np.arange(5), seed=0)
+    assert found == interval_of_mean(values, np.arange(5), seed=1)
+    assert found == pytest.approx((brute_force(values, 0.025), brute_force(values, 0.975)))
+
+
+def test_the_bounds_of_shares_are_shares_that_can_occur():
+    hits = np.array([1.0, 1.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0])
+    for bound in interval_of_mean(hits, np.arange(11), resamples=500):
+        assert (bound * 11) == pytest.approx(round(bound * 11))
+
+
+def test_strata_keep_their_numbers_in_every_resample():
+    strata = np.array([2, 2, 2, 2, 3, 3, 4, 4])
+    seen = []
+    bootstrap(np.arange(8), lambda rows: seen.append(strata[rows]) or rows.mean(), resamples=100, seed=0, strata=strata)
+    assert all(np.bincount(drawn).tolist() == [0, 0, 4, 2, 2] for drawn in seen)
+
+
+def test_a_grade_with_one_patient_gives_no_interval():
+    found = bootstrap(np.arange(6), lambda r: r.mean(), resamples=9, seed=0, strata=np.array([2, 2, 2, 2, 3, 3]))
+    assert not found.reason
+    found = bootstrap(np.arange(6), lambda r: r.mean(), resamples=9, seed=0, strata=np.array([2, 2, 2, 2, 2, 3]))
+    assert found.reason == "a grade has one patient only; an interval needs 2 of each"
+
+
+def test_skewed_errors_have_the_interval_of_scipys_bca():
+    values = np.random.default_rng(3).lognormal(0, 1.2, 30)
+    found = interval_of_mean(values, np.arange(30), resamples=9999, skewed=True)
+    reference = scipy.stats.bootstrap((values,), np.mean, method="BCa", n_resamples=9999, rng=1).confidence_interval
+    assert found == pytest.approx((reference.low, reference.high), rel=0.03)
+    plain = interval_of_mean(values, np.arange(30), resamples=9999)
+    assert found[1] > plain[1] + 0.1
+
+
+@pytest.mark.parametrize(("hits", "count"), [(0, 3), (2, 3), (3, 3), (7, 40), (1, 1)])
+def test_wilsons_interval_is_that_of_scipy(hits, count):
+    expected = scipy.stats.binomtest(hits, count).proportion_ci(method="wilson")
+    assert wilson(hits, count)[:2] == pytest.approx((expected.low, expected.high))
+
+
+def test_the_interval_of_a_mean_of_proportions_covers_it():
+    random, shares, counts = np.random.default_rng(0), np.array([0.95, 0.7, 0.9]), np.array([4, 6, 12])
+    found = [mean_of_proportions(random.binomial(counts, shares), counts) for _ in range(1500)]
+    covered = np.mean([interval.lower <= shares.mean() <= interval.upper for interval in found])
+    assert 0.93 < covered < 0.995
 
 
 def test_the_interval_is_reproducible_and_depends_on_the_seed():
@@ -65,63 +140,3 @@ def test_the_rows_of_the_groups_are_a_partition(labels):
     assert sorted(np.concatenate([*rows, np.empty(0, np.int64)])) == list(range(len(labels)))
     assert [labels[members[0]] for members in rows] == sorted(set(labels.tolist()))
     assert all((labels[members] == labels[members[0]]).all() for members in rows)
-
-
-def test_the_half_width_is_the_conformal_quantile_of_the_other_patients():
-    truth = np.full(6, 10.0)
-    predicted = truth + np.array([1.0, -2.0, 3.0, -4.0, 5.0, 6.0])
-    lower, upper = prediction_intervals(predicted, truth, groups=np.arange(6), coverage=0.8)
-    # Five other patients: rank ceil(0.8 * 6) = 5, their largest residual.
-    assert upper - predicted == pytest.approx([6, 6, 6, 6, 6, 5])
-    assert predicted - lower == pytest.approx([6, 6, 6, 6, 6, 5])
-
-
-def test_the_interval_of_a_patient_does_not_depend_on_its_own_truth():
-    generator = np.random.default_rng(0)
-    predicted, truth, groups = generator.uniform(5, 9, 30), generator.uniform(5, 9, 30), np.repeat(np.arange(10), 3)
-    before = prediction_intervals(predicted, truth, groups=groups)
-    after = prediction_intervals(predicted, np.where(groups == 4, 100.0, truth), groups=groups)
-    assert np.array_equal(np.stack(before)[:, groups == 4], np.stack(after)[:, groups == 4])
-    assert not np.array_equal(np.stack(before)[:, groups != 4], np.stack(after)[:, groups != 4])
-
-
-def test_a_coverage_of_80_percent_needs_four_other_patients():
-    for patients, expected in ((4, False), (5, True)):
-        lower, upper = prediction_intervals(np.ones(patients), np.zeros(patients), groups=np.arange(patients))
-        assert np.isfinite(lower).all() == np.isfinite(upper).all() == expected
-
-
-def test_floating_point_rounding_does_not_raise_the_rank():
-    assert 0.56 * 25 > 14
-    residuals = np.arange(1.0, 26.0)
-    _, upper = prediction_intervals(residuals, np.zeros(25), groups=np.arange(25), coverage=0.56)
-    assert (upper - residuals)[24] == 14.0
-
-
-def test_the_residual_of_a_patient_is_the_mean_over_its_series():
-    groups = np.repeat(np.arange(6), 2)
-    predicted = np.tile([1.0, -3.0], 6) + 10
-    lower, upper = prediction_intervals(predicted, np.full(12, 10.0), groups=groups)
-    assert upper - lower == pytest.approx(np.full(12, 4.0))
-
-
-def test_intervals_are_clipped_at_zero_months():
-    lower, upper = prediction_intervals(np.linspace(-9, 1, 8), np.full(8, 3.0), groups=np.arange(8))
-    assert (lower >= 0).all()
-    assert (upper >= lower).all()
-
-
-def test_intervals_of_exchangeable_patients_have_about_the_nominal_coverage():
-    generator = np.random.default_rng(7)
-    truth = generator.normal(50, 5, (40, 25))
-    shares = []
-    for row in truth:
-        lower, upper = prediction_intervals(np.full(25, 50.0), row, groups=np.arange(25), coverage=0.8)
-        shares.append(observed_coverage(row, lower, upper))
-    assert np.mean(shares) == pytest.approx(21 / 26, abs=0.03)
-
-
-def test_coverage_counts_only_rows_with_an_interval_and_includes_the_ends():
-    lower, upper = np.array([1.0, 1.0, 1.0, np.nan]), np.array([2.0, 2.0, 2.0, np.nan])
-    assert observed_coverage(np.array([1.0, 2.0, 2.1, 1.5]), lower, upper) == pytest.approx(2 / 3)
-    assert np.isnan(observed_coverage(np.array([1.0]), np.array([np.nan]), np.array([np.nan])))

@@ -4,21 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn.metrics
-from scipy.stats import somersd
 
 from tumorprog.errors import InputError
-from tumorprog.evaluation import baselines, combination
+from tumorprog.evaluation import baselines
 from tumorprog.evaluation.metrics import (
     by_group,
-    concordance,
     grader_levels,
     grader_metrics,
+    grader_metrics_with_baselines,
     most_confident,
-    progression_metrics,
-    reliability_bins,
 )
 from tumorprog.graders.columns import GRADER_PREDICTIONS
-from tumorprog.progression.columns import PROGRESSION_PREDICTIONS
 
 P = ["p2", "p3", "p4"]
 
@@ -48,34 +44,12 @@ def graded(patients=24, series=2, slices=4, seed=0, side="test"):
     return frame.assign(**dict(zip(P, probabilities.astype(np.float32).T, strict=True)))
 
 
-def months(patients=12, series=5, seed=0):
-    """Return predictions of one protocol and cohort, with one truth per patient."""
-    generator = np.random.default_rng(seed)
-    days = np.repeat(generator.integers(20, 900, patients), series)
-    predicted = days / 30.4375 + generator.normal(scale=4, size=len(days))
-    return pd.DataFrame(
-        {
-            "PatientID": np.repeat([f"PGBM-{k:03}" for k in range(patients)], series),
-            "date": "1991-11-19",
-            "Type": np.tile([f"T{k}" for k in range(series)], patients),
-            "Predicted_Progression_Timeline": predicted,
-            "Lower": predicted - 5,
-            "Upper": predicted + 5,
-            "days": days,
-            "MonthDif": days // 31,
-            "Weight": 1.0,
-            **{"Protocol": "patient", "Cohort": "all", "Fold": "one"},
-        }
-    )
-
-
 def values(metrics):
     return {name: metric["value"] for name, metric in metrics.items()}
 
 
 def test_the_rows_of_the_fixtures_have_the_columns_of_the_tables():
     assert list(graded().columns) == GRADER_PREDICTIONS.names
-    assert set(months().columns) <= set(PROGRESSION_PREDICTIONS)
 
 
 @pytest.mark.parametrize("level", ["slice", "series", "patient"])
@@ -91,21 +65,6 @@ def test_the_metrics_of_the_grader_agree_with_scikit_learn(level):
     assert [actual[f"recall_{grade}"] for grade in (2, 3, 4)] == pytest.approx(recalls)
     auc = sklearn.metrics.roc_auc_score(truth, probabilities, multi_class="ovr", average="macro")
     assert actual["macro_auc"] == pytest.approx(auc, abs=1e-6)
-
-
-def test_the_calibration_error_is_the_weighted_gap_of_fifteen_bins():
-    table = grader_levels(graded())["slice"]
-    confidence = table[P].max(axis=1)
-    correct = (table["grade"] == table["predicted"]).astype(float)
-    bins = pd.cut(confidence, np.linspace(0, 1, 16))
-    gaps = (confidence - correct).groupby(bins, observed=True).agg(["mean", "size"])
-    expected = (gaps["mean"].abs() * gaps["size"]).sum() / len(table)
-    actual = grader_metrics(table, resamples=10, seed=0)["expected_calibration_error"]["value"]
-    assert actual == pytest.approx(expected, abs=1e-6)
-    drawn = reliability_bins(table)
-    assert drawn["count"].sum() == len(table)
-    weighted = ((drawn["accuracy"] - drawn["confidence"]).abs() * drawn["count"]).sum() / len(table)
-    assert weighted == pytest.approx(expected, abs=1e-6)
 
 
 def test_series_and_patients_average_the_probabilities_of_their_slices():
@@ -153,8 +112,9 @@ def test_more_slices_of_the_same_patients_do_not_narrow_the_interval():
 def test_undefined_metrics_are_none_and_the_others_are_given():
     without_grade_4 = graded()[lambda rows: rows["grade"] != 4]
     metrics = grader_metrics(grader_levels(without_grade_4)["patient"], resamples=20, seed=0)
-    assert metrics["macro_auc"] == {"value": None, "lower": None, "upper": None, "n": 16}
-    assert metrics["recall_4"] == {"value": None, "lower": None, "upper": None, "n": 0}
+    nothing = {"value": None, "lower": None, "upper": None, "reason": "no patient of grade 4"}
+    assert metrics["macro_auc"] == {**nothing, "n": 16, "patients": 16}
+    assert metrics["recall_4"] == {**nothing, "n": 0, "patients": 0}
     assert metrics["balanced_accuracy"]["value"] is not None
 
 
@@ -166,9 +126,10 @@ def test_fewer_than_two_patients_give_values_without_intervals_that_can_be_writt
     for table in levels.values():
         metrics = grader_metrics(table, resamples=20, seed=0)
         json.dumps(metrics, allow_nan=False)
-        assert metrics["accuracy"]["lower"] is None
+        assert (metrics["accuracy"]["lower"] is None) == (patients == 0)
+        assert metrics["balanced_accuracy"]["lower"] is None
+        assert metrics["balanced_accuracy"]["reason"]
         assert (metrics["accuracy"]["value"] is None) == (patients == 0)
-    json.dumps(progression_metrics(months(patients=patients), resamples=20, seed=0), allow_nan=False)
     assert by_group(levels["slice"], "Institution", resamples=20, seed=0).keys() <= {"unknown"}
 
 
@@ -209,46 +170,6 @@ def test_random_probabilities_are_at_chance_level():
     assert metrics["macro_auc"] == pytest.approx(0.5, abs=0.08)
 
 
-def test_the_metrics_of_the_months_agree_with_scikit_learn():
-    rows = months()
-    metrics = {
-        name: progression_metrics(level, resamples=10, seed=0)
-        for name, level in (("series", rows), ("patient", combination.combine_by_patient(rows)))
-    }
-    truth, predicted = rows["days"] / 30.4375, rows["Predicted_Progression_Timeline"]
-    actual = values(metrics["series"])
-    assert actual["mae"] == pytest.approx(sklearn.metrics.mean_absolute_error(truth, predicted))
-    assert actual["median_ae"] == pytest.approx(sklearn.metrics.median_absolute_error(truth, predicted))
-    assert actual["rmse"] == pytest.approx(sklearn.metrics.root_mean_squared_error(truth, predicted))
-    assert actual["coverage"] == pytest.approx(np.mean(np.abs(truth - predicted) <= 5))
-    by_patient = predicted.groupby(rows["PatientID"]).mean()
-    assert values(metrics["patient"])["mae"] == pytest.approx(
-        sklearn.metrics.mean_absolute_error(truth.groupby(rows["PatientID"]).first(), by_patient)
-    )
-    assert metrics["series"]["mae"]["n"] == 60
-    assert metrics["patient"]["mae"]["n"] == 12
-
-
-def test_concordance_is_somers_d_rescaled_to_the_unit_interval():
-    generator = np.random.default_rng(0)
-    truth, predicted = generator.integers(0, 8, 50).astype(float), generator.integers(0, 8, 50).astype(float)
-    assert concordance(truth, predicted) == pytest.approx((somersd(truth, predicted).statistic + 1) / 2)
-
-
-def test_concordance_is_one_for_the_correct_order_zero_for_the_reverse_and_half_for_a_constant():
-    truth = np.array([1.0, 2.0, 2.0, 5.0])
-    assert concordance(truth, truth**2) == 1.0
-    assert concordance(truth, -truth) == 0.0
-    assert concordance(truth, np.ones(4)) == 0.5
-    assert np.isnan(concordance(np.ones(4), truth))
-
-
-def test_without_intervals_only_the_coverage_is_undefined():
-    metrics = progression_metrics(months(patients=3).assign(Lower=np.nan, Upper=np.nan), resamples=20, seed=0)
-    assert metrics["coverage"] == {"value": None, "lower": None, "upper": None, "n": 15}
-    assert metrics["mae"]["value"] is not None
-
-
 def test_the_majority_baseline_is_at_chance_level():
     predictions = graded()
     patients = grader_levels(baselines.majority(predictions, predictions))["patient"]
@@ -283,3 +204,63 @@ def test_the_most_confident_slices_are_correct_and_incorrect_ones_of_different_p
     assert found["confidence"].tolist() == pytest.approx([0.92, 0.6, 0.8, 0.7])
     assert most_confident(rows[rows["grade"] == 3], count=4)["slice"].tolist() == [10]
     assert most_confident(rows, count=6)["slice"].tolist()[:4] == [2, 10, 11, 1]
+
+
+def with_grades(*counts):
+    """Return one row per patient, with the given numbers of patients of grades 2, 3 and 4."""
+    grades = np.repeat((2, 3, 4), counts)
+    return graded(patients=len(grades), series=1, slices=1).assign(grade=grades)
+
+
+def always(rows, grade):
+    return rows.assign(**{name: float(name == f"p{grade}") for name in P})
+
+
+def test_a_constants_balanced_accuracy_is_a_third_and_has_no_interval():
+    metrics = grader_metrics(grader_levels(always(with_grades(3, 4, 9), 4))["patient"], resamples=100, seed=0)
+    balanced = metrics["balanced_accuracy"]
+    assert balanced["value"] == pytest.approx(1 / 3)
+    assert (balanced["lower"], balanced["upper"]) == (None, None)
+    assert balanced["reason"].startswith("every resample")
+
+
+def test_three_patients_have_wilsons_interval_of_accuracy_and_no_other():
+    rows = with_grades(1, 1, 1)
+    rows = rows.assign(p2=[0.9, 0.8, 0.1], p3=[0.1, 0.2, 0.1], p4=[0.0, 0.0, 0.8])
+    metrics = grader_metrics(grader_levels(rows)["patient"], resamples=100, seed=0)
+    assert (metrics["accuracy"]["lower"], metrics["accuracy"]["upper"]) == pytest.approx((0.2077, 0.9385), abs=1e-4)
+    assert metrics["balanced_accuracy"]["reason"] == "3 patients; an interval needs 5"
+    assert metrics["macro_auc"]["reason"] == "3 patients; an AUC needs 10"
+    assert metrics["macro_auc"]["value"] is None
+
+
+def test_a_perfect_grader_of_few_patients_is_not_certain():
+    rows = with_grades(2, 3, 4)
+    perfect = rows.assign(**{f"p{grade}": (rows["grade"] == grade).astype(float) for grade in (2, 3, 4)})
+    balanced = grader_metrics(grader_levels(perfect)["patient"], resamples=100, seed=0)["balanced_accuracy"]
+    assert balanced["value"] == balanced["upper"] == 1.0
+    assert 0.6 < balanced["lower"] < 0.85
+
+
+def test_the_difference_to_a_baseline_is_of_the_same_patients_whatever_the_order_of_the_rows():
+    rows = graded(patients=15)
+    levels, majority = grader_levels(rows), baselines.majority(rows, rows)
+    first = grader_metrics_with_baselines(levels, {"m": majority}, resamples=200, seed=0)
+    shuffled = majority.sample(frac=1, random_state=1)
+    second = grader_metrics_with_baselines(levels, {"m": shuffled}, resamples=200, seed=0)
+    for level in levels:
+        model, other = first[level]["balanced_accuracy"], first[level]["baselines"]["m"]["balanced_accuracy"]
+        found = first[level]["baselines"]["m"]["difference"]
+        assert found["value"] == pytest.approx(model["value"] - other["value"])
+        assert found == second[level]["baselines"]["m"]["difference"]
+
+
+def test_a_subgroup_counts_its_patients_and_few_of_them_have_no_result():
+    rows = graded(patients=7, slices=12).assign(
+        Institution=lambda table: np.where(table["PatientID"] < "P06", "A", "B")
+    )
+    groups = by_group(grader_levels(rows)["slice"], "Institution", resamples=50, seed=0)
+    assert groups["A"]["accuracy"]["patients"] == 6
+    assert groups["A"]["accuracy"]["value"] is not None
+    few = groups["B"]["accuracy"]
+    assert (few["value"], few["n"], few["reason"]) == (None, 24, "1 patient; a subgroup needs 5")

@@ -26,9 +26,14 @@ def test_dice_is_the_mean_over_series_with_a_mask():
 
 def test_the_interval_is_over_patients():
     dice = dice_metrics()["brightest"]["FLAIR"]["dice"]
-    assert (dice["lower"], dice["upper"]) == (0.0, 0.75)  # a resample can contain the same patient twice
-    alone = dice_metrics()["component"]["T2"]["dice"]
-    assert alone["lower"] is None
+    assert (dice["lower"], dice["reason"]) == (None, "2 patients; an interval needs 5")
+    many = pd.concat(
+        pd.DataFrame(ROWS, columns=list(OVERLAPS)).assign(PatientID=lambda rows, n=n: rows["PatientID"] + str(n))
+        for n in range(3)
+    )
+    found = overlap.dice_by_sequence(many, resamples=200, seed=0)["brightest"]["FLAIR"]["dice"]
+    assert found["patients"] == 6
+    assert found["lower"] < found["value"] < found["upper"]
 
 
 def test_without_masks_there_are_no_metrics():

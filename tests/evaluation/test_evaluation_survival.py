@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from tumorprog.conventions import SURVIVAL_MONTHS
-from tumorprog.evaluation import metrics
+from tumorprog.evaluation import progression
 from tumorprog.evaluation.survival import kaplan_meier, survival_metrics
 
 
@@ -26,14 +26,15 @@ def cohort(count=60, seed=0, censored=True):
 
 
 def values(rows, **options):
-    return {name: metric["value"] for name, metric in survival_metrics(rows, resamples=10, seed=0, **options).items()}
+    found = survival_metrics(rows, {}, resamples=10, seed=0, **options)
+    return {name: found[name]["value"] for name in ("concordance", "integrated_brier_score")}
 
 
 def test_without_censoring_the_metrics_are_the_plain_concordance_and_brier_score():
     months, event, expected = cohort(censored=False)
     rows = level(months, event, expected)
     found = values(rows)
-    assert found["concordance"] == pytest.approx(metrics.concordance(months, expected))
+    assert found["concordance"] == pytest.approx(progression.concordance(months, expected))
     within = [month for month in SURVIVAL_MONTHS if months.min() <= month < months.max()]
     squared = [np.mean((rows[f"Survival_{month}m"] - (months > month)) ** 2) for month in within]
     plain = np.trapezoid(squared, within) / (within[-1] - within[0])
@@ -50,7 +51,7 @@ def test_the_concordance_is_weighted_for_censoring_as_by_uno():
     direct = (pairs * concordant * weight[:, None] ** 2).sum() / (pairs * weight[:, None] ** 2).sum()
     found = values(level(months, event, expected))["concordance"]
     assert found == pytest.approx(direct, abs=1e-4)
-    assert found != pytest.approx(metrics.concordance(months[event], expected[event]), abs=1e-3)
+    assert found != pytest.approx(progression.concordance(months[event], expected[event]), abs=1e-3)
 
 
 def test_true_expectations_score_better_than_one_common_curve_and_that_better_than_a_reversed_order():
@@ -71,8 +72,8 @@ def test_undefined_metrics_are_none():
 
 
 def test_intervals_contain_the_value_and_n_counts_patients():
-    found = survival_metrics(level(*cohort(40)), resamples=60, seed=0)
-    for metric in found.values():
+    found = survival_metrics(level(*cohort(40)), {}, resamples=60, seed=0)
+    for metric in (found["concordance"], found["integrated_brier_score"]):
         assert metric["lower"] < metric["value"] < metric["upper"]
         assert metric["n"] == 40
 
@@ -82,3 +83,22 @@ def test_kaplan_meier_agrees_with_a_computation_by_hand():
     times, share = kaplan_meier(months, event)
     assert times.tolist() == [0, 1, 2, 4]
     assert share.tolist() == pytest.approx([1, 4 / 5, 3 / 5, 0])
+
+
+def test_the_brier_score_is_compared_with_that_of_the_baseline_on_the_same_patients():
+    months, event, expected = cohort(120)
+    model, common = level(months, event, expected), level(months, event, np.full(120, 10.0))
+    found = survival_metrics(model, {"life table": common.sample(frac=1, random_state=0)}, resamples=60, seed=0)
+    baseline = found["baselines"]["life table"]
+    assert baseline["difference"]["value"] == pytest.approx(
+        found["integrated_brier_score"]["value"] - baseline["integrated_brier_score"]["value"], abs=1e-6
+    )
+    assert baseline["difference"]["upper"] < 0
+
+
+def test_few_patients_and_no_events_have_reasons():
+    found = survival_metrics(level(*cohort(4)), {}, resamples=20, seed=0)
+    assert found["concordance"]["reason"] == "4 patients; a concordance needs 10"
+    months, _, expected = cohort(20)
+    censored = survival_metrics(level(months, np.zeros(20), expected), {}, resamples=20, seed=0)
+    assert censored["integrated_brier_score"]["reason"] == "not defined on these data"

@@ -11,21 +11,28 @@ from tumorprog.report.progression import sections as progression_sections
 from tumorprog.report.survival import sections as survival_sections
 
 
-def metric(value, count=4):
-    return {"value": value, "lower": None, "upper": None, "n": count}
+def metric(value, lower=None, upper=None, count=4):
+    reason = "" if lower is not None else "4 patients; an interval needs 5"
+    return {"value": value, "lower": lower, "upper": upper, "n": count, "patients": count, "reason": reason}
 
 
-def scores(mae, **coverage):
-    names = ("mae", "median_ae", "rmse", "concordance")
-    return {**{name: metric(mae) for name in names}, "coverage": metric(coverage.get("coverage"))}
+def scores(mae, coverage=None):
+    names = ("mae", "median_ae", "rmse", "concordance", "interval_width", "interval_score")
+    covered = metric(coverage, 0.3, 0.95) if coverage else metric(None)
+    return {**{name: metric(mae) for name in names}, "coverage": covered}
+
+
+def baseline(mae, *difference):
+    found = metric(*difference) if difference else metric(None)
+    return {**scores(mae), "difference": found, "interval_score_difference": found}
 
 
 def metrics():
-    constants = {"mean": scores(5.05), "median": scores(4.35)}
+    constants = {"mean": baseline(5.05, -2.05, -3.5, -0.5), "median": baseline(4.35, -1.35, -3.0, 0.25)}
     levels = {level: {**scores(3.0, coverage=0.75), "baselines": constants} for level in ("series", "patient")}
     empty = {"all": {}, "grade_rise": {}}
-    null = {"series": {**scores(6.0), "baselines": {"mean": scores(5.5)}}}
-    leaking = {"series": {**scores(0.25), "baselines": {"mean": scores(5.5)}}}
+    null = {"observed": -0.5, "draws": [0.25, -0.5, 1.0], "as_good": 1, "p": 0.5}
+    leaking = {"observed": -4.0, "draws": [-4.5, -4.0], "as_good": 2, "p": 1.0}
     return {
         "progression": {"patient": {**empty, "all": levels}, "paper": empty},
         "published_intervals": constants,
@@ -67,19 +74,30 @@ def results():
     )
 
 
-def test_the_model_is_compared_with_its_baselines(results):
+def test_the_model_is_compared_with_its_baselines_by_paired_differences(results):
     values = metrics()
     text = " ".join(progression_sections.section(values, results).paragraphs)
-    assert "error of the model is 3.00 months, lower than that of each baseline (mean 5.05, median 4.35)" in text
-    values["progression"]["patient"]["all"]["patient"]["baselines"] |= {"volume": scores(2.5), "ridge": scores(None)}
+    assert "better than mean of the other patients (difference -2.05 months, -3.50 to -0.50)" in text
+    assert "not distinguishable from median of the other patients (difference -1.35 months, -3.00 to +0.25)" in text
+    assert "These are 2 comparisons, each at 95 %" in text
+    values["progression"]["patient"]["all"]["patient"]["baselines"] = {"volume": baseline(2.5, 0.5, 0.1, 0.9)}
+    values["progression"]["patient"]["all"]["patient"]["baselines"]["median"] = baseline(None)
     text = " ".join(progression_sections.section(values, results).paragraphs)
-    assert "is 3.00 months. Baselines with an equal or lower error: volume (2.50). On these data the model" in text
+    assert "worse than tumour volume only (difference +0.50 months, +0.10 to +0.90)" in text
+    assert "not comparable with median of the other patients (4 patients; an interval needs 5)" in text
 
 
-def test_nominal_and_observed_coverage_are_stated(results):
+def test_coverage_is_stated_with_its_interval_and_whether_the_intervals_are_informative(results):
     text = " ".join(progression_sections.section(metrics(), results).paragraphs)
-    assert "constructed to contain 80 % of the true values" in text
-    assert "75% of the 4 patients and 75% of the series under the patient protocol (cohort all)" in text
+    assert "contain the true value of 75% of 4 patients (95 % interval 30% to 95%): this does not contradict" in text
+    assert text.count("They are uninformative.") == 1
+    values = metrics()
+    evaluated = values["progression"]["patient"]["all"]["patient"]
+    evaluated["coverage"] = metric(0.4, 0.2, 0.7)
+    evaluated["baselines"]["median"]["interval_score_difference"] = metric(-2.0, -3.0, -1.0)
+    text = " ".join(progression_sections.section(values, results).paragraphs)
+    assert "they are too narrow" in text
+    assert "uninformative" not in text
 
 
 def test_the_baselines_on_the_published_intervals_are_listed_with_the_model(results):
@@ -95,8 +113,10 @@ def test_the_baselines_on_the_published_intervals_are_listed_with_the_model(resu
 def test_the_null_control_is_reported_with_its_errors_and_a_figure(results):
     section = progression_sections.section(metrics(), results)
     text = " ".join(section.paragraphs)
-    assert "6.00 months under the patient protocol (mean of the other patients: 5.50 months)" in text
-    assert "0.25 months under the paper protocol" in text
+    assert (
+        "held-out patients, -0.50 months with the true months and -0.50 to 1.00 in 3 permutations, of which 1" in text
+    )
+    assert "paper's split (leakage), -4.00 months with the true months" in text
     assert [picture.name for picture in section.pictures][-1] == "figures/months-null-control.png"
     without = {name: part for name, part in metrics().items() if name != "null_control"}
     assert "null control" not in " ".join(progression_sections.section(without, results).paragraphs)

@@ -15,7 +15,7 @@ import torch
 from tumorprog.conventions import DAYS_PER_MONTH
 from tumorprog.encoders import spectral
 from tumorprog.encoders.columns import VECTOR_LENGTH
-from tumorprog.evaluation import combination, metrics
+from tumorprog.evaluation import combination, progression
 from tumorprog.heads.settings import Progression
 from tumorprog.progression import months
 from tumorprog.synthetic import phantom, plan
@@ -50,20 +50,20 @@ def table(rows):
     return series.assign(**constants, **columns)
 
 
-def mean_errors(series, settings, *, null_control=False):
+def mean_errors(series, settings, *, purpose="result", repeat=0):
     """Return the mean absolute error per series of (the model, the mean) by protocol, using the project's own folds."""
-    trials = months.plan(series, seed=0, null_control=null_control)
+    trials = [t for t in months.plan(series, settings, seed=0) if (t.purpose, t.repeat) == (purpose, repeat)]
     errors = {}
     for protocol in ("patient", "paper"):
-        chosen = [trial for trial in trials if trial.protocol == protocol and trial.shuffled == null_control]
+        chosen = [trial for trial in trials if trial.protocol == protocol and trial.cohort == "all"]
         results = [months.train_fold(series, trial, settings, 0) for trial in chosen]
         model = pd.concat([result["predictions"] for result in results])
         baselines = pd.concat([result["baselines"] for result in results])
         mean = baselines[baselines["Baseline"] == "mean"]
-        evaluated = [metrics.progression_metrics(rows, resamples=10, seed=0) for rows in (model, mean)]
+        evaluated = [progression.progression_metrics(rows, resamples=10, seed=0) for rows in (model, mean)]
         errors[protocol] = tuple(result["mae"]["value"] for result in evaluated)
         if protocol == "patient":
-            combined = metrics.progression_metrics(combination.combine_by_patient(model), resamples=10, seed=0)
+            combined = progression.progression_metrics(combination.combine_by_patient(model), resamples=10, seed=0)
             errors["combined"] = (combined["mae"]["value"], errors[protocol][1])
     return errors
 
@@ -78,7 +78,7 @@ def test_shuffled_months_are_learned_under_the_papers_split_and_not_by_patients(
             vectors = identity + random.normal(0, 0.3, (5, VECTOR_LENGTH))
             rows.append((f"P{number:02d}", f"T{kind}", vectors.astype(np.float32), days))
     settings = Progression(hidden=32, epochs=60, learning_rate=5e-3, min_improvement=0.001)
-    errors = mean_errors(table(rows), settings, null_control=True)
+    errors = mean_errors(table(rows), settings, purpose="null", repeat=1)
     model, mean = errors["paper"]
     assert model < 0.1 * mean
     model, mean = errors["patient"]

@@ -243,11 +243,13 @@ def _test_progression(series: pd.DataFrame, held_out: np.ndarray, settings: Sett
     test = _select(series, held_out)
     months = series.iloc[others].drop_duplicates(["PatientID", "date"])["months"].to_numpy()
     median = baselines.median_months(months, len(held_out))
-    patients, bootstrap = series["PatientID"].to_numpy()[held_out], {"resamples": settings.report.bootstrap, "seed": 0}
+    patients = series["PatientID"].to_numpy()[held_out]
 
     def evaluate(predicted: np.ndarray) -> dict[str, Any]:
         errors = np.abs(predicted - test.months)
-        return {"mae": measure(patients, lambda rows: float(errors[rows].mean()), **bootstrap)}
+        resamples = settings.report.bootstrap
+        error = measure(patients, lambda rows: float(errors[rows].mean()), resamples=resamples, seed=0, skewed=True)
+        return {"mae": error}
 
     of_model = evaluate(predict_months(model, test.vectors))
     return {"series": {**of_model, "baselines": {"median": evaluate(median)}}, "patients": len(np.unique(patients))}

@@ -137,7 +137,8 @@ def _measure_balanced_accuracy(level: pd.DataFrame, *, resamples: int, seed: int
     measured = measures.measure(patients, statistic, resamples=resamples, seed=seed, strata=truth)
     occurring = [grade for grade in GRADES if (truth == grade).any()]
     recalls = np.array([statistic(np.flatnonzero(truth == grade)) for grade in occurring])
-    if measured["value"] is None or not np.isin(recalls, (0.0, 1.0)).all() or level["predicted"].nunique() < 2:
+    certain = len(recalls) > 0 and np.isin(recalls, (0.0, 1.0)).all() and level["predicted"].nunique() > 1
+    if not certain or measured["patients"] < intervals.MIN_PATIENTS:
         return measured
     counts = np.array([len(np.unique(patients[truth == grade])) for grade in occurring])
     return measures.metric(patients, measured["value"], intervals.mean_of_proportions(recalls * counts, counts))

@@ -123,8 +123,8 @@ def _calibration_paragraph(metrics: Mapping[str, Any]) -> list[str]:
     ]
     explained = (
         "A calibration slope below 1 means that confidences are too extreme, an intercept or a calibration in the "
-        "large below 0 that they are too high. The expected calibration error is above 0 by chance even for a perfectly "
-        "calibrated grader; the table gives that value beside it."
+        "large below 0 that they are too high. The expected calibration error is above 0 by chance even for a "
+        "perfectly calibrated grader; the table gives that value beside it."
     )
     return [
         *([f"Calibration is not estimated: {'; '.join(refused)}."] if refused else []),
@@ -210,8 +210,8 @@ def _reliability(protocol: str, shown: GraderResults, *, leaks: bool) -> list[Pi
         f"grader-{protocol}-reliability",
         grading_figures.reliability(shown.bins, "Reliability", leaks=leaks),
         caption="Accuracy by confidence, in bins of equal numbers of predictions. The bars are Wilson intervals with "
-        "the number of patients of the bin, which stands above them, as the sample size, because the slices of a patient "
-        "are alike.",
+        "the number of patients of the bin, which stands above them, as the sample size, because the slices of a "
+        "patient are alike.",
         alt=". ".join(f"{names.level(name)}: {_bins_in_words(bins)}" for name, bins in shown.bins.items()),
         source=f"{shown.folder}/predictions.parquet",
     )

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tumorprog.conventions import DAYS_PER_MONTH
-from tumorprog.report import drawing
+from tumorprog.report import drawing, names
 from tumorprog.report.drawing import BLUE, GREY, LEAKING_PROTOCOL, by_protocol_and_cohort, panel_title
 
 
@@ -118,14 +118,23 @@ def errors_with_baselines(
     return drawing.compare_with_baselines(panels, metric, label=label, title="Progression model and baselines")
 
 
-def null_control(metrics: Mapping[str, Any]) -> Figure:
-    """Draw the error of the model and of the mean of the other patients after shuffling the months between patients.
+def null_control(null: Mapping[str, Any]) -> Figure:
+    """Draw the benefit of the model over the mean of the other patients, with true and with permuted months.
 
     Args:
-        metrics: part `null_control` of metrics.json: protocol -> level -> metric, and the baseline mean.
+        null: part `null_control` of metrics.json: protocol -> result of `evaluation.repetitions.permutation_test`.
     """
-    panels = {
-        (protocol, f"protocol: {protocol}, months shuffled"): levels["series"] for protocol, levels in metrics.items()
-    }
-    label, title = "Mean absolute error of series (months)", "Null control: months shuffled between patients"
-    return drawing.compare_with_baselines(panels, "mae", label=label, title=title)
+    figure, all_axes = drawing.panels(len(null), height=2.2)
+    ordered = sorted(null.items(), key=lambda item: item[0] == LEAKING_PROTOCOL)
+    for axes, (protocol, control) in zip(all_axes, ordered, strict=True):
+        heights = np.linspace(0.2, 0.8, len(control["draws"]))
+        axes.plot(control["draws"], heights, "o", color=GREY, markersize=4, label="months permuted")
+        axes.axvline(control["observed"], color=BLUE, linewidth=2, label="true months")
+        axes.axvline(0, color=GREY, linestyle=":", linewidth=1)
+        axes.set_ylim(0, 1)
+        axes.set_yticks([])
+        axes.set_title(names.protocol(protocol), loc="left", fontsize=10)
+        axes.set_xlabel("Error of the model minus that of the mean (months)")
+        drawing.mark_leakage(axes, protocol)
+        axes.legend(frameon=False, fontsize=8)
+    return drawing.add_title(figure, "Null control: months permuted between patients")

@@ -7,7 +7,10 @@ from typing import Any
 import pandas as pd
 
 from tumorprog.conventions import DAYS_PER_MONTH
-from tumorprog.report.drawing import picture
+from tumorprog.evaluation.measures import outcome
+from tumorprog.evaluation.prediction_intervals import COVERAGE
+from tumorprog.report import names, verdicts
+from tumorprog.report.drawing import LEAKING_PROTOCOL, picture
 from tumorprog.report.page import Picture, Section, Table, number
 from tumorprog.report.progression import figures as progression_figures
 
@@ -17,6 +20,8 @@ _METRICS = {
     "rmse": "RMSE",
     "concordance": "Concordance",
     "coverage": "Coverage",
+    "interval_width": "Interval width",
+    "interval_score": "Interval score",
 }
 """Metrics shown, with the headings of their columns."""
 _MAX_ROWS = 40
@@ -44,7 +49,8 @@ def section(metrics: Mapping[str, Any], results: ProgressionResults) -> Section:
     """Return the section on the months to progression, for all protocols and cohorts.
 
     Args:
-        metrics: the parts progression, published_intervals and, if available, null_control of metrics.json.
+        metrics: the parts progression, published_intervals and, if available, progression_seeds and null_control of
+            metrics.json.
         results: the tables that the figures are drawn from.
     """
     tables = [_baseline_table(metrics), _metrics_table(metrics["progression"])]
@@ -54,9 +60,10 @@ def section(metrics: Mapping[str, Any], results: ProgressionResults) -> Section:
         id="progression",
         title="Months to progression",
         paragraphs=[
-            *_introduction(results.sheet),
             *_conclusion(metrics["progression"]),
+            *_introduction(results.sheet),
             *_coverage(metrics["progression"]),
+            *([_seeds_paragraph(metrics["progression_seeds"])] if "progression_seeds" in metrics else []),
             *([_null_control_paragraph(null)] if null else []),
         ],
         tables=tables,
@@ -92,11 +99,14 @@ def _pictures(progression: Mapping[str, Any], results: ProgressionResults) -> li
 
 
 def _null_control_picture(null: Mapping[str, Any]) -> Picture:
+    held_out = null["patient"]
     return picture(
         "months-null-control",
         progression_figures.null_control(null),
-        caption="Mean absolute error of series after shuffling the months between patients (one permutation).",
-        alt="Bars of mean absolute error of the model and of the mean baseline with shuffled months, by protocol.",
+        caption="Benefit of the model over the mean of the other patients (difference of the mean absolute errors per "
+        "patient), with the true months and with each permutation of the months between patients.",
+        alt=f"Held-out patients: {number(held_out['observed'])} months with the true months, "
+        f"{number(min(held_out['draws']))} to {number(max(held_out['draws']))} in the permutations.",
         source="progression/null_control.csv",
     )
 
@@ -122,64 +132,82 @@ def _introduction(sheet: pd.DataFrame) -> list[str]:
     ]
 
 
+def _held_out(progression: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the metrics per held-out patient of the cohort `all`; empty if there are none."""
+    return progression.get("patient", {}).get("all", {}).get("patient", {})
+
+
 def _conclusion(progression: Mapping[str, Any]) -> list[str]:
     """State whether the model is better than its baselines on held-out patients."""
-    evaluated = progression.get("patient", {}).get("all", {}).get("patient", {})
-    if not evaluated or evaluated["mae"]["value"] is None:
-        return []
-    model_mae = evaluated["mae"]["value"]
-    baselines = {name: scores["mae"]["value"] for name, scores in evaluated["baselines"].items()}
-    defined = {name: value for name, value in baselines.items() if value is not None}
-    as_good = [
-        f"{name} ({value:.2f})"
-        for name, value in sorted(defined.items(), key=lambda item: item[1])
-        if value <= model_mae
-    ]
-    start = f"On held-out patients the mean absolute error of the model is {model_mae:.2f} months"
-    if as_good:
-        return [
-            f"{start}. Baselines with an equal or lower error: {', '.join(as_good)}. On these data the model shows no "
-            "benefit."
-        ]
-    compared = ", ".join(f"{name} {value:.2f}" for name, value in defined.items())
-    return [
-        f"{start}, lower than that of each baseline ({compared}). The confidence intervals in the table indicate "
-        "whether the difference may be due to chance."
-    ]
+    return verdicts.comparisons(
+        _held_out(progression).get("baselines", {}),
+        metric="mean absolute error per patient",
+        unit="months",
+        lower_is_better=True,
+    )
 
 
 def _coverage(progression: Mapping[str, Any]) -> list[str]:
-    """State the nominal and the observed coverage for each protocol and cohort with prediction intervals."""
-    observed = [
-        f"{patient['value']:.0%} of the {patient['n']} patients and {series['value']:.0%} of the series under the "
-        f"{protocol} protocol (cohort {cohort})"
-        for protocol, cohorts in progression.items()
-        for cohort, levels in cohorts.items()
-        if levels
-        for patient, series in [(levels["patient"]["coverage"], levels["series"]["coverage"])]
-        if patient["value"] is not None and series["value"] is not None
-    ]
-    if not observed:
+    """State how the prediction intervals are made, their coverage and width, and whether they are informative."""
+    evaluated = _held_out(progression)
+    if not evaluated or evaluated["coverage"]["value"] is None:
         return []
+    coverage, width = evaluated["coverage"], evaluated["interval_width"]
     return [
-        "Prediction intervals are constructed to contain 80 % of the true values. The observed coverage is "
-        f"{'; '.join(observed)}."
+        f"Prediction intervals should contain {COVERAGE:.0%} of the true values. The interval of a patient divides and "
+        "multiplies the prediction by a factor, taken from the errors of the other patients in models that were "
+        "trained on neither, so that the patient has no part in it. The intervals contain the true value of "
+        f"{coverage['value']:.0%} of {coverage['patients']} patients (95 % interval {coverage['lower']:.0%} to "
+        f"{coverage['upper']:.0%}): {_coverage_verdict(coverage)}. Half of them are wider than "
+        f"{number(width['value'])} months. {_informative(evaluated['baselines']['median'])}"
     ]
+
+
+def _coverage_verdict(coverage: Mapping[str, Any]) -> str:
+    if coverage["upper"] < COVERAGE:
+        return "they are too narrow"
+    return "they are too wide" if coverage["lower"] > COVERAGE else "this does not contradict the promise"
+
+
+def _informative(constant: Mapping[str, Any]) -> str:
+    """State whether the intervals are better than one made of the other patients' months without images."""
+    difference = constant["interval_score_difference"]
+    if difference["value"] is None:
+        return "There are too few patients for an interval without images to compare them with."
+    compared = verdicts.compared("median", difference, unit="months", lower_is_better=True)
+    verdict = "" if outcome(dict(difference), lower_is_better=True) == "better" else " They are uninformative."
+    return (
+        "By the interval score, which adds to the width a penalty for each value missed (lower is better), they are "
+        f"{compared}, whose interval is made of the other patients' months without images.{verdict}"
+    )
+
+
+def _seeds_paragraph(seeds: Mapping[str, Any]) -> str:
+    """State the spread of the primary metric over trainings with other seeds."""
+    errors = seeds["mae"]
+    shown = ", ".join(number(value) for value in errors["values"])
+    return (
+        f"The folds by patient were trained with {len(errors['values'])} seeds: mean absolute errors per patient of "
+        f"{shown} months (mean {number(errors['mean'])}, standard deviation {number(errors['sd'])}). The first is the "
+        "result that is reported."
+    )
 
 
 def _null_control_paragraph(null: Mapping[str, Any]) -> str:
     """Describe the null control and its results."""
-    errors = [
-        f"{levels['series']['mae']['value']:.2f} months under the {protocol} protocol (mean of the other patients: "
-        f"{levels['series']['baselines']['mean']['mae']['value']:.2f} months)"
-        for protocol, levels in sorted(null.items(), key=lambda item: item[0] == "paper")
+    results = [
+        f"under the {names.protocol(protocol)}, {number(control['observed'])} months with the true months and "
+        f"{number(min(control['draws']))} to {number(max(control['draws']))} in {len(control['draws'])} permutations, "
+        f"of which {control['as_good']} are at least as good (p = {number(control['p'])})"
+        for protocol, control in sorted(null.items(), key=lambda item: item[0] == LEAKING_PROTOCOL)
     ]
     return (
-        "The permutation control (null control) uses the same folds with the months shuffled between patients, so that "
-        "the images no longer predict the months and a model can only memorise patients. In leave-one-patient-out "
-        "evaluation it can then be better than the mean of the other patients' months only by chance; under the "
-        "paper's split, where other series of the patient are in the training set, it can be better through leakage. "
-        f"The mean absolute error per series is {'; '.join(errors)}."
+        "The permutation control (null control) trains on months that are permuted between patients, so that the "
+        "images no longer predict them and a model can only memorise patients; for comparison, the same folds are "
+        "trained on the true months. Of the held-out patients it can then be better than the mean of the other "
+        "patients only by chance; under the paper's split, where other series of the patient are in the training set, "
+        "it can be better through leakage. The mean absolute error per patient of the model minus that of the mean of "
+        f"the other patients is, {'; '.join(results)}."
     )
 
 
@@ -250,12 +278,17 @@ def _metrics_table(metrics: Mapping[str, Any]) -> Table:
                 for name, scores in {"model": model, **model["baselines"]}.items():
                     if protocol == "paper":
                         leaking.add(len(rows))
-                    label = f"{protocol}, {cohort_name}, {level}: {name}"
+                    group = f"{names.protocol(protocol)}, {names.cohort(cohort_name)}, {names.level(level)}"
                     shown = {title: scores[metric] for metric, title in _METRICS.items()}
-                    rows.append({"Protocol, cohort, level": label, "n": scores["mae"]["n"], **shown})
+                    difference = {"Difference": scores.get("difference", "")}
+                    counts = {"n": scores["mae"]["n"]}
+                    rows.append(
+                        {"Evaluated on": group, "Predictor": names.model(name), **counts, **shown, **difference}
+                    )
     return Table(
         caption="Errors in months (MAE: mean absolute error; Median AE: median absolute error; RMSE: root mean square "
-        "error), concordance, and coverage (share of prediction intervals that contain the true value)",
+        "error), concordance, and the prediction intervals' coverage (share that contains the true value), median "
+        "width and score in months. Difference: MAE of the model minus that of the baseline on the same patients",
         rows=rows,
         source="metrics.json",
         leaking=frozenset(leaking),
