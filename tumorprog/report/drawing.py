@@ -1,111 +1,226 @@
-"""Elements shared by all figures: colours, axes, bar charts with baselines, and the marking of leakage.
+"""Elements shared by all figures: colours, panels, bar charts with baselines, and the marking of leakage.
 
-The colours are those of Okabe and Ito, which colour-blind readers can distinguish. Results of a protocol with leakage
-are grey or hatched and labelled. pyplot is not used, so matplotlib's global state never changes.
+A figure is a list of panels, each a matplotlib Figure 4.4 inches wide, so that the page can place them side by side or
+below each other. The colours of data are based on those of Okabe and Ito, which colour-blind readers can distinguish,
+and have a contrast of at least 3:1 on both grounds of `theme`. Results of a protocol with leakage are grey or hatched
+and labelled. pyplot is not used, so matplotlib's global state never changes.
 """
 
 import io
+import re
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
+from xml.etree import ElementTree as ET
 
+import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 
-from tumorprog.report.page import Picture
+from tumorprog.report import names
+from tumorprog.report.names import LEAKING_PROTOCOL
+from tumorprog.report.page import Picture, shown
+from tumorprog.report.theme import LIGHT
 
-BLUE, ORANGE, GREEN, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#56B4E9", "#8A8A8A"
-INK, FAINT = "#222222", "#DDDDDD"
-WIDTH = 9.0
-"""Width of a figure in inches; at 100 dpi it is the 900 pixels shown on the page."""
-SHADES = LinearSegmentedColormap.from_list("shades", ["#FFFFFF", BLUE])
+BLUE, ORANGE, GREEN, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#3D97D0", "#8A8A8A"
+"""Colours of data. Text is INK, QUIET or WARN, whose contrast is at least 4.5:1."""
+INK, QUIET, WARN, FAINT, SHADED = (LIGHT[name] for name in ("ink", "quiet", "warn", "line", "panel"))
+"""Neutral colours, which follow the mode of the page: text, secondary text, warnings, grid lines, shaded axes."""
+WIDTH = 4.4
+"""Width of a panel in inches; the page shows it up to 440 pixels wide."""
+SMALL = 9.5
+"""Smallest size of letters in points: 10 pixels on a screen 375 pixels wide."""
+SHADES = LinearSegmentedColormap.from_list("shades", [to_rgba(BLUE, 0.0), to_rgba(BLUE, 0.75)])
+"""From transparent to a blue on which INK is legible in light and in dark mode."""
 DATA_SETS = {"Train": ("Training", BLUE, "o"), "Validation": ("Validation", ORANGE, "s"), "Test": ("Test", GREEN, "^")}
 """Label, colour and marker of each data set, by the prefix of its columns in a history table."""
 
-LEAKING_PROTOCOL = "paper"
+_SVG = "http://www.w3.org/2000/svg"
+_SVG_FORMAT = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "tumorprog",
+    "image.composite_image": False,
+    "font.sans-serif": ["DejaVu Sans", "system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "Arial"],
+}
+_NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
+_REFERENCE = re.compile(r"#([\w.-]+)")
+_LABEL_LETTERS = 19
+
+Panels = Figure | Sequence[Figure]
+"""The panels of a figure, from left to right."""
 
 
-def png(figure: Figure) -> bytes:
-    """Return a figure as a PNG 1,800 pixels wide; equal figures give equal bytes."""
+def svg(figure: Figure, prefix: str) -> str:
+    """Return a figure as SVG with text as text; equal figures give equal text.
+
+    Args:
+        figure: a panel.
+        prefix: start of all ids, unique on the page.
+    """
+    _fix_layout(figure)
+    stream = io.StringIO()
+    with mpl.rc_context(_SVG_FORMAT):
+        figure.savefig(stream, format="svg", metadata=_NO_METADATA)
+    ET.register_namespace("", _SVG)
+    ET.register_namespace("xlink", "http://www.w3.org/1999/xlink")
+    root = ET.fromstring(stream.getvalue())  # noqa: S314 - written by matplotlib two lines above
+    _make_ids_unique(root, prefix)
+    # matplotlib sets these two in a style for all elements, which would be one for all elements of the page
+    root.attrib |= {"stroke-linejoin": "round", "stroke-linecap": "butt"}
+    root.remove(root[0])
+    return ET.tostring(root, encoding="unicode")
+
+
+def _fix_layout(figure: Figure) -> None:
+    """Compute the layout once; otherwise saving draws the figure twice."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
+
+
+def _make_ids_unique(root: ET.Element, prefix: str) -> None:
+    """Add the prefix to the ids that are referred to, and remove the others."""
+    used = {
+        name for element in root.iter() for value in _referring(element).values() for name in _REFERENCE.findall(value)
+    }
+    for element in root.iter():
+        name = element.attrib.pop("id", "")
+        for key, value in _referring(element).items():
+            element.set(key, _REFERENCE.sub(rf"#{prefix}-\1", value))
+        if name in used:
+            element.set("id", f"{prefix}-{name}")
+
+
+def _referring(element: ET.Element) -> dict[str, str]:
+    return {
+        key: value for key, value in element.items() if "url(#" in value or (key.endswith("href") and value[0] == "#")
+    }
+
+
+def png(figures: Panels) -> bytes:
+    """Return the panels side by side as a PNG, with the title above the first; equal figures give equal bytes."""
+    images = []
+    for number, figure in enumerate(_listed(figures)):
+        figure.suptitle(" " if number else figure.get_label() or " ", fontsize=11, weight="bold", color=INK)
+        figure.set_dpi(200)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        images.append(np.asarray(canvas.buffer_rgba()))
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=200, facecolor="white", metadata={"Software": None})
+    imsave(stream, np.hstack(images), format="png", metadata={"Software": None})
     return stream.getvalue()
 
 
-def picture(name: str, figure: Figure, *, caption: str, alt: str, source: str) -> Picture:
-    """Return a figure as a `Picture` of the page, to be saved under figures/ in the run directory."""
-    return Picture(name=f"figures/{name}.png", png=png(figure), caption=caption, alt=alt, source=source)
+def picture(name: str, figures: Panels, *, caption: str, alt: str, source: str) -> Picture:
+    """Return a figure as a `Picture` of the page, to be saved under figures/ in the run directory.
+
+    Args:
+        name: name of the file without folder and ending; letters, digits and hyphens.
+        figures: the panels.
+        caption: text below the figure.
+        alt: alternative text that states the result, for example from `describe_bars`.
+        source: file of the run directory that the numbers come from.
+    """
+    listed = _listed(figures)
+    return Picture(
+        name=f"figures/{name}.svg",
+        panels=[svg(figure, f"{name}-{number}") for number, figure in enumerate(listed, 1)],
+        title=str(listed[0].get_label()),
+        caption=caption,
+        alt=alt,
+        source=source,
+    )
 
 
-def canvas(height: float, rows: int, columns: int, *, width: float = WIDTH, **grid: Any) -> tuple[Figure, list[Axes]]:
-    """Return an empty figure and its axes, row by row.
+def _listed(figures: Panels) -> list[Figure]:
+    return [figures] if isinstance(figures, Figure) else list(figures)
+
+
+def panel(height: float, rows: int, columns: int, **grid: Any) -> tuple[Figure, list[Axes]]:
+    """Return one panel and its axes, row by row.
 
     Args:
         height: height in inches.
         rows: number of rows of axes.
         columns: number of columns of axes.
-        width: width in inches.
         grid: further keyword arguments of `Figure.subplots`.
     """
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
     all_axes = list(figure.subplots(rows, columns, squeeze=False, **grid).flat)
     for axes in all_axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(visible=True, color=FAINT, linewidth=0.7)
         axes.set_axisbelow(True)
+        axes.tick_params(labelsize=SMALL)
     return figure, all_axes
 
 
-def panels(count: int, *, height: float = 3.6) -> tuple[Figure, list[Axes]]:
-    """Return a figure of `count` axes, two per row, each row `height` inches high; without axes it shows a message."""
-    columns = 1 if count < 2 else 2
-    rows = max(-(-count // columns), 1)
-    figure, all_axes = canvas(height * rows, rows, columns)
-    for axes in all_axes[count:]:
-        axes.set_axis_off()
+def canvas(height: float, rows: int, columns: int, **grid: Any) -> tuple[list[Figure], list[Axes]]:
+    """Return a panel for each column of axes, and the axes, row by row.
+
+    Args:
+        height: height of each panel in inches.
+        rows: number of rows of axes in each panel.
+        columns: number of panels.
+        grid: further keyword arguments of `Figure.subplots`, for each panel.
+    """
+    drawn = [panel(height, rows, 1, **grid) for _ in range(columns)]
+    return [figure for figure, _ in drawn], [axes[row] for row in range(rows) for _, axes in drawn]
+
+
+def panels(count: int, *, height: float = 3.6) -> tuple[list[Figure], list[Axes]]:
+    """Return `count` panels and their axes, each `height` inches high; if there are none, a panel with a message."""
+    figures, all_axes = canvas(height if count else 1.0, 1, max(count, 1))
     if not count:
+        all_axes[0].set_axis_off()
         all_axes[0].text(
-            0.5, 0.5, "no patients in this cohort", ha="center", color=GREY, transform=all_axes[0].transAxes
+            0.5, 0.5, "no patients in this cohort", ha="center", color=QUIET, transform=all_axes[0].transAxes
         )
-    return figure, all_axes[:count]
+    return figures, all_axes[:count]
 
 
-def add_title(figure: Figure, title: str, *, leaks: bool = False) -> Figure:
-    """Add the title to a figure, with a remark if it has leakage, and return the figure."""
-    figure.suptitle(
-        f"{title} (leakage)" if leaks else title, fontsize=12, weight="bold", color=ORANGE if leaks else INK
-    )
-    return figure
+def add_title(figures: Panels, title: str, *, leaks: bool = False) -> Panels:
+    """Set the title of the whole figure, with a remark if it has leakage, and return its panels."""
+    for figure in _listed(figures):
+        figure.set_label(f"{title} (leakage)" if leaks else title)
+    return figures
 
 
 def mark_leakage(axes: Axes, protocol: str) -> None:
     """Shade and label the axes if the protocol has leakage."""
     if protocol != LEAKING_PROTOCOL:
         return
-    axes.set_facecolor("#F1F1F1")
-    axes.set_title("leakage", loc="right", fontsize=10, weight="bold", color=ORANGE)
+    axes.set_facecolor(SHADED)
+    axes.set_title("leakage", loc="right", fontsize=10, weight="bold", color=WARN)
 
 
-def draw_image_pairs(examples: Sequence[Mapping[str, Any]], *, max_intensity: float) -> tuple[Figure, list[Axes]]:
-    """Draw each example's image twice, two examples per row.
+def draw_image_pairs(examples: Sequence[Mapping[str, Any]], *, max_intensity: float) -> tuple[list[Figure], list[Axes]]:
+    """Draw each example's image twice, side by side in one panel.
 
     Args:
         examples: each with title and image.
         max_intensity: intensity shown as white.
 
     Returns:
-        The figure, and the axes of each second image, for drawing on top of it.
+        The panels, and the axes of each second image, for drawing on top of it.
     """
-    rows, pairs = max((len(examples) + 1) // 2, 1), min(max(len(examples), 1), 2)
-    figure, all_axes = canvas(0.35 + 2.42 * rows * 2 / pairs, rows, 2 * pairs)
-    for axes in all_axes:
-        axes.set_axis_off()
-    for index, example in enumerate(examples):
-        for axes in all_axes[2 * index : 2 * index + 2]:
-            axes.imshow(example["image"], cmap="gray", vmin=0, vmax=max_intensity, interpolation="nearest")
-        all_axes[2 * index].set_title(example["title"], fontsize=9)
-    return figure, all_axes[1 : 2 * len(examples) : 2]
+    figures, overlays = [], []
+    for example in examples:
+        figure, all_axes = panel(2.5, 1, 2)
+        for axes in all_axes:
+            axes.set_axis_off()
+            # without interpolation the SVG contains the pixels as they are
+            axes.imshow(example["image"], cmap="gray", vmin=0, vmax=max_intensity, interpolation="none")
+        all_axes[0].set_title(fill(example["title"], 24), fontsize=SMALL)
+        figures.append(figure)
+        overlays.append(all_axes[1])
+    return figures or panels(0)[0], overlays
 
 
 def bars(axes: Axes, bars: Mapping[str, Mapping[str, Any]], colours: Sequence[str], *, hatch: str) -> None:
@@ -114,21 +229,21 @@ def bars(axes: Axes, bars: Mapping[str, Mapping[str, Any]], colours: Sequence[st
     for row, (metric, colour) in enumerate(zip(bars.values(), colours, strict=True)):
         value, lower, upper = (metric[key] for key in ("value", "lower", "upper"))
         if value is None:
-            axes.text(0, row, " not defined", va="center", color=GREY, fontsize=9)
+            axes.text(0, row, " not defined", va="center", color=QUIET, fontsize=SMALL)
             continue
         axes.barh(row, value, color=colour, hatch=hatch, edgecolor="white", height=0.62)
         if lower is not None and upper is not None:
             ends = [[max(value - lower, 0.0)], [max(upper - value, 0.0)]]
             axes.errorbar(value, row, xerr=ends, fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
         end = value if upper is None else max(value, upper)
-        axes.annotate(f"{value:.2f}", (end, row), (5, 0), textcoords="offset points", va="center", fontsize=9)
-    axes.set_yticks(range(len(bars)), list(bars))
+        axes.annotate(f"{value:.2f}", (end, row), (5, 0), textcoords="offset points", va="center", fontsize=SMALL)
+    axes.set_yticks(range(len(bars)), [fill(name, _LABEL_LETTERS, break_long_words=False) for name in bars])
     axes.set_ylim(len(bars) - 0.4, -0.6)
 
 
 def compare_with_baselines(
     levels: Mapping[tuple[str, str], Mapping[str, Any]], metric: str, *, label: str, title: str
-) -> Figure:
+) -> Panels:
     """Draw a metric of a model and of its baselines, one panel per protocol; protocols with leakage come last.
 
     Args:
@@ -137,32 +252,67 @@ def compare_with_baselines(
         label: label of the axis.
         title: title of the figure.
     """
-    leaking_last = sorted(levels.items(), key=lambda panel: panel[0][0] == LEAKING_PROTOCOL)
     highest = max([_max_extent(level, metric) for level in levels.values()], default=1.0)
-    figure, all_axes = panels(len(levels), height=2.9)
-    for axes, ((protocol, name), level) in zip(all_axes, leaking_last, strict=True):
-        baselines = level.get("baselines", {})
-        shown = {"model": level[metric], **{baseline: metrics[metric] for baseline, metrics in baselines.items()}}
+    most = max([len(_compared(level, metric)) for level in levels.values()], default=1)
+    figures, all_axes = panels(len(levels), height=1.2 + 0.45 * most)
+    for axes, ((protocol, name), level) in zip(all_axes, _leaking_last(levels), strict=True):
+        drawn = _compared(level, metric)
         leaks = protocol == LEAKING_PROTOCOL
-        bars(axes, shown, [GREY if leaks else BLUE] + [SKY] * len(baselines), hatch="///" if leaks else "")
+        colours = [GREY if leaks else BLUE] + [SKY] * (len(drawn) - 1)
+        bars(axes, drawn, colours, hatch="///" if leaks else "")
         axes.set_xlim(0, 1.15 * highest)
         axes.set_title(name, loc="left", fontsize=10)
-        axes.set_xlabel(f"{label}, 95 % CI")
+        axes.set_xlabel(f"{label}, 95% CI")
         mark_leakage(axes, protocol)
-    return add_title(figure, title)
+    return add_title(figures, title)
+
+
+def describe_bars(levels: Mapping[tuple[str, str], Mapping[str, Any]], metric: str, *, label: str) -> str:
+    """Return the numbers of `compare_with_baselines` in words, as its alternative text.
+
+    For example "Mean absolute error (months). Held-out patients: model 6.98 (4.10 to 9.90); median of the other
+    patients 2.94 (1.20 to 4.50)."
+
+    Args:
+        levels: as in `compare_with_baselines`.
+        metric: key of the metric.
+        label: label of the axis.
+    """
+    parts = [f"{name}: {_in_words(_compared(level, metric))}" for (_, name), level in _leaking_last(levels)]
+    return ". ".join([label, *(part.replace("\n", ", ") for part in parts)]) + "."
+
+
+def describe_groups(groups: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return metrics by name in words, e.g. "Henry Ford 0.90 (0.70 to 1.00); Jefferson not defined"."""
+    return _in_words(groups)
+
+
+def _in_words(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    return "; ".join(f"{name} {shown(metric)}" for name, metric in metrics.items())
+
+
+def _compared(level: Mapping[str, Any], metric: str) -> dict[str, Mapping[str, Any]]:
+    """Return a metric of the model and of its baselines by their names."""
+    return {names.model(key): scores[metric] for key, scores in {"model": level, **level.get("baselines", {})}.items()}
+
+
+def _leaking_last(
+    levels: Mapping[tuple[str, str], Mapping[str, Any]],
+) -> list[tuple[tuple[str, str], Mapping[str, Any]]]:
+    return sorted(levels.items(), key=lambda item: names.leaking_last(item[0][0]))
 
 
 def _max_extent(level: Mapping[str, Any], metric: str) -> float:
-    bars = [level[metric], *(metrics[metric] for metrics in level.get("baselines", {}).values())]
-    return max([float(bar[end]) for bar in bars for end in ("value", "upper") if bar[end] is not None], default=1.0)
+    ends = [bar[end] for bar in _compared(level, metric).values() for end in ("value", "upper")]
+    return max([float(end) for end in ends if end is not None], default=1.0)
 
 
 def by_protocol_and_cohort(rows: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
     """Return the rows of each protocol and cohort, those with leakage last."""
     panels = {(str(protocol), str(cohort)): part for (protocol, cohort), part in rows.groupby(["Protocol", "Cohort"])}
-    return dict(sorted(panels.items(), key=lambda panel: (panel[0][0] == LEAKING_PROTOCOL, panel[0])))
+    return dict(sorted(panels.items(), key=lambda panel: (names.leaking_last(panel[0][0]), panel[0])))
 
 
 def panel_title(protocol: str, cohort: str) -> str:
-    """Return the title of the panel of a protocol and a cohort."""
-    return f"protocol: {protocol}, cohort: {cohort}"
+    """Return the title of the panel of a protocol and a cohort, in two lines."""
+    return f"{names.protocol(protocol)}\n{names.cohort(cohort)}"

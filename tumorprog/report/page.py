@@ -3,8 +3,6 @@
 All texts are escaped. The stage fills the dataclasses; page.html defines the layout.
 """
 
-import base64
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +12,11 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from tumorprog.report import theme
+
+_NEGLIGIBLE = 1e-9
+"""A smaller number is a rounding error of zero."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Headline:
@@ -22,7 +25,7 @@ class Headline:
     label: str
     """Name of the measure, e.g. "Balanced accuracy, held-out patients"."""
     metric: Mapping[str, Any] | str
-    """{value, lower, upper, n} as in metrics.json, or text."""
+    """{value, lower, upper, n, reason} as in metrics.json, or text."""
     unit: str = ""
     """Unit shown after the number, e.g. "months"."""
     note: str = ""
@@ -37,7 +40,7 @@ class Table:
 
     caption: str
     rows: pd.DataFrame | Sequence[Mapping[str, object]]
-    """One mapping per row, all with the same keys; a cell is text, a number, None or {value, lower, upper, n}."""
+    """One mapping per row, all with the same keys; a cell is text, a number, None or {value, lower, upper, reason}."""
     source: str
     """File of the run directory that the numbers come from."""
     leaking: frozenset[int] = frozenset()
@@ -46,26 +49,31 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A figure with its caption and alternative text."""
+    """A figure with its title, caption and alternative text."""
 
     name: str
-    """File in the run directory, e.g. "figures/months.png"."""
-    png: bytes
+    """File in the run directory, e.g. "figures/months.svg"; with several panels they are months-1.svg and so on."""
+    panels: Sequence[str]
+    """SVG of each panel; all ids are unique on the page."""
     caption: str
     alt: str
-    """Alternative text for screen readers."""
+    """Alternative text for screen readers, which states the result."""
+    title: str = ""
+    """Heading above the panels."""
     source: str = ""
     """File of the run directory that the numbers come from."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A section of the page, listed in the table of contents."""
+    """A numbered section of the page, listed in the table of contents."""
 
     id: str
     """Anchor of letters, digits and hyphens, unique on the page."""
     title: str
     paragraphs: Sequence[str] = ()
+    definitions: Mapping[str, str] = field(default_factory=dict)
+    """Terms and their explanations."""
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
     leaking: bool = False
@@ -79,6 +87,10 @@ class Page:
     title: str
     summary: str
     """One or two sentences under the title."""
+    verdicts: Sequence[str] = ()
+    """What the results mean, one sentence or two per task."""
+    alerts: Sequence[str] = ()
+    """Warnings that a reader must see before the results."""
     headlines: Sequence[Headline] = ()
     sections: Sequence[Section] = ()
     footer: Mapping[str, str] = field(default_factory=dict)
@@ -101,11 +113,22 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        cell=_cell, is_number=_is_number, table_rows=_table_rows, data_uri=_data_uri, shown_size=_shown_size
-    )
-    environment.globals.update(interval=_interval, value=_value)
-    return environment.get_template("page.html").render(page=page)
+    environment.filters.update(cell=_cell, is_number=_is_number, table_rows=_table_rows)
+    environment.globals.update(interval=_interval, value=_value, reason=_reason, files=files)
+    by_variable = {name: f"var(--{name})" for name in theme.LIGHT}
+    colours = {
+        "light": theme.variables(theme.LIGHT),
+        "dark": theme.variables(theme.DARK),
+        "figures": theme.rules(by_variable, within=".panel"),
+    }
+    return environment.get_template("page.html").render(page=page, colours=colours)
+
+
+def files(picture: Picture) -> dict[str, str]:
+    """Return the SVG of each panel of a picture by the name of its file in the run directory."""
+    stem = picture.name.removesuffix(".svg")
+    one = len(picture.panels) == 1
+    return {f"{stem}.svg" if one else f"{stem}-{number}.svg": svg for number, svg in enumerate(picture.panels, 1)}
 
 
 def number(value: float) -> str:
@@ -116,9 +139,23 @@ def number(value: float) -> str:
     """
     if isinstance(value, (int, np.integer)):
         return f"{value:,}"
-    if value != 0 and abs(value) < 0.095:
+    if abs(value) < _NEGLIGIBLE:
+        return "0.00"
+    if abs(value) < 0.095:
         return f"{value:.2g}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
+
+
+def shown(metric: Mapping[str, Any], *, signed: bool = False) -> str:
+    """Return a metric as text, e.g. "0.50 (0.41 to 0.62)", "0.50 (3 patients; an interval needs 5)", "not defined".
+
+    Args:
+        metric: {value, lower, upper, reason} as in metrics.json.
+        signed: whether positive values have a sign, as for a difference.
+    """
+    sign = "+" if signed and metric["value"] is not None and metric["value"] > 0 else ""
+    remark = _interval(metric) or _reason(metric)
+    return f"{sign}{_value(metric)} ({remark})" if remark else f"{sign}{_value(metric)}"
 
 
 def _value(metric: Mapping[str, Any] | str) -> str:
@@ -129,6 +166,11 @@ def _interval(metric: Mapping[str, Any] | str) -> str:
     if isinstance(metric, str) or metric["lower"] is None or metric["upper"] is None:
         return ""
     return f"{_cell(metric['lower'])} to {_cell(metric['upper'])}"
+
+
+def _reason(metric: Mapping[str, Any] | str) -> str:
+    """Return why a metric has no interval or no value, "" if it has both."""
+    return "" if isinstance(metric, str) or _interval(metric) else str(metric.get("reason", ""))
 
 
 def _cell(content: Any, missing: str = "–") -> str:
@@ -148,13 +190,3 @@ def _table_rows(table: Table) -> tuple[list[str], list[list[object]]]:
     # column by column, because taking rows of a mixed frame converts integers to floats
     columns = [frame.iloc[:, index].tolist() for index in range(frame.shape[1])]
     return [str(name) for name in frame.columns], [list(row) for row in zip(*columns, strict=True)]
-
-
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-
-
-def _shown_size(png: bytes) -> tuple[int, int]:
-    # the width and height are at byte 16 of a PNG; figures are drawn with two dots per pixel of the page
-    width, height = struct.unpack(">II", png[16:24])
-    return width // 2, height // 2

@@ -30,7 +30,7 @@ from tumorprog.progression.columns import (
     SURVIVAL_MODELS,
 )
 from tumorprog.regions.agreement import overlaps
-from tumorprog.report import headline, page, paper
+from tumorprog.report import headline, page, paper, theme
 from tumorprog.report.data import sections as data_sections
 from tumorprog.report.grading import results as grading_results
 from tumorprog.report.grading import sections as grading_sections
@@ -225,7 +225,8 @@ def _write(out: Path, evaluated: dict[str, Any], content: list[page.Section], fo
     (out / "figures").mkdir(exist_ok=True)
     for section in content:
         for picture in section.pictures:
-            (out / picture.name).write_bytes(picture.png)
+            for name, svg in page.files(picture).items():
+                storage.write_text(out / name, theme.standalone(svg))
     tables.write_json(out / "metrics.json", evaluated)
     report = page.Page(
         title="Glioma grade and time to progression",

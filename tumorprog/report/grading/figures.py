@@ -1,4 +1,4 @@
-"""Figures of the grader's predictions; each function returns a matplotlib Figure 900 pixels wide."""
+"""Figures of the grader's predictions; each function returns its panels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,12 +7,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tumorprog.conventions import GRADES
 from tumorprog.report import drawing, names
-from tumorprog.report.drawing import BLUE, GREEN, GREY, INK, ORANGE, SKY
+from tumorprog.report.drawing import BLUE, GREEN, GREY, INK, ORANGE, SKY, SMALL, Panels
 
 _ACCURACIES = {"Train": "Training Acc (%)", "Validation": "Validation Acc (%)"}
 CHANCE = 1 / len(GRADES)
@@ -21,7 +20,7 @@ CHANCE = 1 / len(GRADES)
 _HEAT = LinearSegmentedColormap.from_list("heat", [(0.84, 0.37, 0.0, 0.0), (0.84, 0.37, 0.0, 0.75)])
 
 
-def learning_curves(history: pd.DataFrame, *, leaks: bool = False) -> Figure:
+def learning_curves(history: pd.DataFrame, *, leaks: bool = False) -> Panels:
     """Draw the loss and accuracy on the training and the validation set at each epoch, and the selected epoch.
 
     The test set is not drawn, so that nobody chooses an epoch or a setting by it.
@@ -30,7 +29,7 @@ def learning_curves(history: pd.DataFrame, *, leaks: bool = False) -> Figure:
         history: rows of `HISTORY`; the last row whose "Best Model Saved" is Yes or true is the selected epoch.
         leaks: whether patients are in more than one data set.
     """
-    figure, (loss, accuracy) = drawing.canvas(3.8, 1, 2)
+    figures, (loss, accuracy) = drawing.canvas(3.8, 1, 2)
     epochs = history["Epoch"].to_numpy()
     for name in _ACCURACIES:
         label, colour, marker = drawing.DATA_SETS[name]
@@ -46,10 +45,10 @@ def learning_curves(history: pd.DataFrame, *, leaks: bool = False) -> Figure:
     loss.set_ylabel("Loss (cross-entropy)")
     accuracy.set_ylabel("Accuracy (% of slices)")
     loss.legend(frameon=False)
-    return drawing.add_title(figure, "Training of the grader", leaks=leaks)
+    return drawing.add_title(figures, "Training of the grader", leaks=leaks)
 
 
-def confusion(levels: Mapping[str, pd.DataFrame], title: str, *, leaks: bool = False) -> Figure:
+def confusion(levels: Mapping[str, pd.DataFrame], title: str, *, leaks: bool = False) -> Panels:
     """Draw a confusion matrix of the grades at each level; cells are shaded by their share of the true grade.
 
     Args:
@@ -57,22 +56,21 @@ def confusion(levels: Mapping[str, pd.DataFrame], title: str, *, leaks: bool = F
         title: title of the figure.
         leaks: whether patients are in more than one data set.
     """
-    figure, all_axes = drawing.canvas(3.6, 1, max(len(levels), 1))
+    figures, all_axes = drawing.canvas(3.6, 1, max(len(levels), 1))
     for axes, (name, level) in zip(all_axes, levels.items(), strict=False):
         counts = np.array([[_count(level, truth, predicted) for predicted in GRADES] for truth in GRADES])
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         axes.grid(visible=False)
-        axes.imshow(shares, cmap=drawing.SHADES, vmin=0, vmax=1)
+        axes.imshow(shares, cmap=drawing.SHADES, vmin=0, vmax=1, interpolation="none")
         for (row, column), count in np.ndenumerate(counts):
             share = shares[row, column]
-            colour = "white" if share > 0.85 else INK
-            axes.text(column, row, f"{count:,}\n{share:.0%}", ha="center", va="center", color=colour)
+            axes.text(column, row, f"{count:,}\n{share:.0%}", ha="center", va="center", color=INK)
         axes.set_title(names.level(name), fontsize=10)
         axes.set_xticks(range(len(GRADES)), [str(grade) for grade in GRADES])
         axes.set_yticks(range(len(GRADES)), [f"{grade}\nn = {total:,}" for grade, total in _totals(counts)])
         axes.set_xlabel("Predicted grade")
         axes.set_ylabel("True grade")
-    return drawing.add_title(figure, title, leaks=leaks)
+    return drawing.add_title(figures, title, leaks=leaks)
 
 
 def _count(level: pd.DataFrame, truth: int, predicted: int) -> int:
@@ -83,7 +81,7 @@ def _totals(counts: np.ndarray) -> list[tuple[int, int]]:
     return list(zip(GRADES, counts.sum(axis=1).tolist(), strict=True))
 
 
-def reliability(bins: Mapping[str, pd.DataFrame], title: str, *, leaks: bool = False) -> Figure:
+def reliability(bins: Mapping[str, pd.DataFrame], title: str, *, leaks: bool = False) -> Panels:
     """Draw the accuracy in each bin of confidence with its interval, for each level.
 
     Points are not joined: between two bins nothing was measured.
@@ -93,7 +91,7 @@ def reliability(bins: Mapping[str, pd.DataFrame], title: str, *, leaks: bool = F
         title: title of the figure.
         leaks: whether patients are in more than one data set.
     """
-    figure, all_axes = drawing.canvas(3.8, 1, len(bins))
+    figures, all_axes = drawing.canvas(3.8, 1, len(bins))
     for axes, (name, level) in zip(all_axes, bins.items(), strict=True):
         axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="perfectly calibrated")
         accuracy = level["accuracy"].to_numpy()
@@ -102,17 +100,17 @@ def reliability(bins: Mapping[str, pd.DataFrame], title: str, *, leaks: bool = F
         for row in level.to_dict("records"):
             place = (row["confidence"], row["upper"])
             text = f"{row['patients']:,}"
-            axes.annotate(text, place, (0, 4), textcoords="offset points", ha="center", fontsize=9.5)
+            axes.annotate(text, place, (0, 4), textcoords="offset points", ha="center", fontsize=SMALL)
         axes.set_title(names.level(name), fontsize=10)
         axes.set_xlim(0, 1)
         axes.set_ylim(-0.02, 1.12)
         axes.set_xlabel("Confidence (highest probability)")
         axes.set_ylabel("Accuracy, 95% CI")
     all_axes[0].legend(frameon=False, loc="upper left")
-    return drawing.add_title(figure, title, leaks=leaks)
+    return drawing.add_title(figures, title, leaks=leaks)
 
 
-def grader_with_baselines(grader: Mapping[str, Any]) -> Figure:
+def grader_with_baselines(grader: Mapping[str, Any]) -> Panels:
     """Draw the balanced accuracy per patient of the grader and of its baselines, one panel per protocol.
 
     Chance and the majority class are lines rather than bars. Trainings with other seeds and those of the null control
@@ -122,12 +120,12 @@ def grader_with_baselines(grader: Mapping[str, Any]) -> Figure:
         grader: part `grader` of metrics.json.
     """
     ordered = sorted(grader.items(), key=lambda item: names.leaking_last(item[0]))
-    figure, all_axes = drawing.panels(len(ordered), height=2.9)
+    figures, all_axes = drawing.panels(len(ordered), height=2.9)
     for axes, (protocol, scores) in zip(all_axes, ordered, strict=True):
         _draw_comparison(axes, scores, leaks=names.leaking_last(protocol))
         axes.set_title(names.protocol(protocol), loc="left", fontsize=10)
         drawing.mark_leakage(axes, protocol)
-    return drawing.add_title(figure, "Balanced accuracy per patient")
+    return drawing.add_title(figures, "Balanced accuracy per patient")
 
 
 def _draw_comparison(axes: Axes, scores: Mapping[str, Any], *, leaks: bool) -> None:
@@ -151,12 +149,12 @@ def _draw_comparison(axes: Axes, scores: Mapping[str, Any], *, leaks: bool) -> N
     else:
         axes.axvline(CHANCE, color=ORANGE, linestyle="--", label="chance (0.33)")
         axes.axvline(majority, color=GREEN, linestyle=":", label=f"majority class ({majority:.2f})")
-    axes.legend(frameon=False, fontsize=9.5, loc="upper center", bbox_to_anchor=(0.5, -0.22))
+    axes.legend(frameon=False, fontsize=SMALL, loc="upper center", bbox_to_anchor=(0.5, -0.22))
     axes.set_xlim(0, 1.15)
     axes.set_xlabel("Balanced accuracy, 95% CI")
 
 
-def group_bars(groups: Mapping[str, Mapping[str, Any]], title: str, *, leaks: bool = False) -> Figure:
+def group_bars(groups: Mapping[str, Mapping[str, Any]], title: str, *, leaks: bool = False) -> Panels:
     """Draw the accuracy and balanced accuracy of each institution, manufacturer or fold.
 
     Args:
@@ -164,24 +162,24 @@ def group_bars(groups: Mapping[str, Mapping[str, Any]], title: str, *, leaks: bo
         title: title of the figure.
         leaks: whether patients are in more than one data set.
     """
-    figure, all_axes = drawing.canvas(1.6 + 0.42 * max(len(groups), 2), 1, 2)
+    figures, all_axes = drawing.canvas(1.6 + 0.42 * max(len(groups), 2), 1, 2)
     for axes, metric, colour in zip(all_axes, ("accuracy", "balanced_accuracy"), (BLUE, GREEN), strict=True):
         bars = {f"{name} ({group['accuracy']['patients']} patients)": group[metric] for name, group in groups.items()}
         drawing.bars(axes, bars, [GREY if leaks else colour] * len(bars), hatch="///" if leaks else "")
         axes.axvline(CHANCE, color=ORANGE, linestyle="--")
         axes.set_xlim(0, 1.15)
         axes.set_xlabel(f"{names.metric(metric)}, 95% CI")
-    return drawing.add_title(figure, title, leaks=leaks)
+    return drawing.add_title(figures, title, leaks=leaks)
 
 
-def grad_cam_panel(examples: Sequence[Mapping[str, Any]]) -> Figure:
+def grad_cam_panel(examples: Sequence[Mapping[str, Any]]) -> Panels:
     """Draw slices in pairs: plain, and with the Grad-CAM heat map of the predicted grade.
 
     Args:
         examples: two per row, each with title, image ((H, W) uint8) and heat_map ((H, W) float in [0, 1]).
     """
-    figure, overlays = drawing.draw_image_pairs(examples, max_intensity=255)
+    figures, overlays = drawing.draw_image_pairs(examples, max_intensity=255)
     for example, overlay in zip(examples, overlays, strict=True):
-        overlay.imshow(example["heat_map"], cmap=_HEAT, vmin=0, vmax=1)
-        overlay.set_title("Grad-CAM", fontsize=9)
-    return figure
+        overlay.imshow(example["heat_map"], cmap=_HEAT, vmin=0, vmax=1, interpolation="none")
+        overlay.set_title("Grad-CAM", fontsize=drawing.SMALL)
+    return figures

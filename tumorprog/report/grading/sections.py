@@ -14,6 +14,7 @@ from tumorprog.report.grading import figures as grading_figures
 from tumorprog.report.grading import verdicts
 from tumorprog.report.grading.results import GraderResults
 from tumorprog.report.page import Picture, Section, Table
+from tumorprog.report.page import shown as in_words
 
 LEVELS = ("patient", "series", "slice")
 """The level of the primary metric first."""
@@ -70,7 +71,7 @@ def _bars(name: str, grader: Mapping[str, Any]) -> Picture:
 
 def _bars_in_words(scores: Mapping[str, Any]) -> str:
     compared = {"model": scores["patient"], **scores["patient"]["baselines"]}
-    values = [f"{names.model(name)} {verdicts.in_words(part['balanced_accuracy'])}" for name, part in compared.items()]
+    values = [f"{names.model(name)} {in_words(part['balanced_accuracy'])}" for name, part in compared.items()]
     return f"balanced accuracy per patient: {'; '.join(values)}; chance 0.33"
 
 
@@ -147,7 +148,7 @@ def _group(name: str, group: Mapping[str, Any]) -> str:
     counts = f"{name} ({names.counted('patient', metric['patients'])}, {names.counted('slice', group['slices'])})"
     if metric["value"] is None:
         return f"{counts}: too few" if metric["patients"] < MIN_PATIENTS else f"{counts}: {metric['reason']}"
-    return f"{counts}: balanced accuracy {verdicts.in_words(metric)}"
+    return f"{counts}: balanced accuracy {in_words(metric)}"
 
 
 def _groups(protocol: str, shown: GraderResults, *, leaks: bool) -> list[Picture]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tumorprog.evaluation import measures
 from tumorprog.report import names
-from tumorprog.report.page import number
+from tumorprog.report.page import number, shown
 
 Metric = Mapping[str, Any]
 
@@ -18,14 +18,6 @@ _REGIONS = {
 }
 _NETWORKS = {"model": "", "random": " The same network with random weights: "}
 _SEEDS_NOTE = "The spread comes from the initial weights and the order of the slices alone."
-
-
-def in_words(metric: Metric) -> str:
-    """Return a metric with its interval or the reason why it has none, e.g. "0.62 (0.50 to 0.74)"."""
-    value = "not defined" if metric["value"] is None else number(metric["value"])
-    if metric["lower"] is None or metric["upper"] is None:
-        return f"{value} ({metric['reason']})" if metric["reason"] else value
-    return f"{value} ({number(metric['lower'])} to {number(metric['upper'])})"
 
 
 def primary(protocol: str, scores: Mapping[str, Any]) -> str:
@@ -39,7 +31,7 @@ def primary(protocol: str, scores: Mapping[str, Any]) -> str:
     others = _count(scores) - 1
     patients = names.counted("patient", metric["patients"])
     return (
-        f"Primary metric: balanced accuracy per patient, {names.protocol(protocol)}: {in_words(metric)}, {patients}. "
+        f"Primary metric: balanced accuracy per patient, {names.protocol(protocol)}: {shown(metric)}, {patients}. "
         f"The {others:,} other figures on this protocol are secondary, and intervals are not adjusted for their number."
     )
 
@@ -75,7 +67,7 @@ def _comparison(name: str, own: Metric, baseline: Mapping[str, Any]) -> str:
         "unknown": f"Too few patients to compare the grader with the baseline “{name}”",
     }[measures.outcome(difference, lower_is_better=False)]
     values = f"{_value(own)} against {_value(baseline['balanced_accuracy'])}"
-    return f"{verdict}: balanced accuracy per patient {values}, difference {in_words(difference)}."
+    return f"{verdict}: balanced accuracy per patient {values}, difference {shown(difference, signed=True)}."
 
 
 def _value(metric: Metric) -> str:

@@ -1,4 +1,4 @@
-"""Figures of the progression model's predictions; each function returns a matplotlib Figure 900 pixels wide."""
+"""Figures of the progression model's predictions; each function returns its panels."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,15 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tumorprog.conventions import DAYS_PER_MONTH
 from tumorprog.report import drawing, names
-from tumorprog.report.drawing import BLUE, GREY, LEAKING_PROTOCOL, by_protocol_and_cohort, panel_title
+from tumorprog.report.drawing import BLUE, GREY, LEAKING_PROTOCOL, Panels, by_protocol_and_cohort, panel_title
 
 
-def progression_curves(history: pd.DataFrame) -> Figure:
+def progression_curves(history: pd.DataFrame) -> Panels:
     """Draw the training and validation loss at each epoch: each fold, and the mean over the folds.
 
     A fold that stopped early keeps its last loss, so that every point is a mean over all folds.
@@ -23,7 +22,7 @@ def progression_curves(history: pd.DataFrame) -> Figure:
         history: rows of `progression.columns.PROGRESSION_HISTORY`.
     """
     panels = by_protocol_and_cohort(history)
-    figure, all_axes = drawing.panels(len(panels))
+    figures, all_axes = drawing.panels(len(panels))
     for axes, ((protocol, cohort), rows) in zip(all_axes, panels.items(), strict=True):
         for name, (label, colour, _) in list(drawing.DATA_SETS.items())[:2]:
             by_fold = rows.pivot_table(index="Epoch", columns="Fold", values=f"{name} Loss").ffill()
@@ -35,10 +34,10 @@ def progression_curves(history: pd.DataFrame) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         drawing.mark_leakage(axes, protocol)
         axes.legend(frameon=False)
-    return drawing.add_title(figure, "Training of the progression model: mean over folds")
+    return drawing.add_title(figures, "Training of the progression model: mean over folds")
 
 
-def months_scatter(predictions: pd.DataFrame, patients: pd.DataFrame) -> Figure:
+def months_scatter(predictions: pd.DataFrame, patients: pd.DataFrame) -> Panels:
     """Draw predicted against measured months: dots are series, rings with prediction intervals are patients.
 
     The axes are linear up to one month and logarithmic above, because most times are short and a few are long.
@@ -48,7 +47,7 @@ def months_scatter(predictions: pd.DataFrame, patients: pd.DataFrame) -> Figure:
         patients: rows of `progression.columns.PATIENT_PREDICTIONS` of the same.
     """
     panels, combined = by_protocol_and_cohort(predictions), by_protocol_and_cohort(patients)
-    figure, all_axes = drawing.panels(len(panels), height=4.4)
+    figures, all_axes = drawing.panels(len(panels), height=4.4)
     measured, predicted = predictions["days"] / DAYS_PER_MONTH, predictions["Predicted_Progression_Timeline"]
     limits = min(-0.15, 1.2 * predicted.min()), 1.2 * max([2.0, *measured, *predicted, *patients["Upper"].dropna()])
     for axes, ((protocol, cohort), rows) in zip(all_axes, panels.items(), strict=True):
@@ -68,8 +67,8 @@ def months_scatter(predictions: pd.DataFrame, patients: pd.DataFrame) -> Figure:
         _draw_patients(axes, combined[protocol, cohort], colour)
         _set_month_axes(axes, limits)
         drawing.mark_leakage(axes, protocol)
-        axes.legend(frameon=False, loc="upper left", fontsize=8)
-    return drawing.add_title(figure, "Months to progression")
+        axes.legend(frameon=False, loc="upper left", fontsize=drawing.SMALL)
+    return drawing.add_title(figures, "Months to progression")
 
 
 def _draw_patients(axes: Axes, patients: pd.DataFrame, colour: str) -> None:
@@ -99,7 +98,7 @@ def errors_with_baselines(
     metric: str = "mae",
     level: str = "patient",
     label: str = "Mean absolute error (months)",
-) -> Figure:
+) -> Panels:
     """Draw the error of the progression model and of its baselines, one panel per protocol and cohort.
 
     Args:
@@ -118,7 +117,7 @@ def errors_with_baselines(
     return drawing.compare_with_baselines(panels, metric, label=label, title="Progression model and baselines")
 
 
-def null_control(null: Mapping[str, Any]) -> Figure:
+def null_control(null: Mapping[str, Any]) -> Panels:
     """Draw the benefit of the model over the mean of the other patients, with true and with permuted months.
 
     Args:
@@ -136,5 +135,5 @@ def null_control(null: Mapping[str, Any]) -> Figure:
         axes.set_title(names.protocol(protocol), loc="left", fontsize=10)
         axes.set_xlabel("Error of the model minus that of the mean (months)")
         drawing.mark_leakage(axes, protocol)
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=drawing.SMALL)
     return drawing.add_title(figure, "Null control: months permuted between patients")

@@ -4,15 +4,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from tumorprog.report import drawing
-from tumorprog.report.drawing import BLUE, GREY, INK, LEAKING_PROTOCOL, by_protocol_and_cohort, panel_title
+from tumorprog.report.drawing import BLUE, GREY, INK, LEAKING_PROTOCOL, Panels, by_protocol_and_cohort, panel_title
 
 
 def survival_curves(
     patients: pd.DataFrame, measured: Mapping[str, tuple[np.ndarray, np.ndarray]], months: Sequence[int]
-) -> Figure:
+) -> Panels:
     """Draw the progression-free share by month: predicted per patient, their mean, and the Kaplan-Meier estimate.
 
     Args:
@@ -21,7 +20,7 @@ def survival_curves(
         months: months of the predicted curves.
     """
     panels = by_protocol_and_cohort(patients)
-    figure, all_axes = drawing.panels(len(panels))
+    figures, all_axes = drawing.panels(len(panels))
     last = max([*patients["months"], 1.0])
     columns = [f"Survival_{month}m" for month in months]
     for axes, ((protocol, cohort), rows) in zip(all_axes, panels.items(), strict=True):
@@ -37,5 +36,5 @@ def survival_curves(
         axes.set_xlabel("Months since the first images")
         axes.set_ylabel("Share without progression")
         drawing.mark_leakage(axes, protocol)
-        axes.legend(frameon=False, fontsize=8)
-    return drawing.add_title(figure, "Time to progression, including censored patients")
+        axes.legend(frameon=False, fontsize=drawing.SMALL)
+    return drawing.add_title(figures, "Time to progression, including censored patients")
