@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from tumorprog.conventions import GRADES
+from tumorprog.evaluation.calibration import MIN_PATIENTS as MIN_PATIENTS_CALIBRATED
 from tumorprog.evaluation.intervals import MIN_PATIENTS
 from tumorprog.evaluation.ordinal import DECISIONS
 from tumorprog.report import names
@@ -82,7 +83,7 @@ def _section(protocol: str, metrics: Mapping[str, Any], shown: GraderResults) ->
         title=_TITLES[protocol],
         paragraphs=[
             verdicts.primary(protocol, metrics),
-            " ".join(verdicts.comparisons(metrics)),
+            verdicts.comparisons(metrics),
             *_repetitions(metrics),
             *verdicts.evidence(metrics.get("evidence", {})),
             *([_EVIDENCE_NOTE] if "evidence" in metrics else []),
@@ -118,17 +119,20 @@ def _repetitions(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _calibration_paragraph(metrics: Mapping[str, Any]) -> list[str]:
-    reasons = {level: metrics[level]["calibration"]["brier_score"]["reason"] for level in LEVELS}
+    scores = {level: metrics[level]["calibration"]["brier_score"] for level in LEVELS}
     refused = [
-        reason for level, reason in reasons.items() if metrics[level]["calibration"]["brier_score"]["value"] is None
+        f"{names.level(level)} (needs {MIN_PATIENTS_CALIBRATED[level]} patients)"
+        for level, score in scores.items()
+        if score["value"] is None
     ]
+    patients = names.counted("patient", scores["patient"]["patients"])
     explained = (
         "A calibration slope below 1 means that confidences are too extreme, an intercept or a calibration in the "
         "large below 0 that they are too high. The expected calibration error is above 0 by chance even for a "
         "perfectly calibrated grader; the table gives that value beside it."
     )
     return [
-        *([f"Calibration is not estimated: {'; '.join(refused)}."] if refused else []),
+        *([f"With {patients} calibration is not estimated {', '.join(refused)}."] if refused else []),
         *([explained] if len(refused) < len(LEVELS) else []),
     ]
 

@@ -9,13 +9,27 @@ from typing import Any
 from tumorprog.evaluation import measures
 from tumorprog.report import names
 from tumorprog.report.page import number, shown
+from tumorprog.report.verdicts import compared
 
 Metric = Mapping[str, Any]
 
 _REGIONS = {
-    "outside_head": ("outside the head", "of the frame", "the area outside the head"),
-    "in_tumour": ("inside the tumour's mask", "of the head", "the tumour"),
+    "outside_head": {
+        "lies": "of the frame lies outside the head",
+        "better": "the evidence prefers what is outside the head, a warning sign",
+        "worse": "the evidence prefers the head",
+        "undecided": "no preference for the head",
+        "unknown": "too few patients to say whether the evidence prefers the head",
+    },
+    "in_tumour": {
+        "lies": "of the head lies inside the tumour's mask",
+        "better": "the evidence prefers the tumour",
+        "worse": "the evidence avoids the tumour",
+        "undecided": "no preference for the tumour",
+        "unknown": "too few patients to say whether the evidence prefers the tumour",
+    },
 }
+"""What is compared, and the verdict by the outcome of the difference between the evidence and the area."""
 _NETWORKS = {"model": "", "random": " The same network with random weights: "}
 _SEEDS_NOTE = "The spread comes from the initial weights and the order of the slices alone."
 
@@ -28,11 +42,12 @@ def primary(protocol: str, scores: Mapping[str, Any]) -> str:
         scores: part of metrics.json on the protocol.
     """
     metric = scores["patient"]["balanced_accuracy"]
-    others = _count(scores) - 1
-    patients = names.counted("patient", metric["patients"])
+    measured = f"balanced accuracy per patient, {names.counted('patient', metric['patients'])}: {shown(metric)}"
+    if names.leaking_last(protocol):
+        return f"With leakage, and therefore not a result on new patients: {measured}."
     return (
-        f"Primary metric: balanced accuracy per patient, {names.protocol(protocol)}: {shown(metric)}, {patients}. "
-        f"The {others:,} other figures on this protocol are secondary, and intervals are not adjusted for their number."
+        f"Primary metric, {names.protocol(protocol)}: {measured}. The {_count(scores) - 1:,} other figures on this "
+        "protocol are secondary, and intervals are not adjusted for their number."
     )
 
 
@@ -45,33 +60,17 @@ def _count(scores: Any) -> int:
     return sum(map(_count, scores.values()))
 
 
-def comparisons(scores: Mapping[str, Any]) -> list[str]:
-    """Say for each baseline whether the grader is better, worse, or cannot be told apart from it, per patient.
+def comparisons(scores: Mapping[str, Any]) -> str:
+    """Say for each baseline whether the grader is better, worse, or cannot be distinguished from it, per patient.
 
     Args:
         scores: part of metrics.json on a protocol.
     """
-    baselines = scores["patient"]["baselines"]
-    return [
-        _comparison(names.model(name), scores["patient"]["balanced_accuracy"], baseline)
-        for name, baseline in baselines.items()
+    found = [
+        compared(name, baseline["difference"], lower_is_better=False)
+        for name, baseline in scores["patient"]["baselines"].items()
     ]
-
-
-def _comparison(name: str, own: Metric, baseline: Mapping[str, Any]) -> str:
-    difference = baseline["difference"]
-    verdict = {
-        "better": f"The grader is better than the baseline “{name}”",
-        "worse": f"The grader is worse than the baseline “{name}”",
-        "undecided": f"The grader cannot be told apart from the baseline “{name}”",
-        "unknown": f"Too few patients to compare the grader with the baseline “{name}”",
-    }[measures.outcome(difference, lower_is_better=False)]
-    values = f"{_value(own)} against {_value(baseline['balanced_accuracy'])}"
-    return f"{verdict}: balanced accuracy per patient {values}, difference {shown(difference, signed=True)}."
-
-
-def _value(metric: Metric) -> str:
-    return "not defined" if metric["value"] is None else number(metric["value"])
+    return f"By the paired difference on the same patients, the grader is {'; '.join(found)}."
 
 
 def seeds(spread: Mapping[str, Any]) -> str:
@@ -120,32 +119,28 @@ def evidence(measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _preference(region: str, found: Mapping[str, Any], *, first: bool) -> str:
-    where, whole, preferred = _REGIONS[region]
-    outcome = measures.outcome(found["difference"], lower_is_better=False)
-    verdict = {
-        "better": f"the evidence prefers {preferred}",
-        "worse": f"the evidence avoids {preferred}",
-        "undecided": f"no preference for or against {preferred}",
-        "unknown": f"too few patients to say whether the evidence prefers {preferred}",
-    }[outcome]
-    counted = (
-        f" {found['slices']:,} slices of {names.counted('patient', found['evidence']['patients'])}." if first else ""
-    )
+    words, counted = _REGIONS[region], ""
+    verdict = words[measures.outcome(found["difference"], lower_is_better=False)]
+    if first:
+        verdict = verdict[0].upper() + verdict[1:]
+        counted = f" {found['slices']:,} slices of {names.counted('patient', found['evidence']['patients'])}."
     missing = f" {found['without_evidence']:,} slices have an empty heat map." if found["without_evidence"] else ""
-    start = verdict[0].upper() + verdict[1:] if first else verdict
     if found["evidence"]["value"] is None:
-        return f"{start}: no slice has evidence.{missing}"
-    shares = f"{_percent(found['evidence'])} of the evidence against {_percent(found['area'])} {whole} lies {where}"
-    return f"{start}: {shares} (difference {_points(found['difference'])}).{counted}{missing}"
+        return f"{verdict}: no slice has evidence.{missing}"
+    shares = f"{_percent(found['evidence'])} of the evidence against {_percent(found['area'])} {words['lies']}"
+    return f"{verdict}: {shares} (difference {_points(found['difference'])}).{counted}{missing}"
 
 
 def _percent(metric: Metric) -> str:
-    return f"{100 * metric['value']:.2g} %" if metric["value"] < 0.1 else f"{metric['value']:.0%}".replace("%", " %")
+    return f"{100 * metric['value']:.2g}%" if metric["value"] < 0.1 else f"{metric['value']:.0%}"
 
 
 def _points(difference: Metric) -> str:
     digits = 0 if abs(difference["value"]) >= 0.01 else 1
-    value = f"{100 * difference['value']:+.{digits}f} points"
-    if difference["lower"] is None:
-        return f"{value}; {difference['reason']}"
-    return f"{value}, {100 * difference['lower']:.{digits}f} to {100 * difference['upper']:.{digits}f}"
+    value, lower, upper = (
+        None if difference[end] is None else round(100 * difference[end], digits) + 0.0  # + 0.0 turns -0.0 into 0.0
+        for end in ("value", "lower", "upper")
+    )
+    if lower is None or upper is None:
+        return f"{value:+.{digits}f} points; {difference['reason']}"
+    return f"{value:+.{digits}f} points, {lower:.{digits}f} to {upper:.{digits}f}"
