@@ -28,7 +28,7 @@ _SCHEDULERS = {"asha": {"grace_period", "reduction_factor", "max_t", "brackets"}
 _NOT_SWEPT = (
     *("grader.split", "grader.folds", "grader.seeds", "grader.null_control", "grader.null_draws"),
     *("grader.workers", "grader.gpu"),
-    *("progression.target", "progression.null_control"),
+    *("progression.target", "progression.null_control", "progression.null_draws", "progression.seeds"),
 )
 """Settings that determine which task is run and where, not the quality of its result."""
 

@@ -6,13 +6,15 @@ catalogue/*.parquet _summary.json        slices/*.parquet _cohort.csv _rejected.
 grader/{model.safetensors, model.json, history.csv, split.csv, leaks.csv, predictions.parquet}
 features/*.parquet _rejected.csv
 progression/{model.safetensors, model.json, history.csv, folds.csv, predictions.csv, patient_predictions.csv}
-progression/{baselines.csv, null_control.csv}
-figures/*.png
+progression/{baselines.csv, null_control.csv, left_out.csv, seeds.csv}
+figures/*.svg
 """
 
 import html
 import json
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +45,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 
 SMALL = shlex.split(
     "--slices.sequences [T1post,FLAIR] --grader.weights none --grader.workers 0 --grader.epochs 2 "
-    "--grader.batch_size 16 --progression.epochs 3 --progression.hidden 8 --report.bootstrap 20"
+    "--grader.batch_size 16 --progression.epochs 3 --progression.hidden 8 --progression.null_draws 2 "
+    "--report.bootstrap 20"
 )
 
 
@@ -72,12 +75,13 @@ def test_every_documented_file_is_written(finished):
         *("grader/predictions.parquet", "features/_rejected.csv"),
         *(f"progression/{name}" for name in ("model.safetensors", "model.json", "history.csv", "folds.csv")),
         *(f"progression/{name}.csv" for name in ("predictions", "patient_predictions", "baselines", "null_control")),
+        *(f"progression/{name}.csv" for name in ("left_out", "seeds")),
         *("timeline.csv", "volumes.csv"),
     ):
         assert (finished / name).is_file(), name
     for folder in ("catalogue", "slices", "features"):
         assert list((finished / folder).glob("*.parquet")), folder
-    assert list((finished / "figures").glob("*.png"))
+    assert list((finished / "figures").glob("*.svg"))
     assert not list((finished / ".partial").iterdir())
 
 
@@ -198,11 +202,11 @@ def test_a_patients_prediction_is_the_weighted_mean_over_its_series(finished):
 def test_a_fold_trained_on_ray_equals_the_same_fold_trained_in_this_process(finished):
     """The results are bitwise identical, regardless of the process and of concurrent trainings."""
     series = read_training_series(finished)
-    settings = Progression(epochs=3, hidden=8)
+    settings = Progression(epochs=3, hidden=8, null_control=False)
     on_ray = pd.read_csv(finished / "progression" / "predictions.csv")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    for trial in months.plan(series, seed=0):
+    for trial in [trial for trial in months.plan(series, settings, seed=0) if trial.purpose == "result"]:
         local = months.train_fold(series, trial, settings, 0)["predictions"]
         keys = ["PatientID", "date", "Type"]
         same = on_ray[(on_ray["Protocol"] == trial.protocol) & (on_ray["Fold"] == trial.fold.name)]
@@ -219,7 +223,14 @@ def test_the_report_contains_the_baseline_and_the_null_control(finished):
     assert set(reported["null_control"]) == {"patient", "paper"}
     page = html.unescape((finished / "report.html").read_text())
     assert "Brain-Tumor-Progression, 20 published intervals: median of the other patients" in page
-    assert (finished / "figures" / "months-null-control.png").is_file()
+    assert (finished / "figures" / "months-null-control-1.svg").is_file()
+
+
+def test_twenty_figures_are_recomputed_from_the_tables_with_other_libraries(finished):
+    script = Path(__file__).parents[1] / "report" / "recompute.py"
+    completed = subprocess.run([sys.executable, script, finished], capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    assert completed.stdout.count("ok\t") >= 20
 
 
 def test_features_are_in_slice_order(finished):

@@ -1,23 +1,43 @@
+import base64
 import io
+import re
+from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
 from PIL import Image
 
 from tumorprog.conventions import SURVIVAL_MONTHS
 from tumorprog.evaluation import combination
 from tumorprog.graders.columns import HISTORY
 from tumorprog.progression.columns import PROGRESSION_HISTORY
-from tumorprog.report import drawing
+from tumorprog.report import drawing, page, theme
 from tumorprog.report.data import figures as data_figures
 from tumorprog.report.grading import figures as grading_figures
 from tumorprog.report.progression import figures as progression_figures
 from tumorprog.report.regions import figures as regions_figures
 from tumorprog.report.survival import figures as survival_figures
 from tumorprog.report.sweep import figures as sweep_figures
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+HREF = "{http://www.w3.org/1999/xlink}href"
+
+
+def listed(figures):
+    return [figures] if isinstance(figures, Figure) else list(figures)
+
+
+def axes_of(figures):
+    return [axes for figure in listed(figures) for axes in figure.axes]
+
+
+def as_svg(figures):
+    return drawing.picture("drawn", figures, caption="c", alt="a", source="s").panels
 
 
 def metric(value, lower=None, upper=None, count=5):
@@ -197,28 +217,138 @@ DRAWN = {
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_each_figure_is_drawn_wide_enough_without_a_warning(name):
-    picture = Image.open(io.BytesIO(drawing.png(DRAWN[name]())))
-    assert picture.width in (1120, 1800)
-    assert picture.height < 4000
-    assert name == "roi_panel_without_data" or len(picture.convert("RGB").getcolors(1 << 20)) > 3
+def test_each_panel_is_a_well_formed_drawing_of_one_width_without_a_warning(name):
+    for panel in as_svg(DRAWN[name]()):
+        root = ET.fromstring(panel)
+        assert root.tag == f"{SVG}svg"
+        _, _, width, height = map(float, root.get("viewBox").split())
+        assert width == pytest.approx(72 * drawing.WIDTH)
+        assert height < 1000
+        assert len(list(root.iter(f"{SVG}text"))) > 0
+        assert not list(root.iter(f"{SVG}style"))
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_letters_are_legible_on_a_narrow_screen(name):
+    # a panel is shown 343 pixels wide on a screen of 375 pixels
+    for panel in as_svg(DRAWN[name]()):
+        sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", panel)]
+        sizes += [float(size) for size in re.findall(r"font: [^;\"]*?([\d.]+)px", panel)]
+        assert min(sizes) * 343 / (72 * drawing.WIDTH) >= 10
+
+
+def test_ids_are_unique_over_all_panels_of_all_figures_and_every_reference_has_a_target():
+    names = ("grad_cam_panel", "group_bars", "errors_with_baselines", "months_scatter")
+    drawn = [drawing.picture(name.replace("_", "-"), DRAWN[name](), caption="", alt="", source="") for name in names]
+    source = "".join(panel for picture in drawn for panel in picture.panels)
+    ids = re.findall(r'\bid="([^"]+)"', source)
+    assert len(ids) == len(set(ids)) > 10
+    assert set(re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', source)) <= {
+        pair for name in ids for pair in ((name, ""), ("", name))
+    }
+
+
+def test_text_that_looks_like_markup_is_text():
+    hostile = '<script>alert("x")</script> id="y" url(#y) & #y'
+    (panel,) = as_svg(grading_figures.confusion({hostile: level()}, "Test"))
+    assert [text.text for text in ET.fromstring(panel).iter(f"{SVG}text") if "script" in text.text] == [
+        f"per {hostile}"
+    ]
+    assert "<script" not in panel
+
+
+def test_the_pixels_of_an_image_are_embedded_as_they_are():
+    image = grad_cam_example()["image"]
+    (panel,) = as_svg(grading_figures.grad_cam_panel([grad_cam_example()]))
+    # the second time it is a reference to the first; the other image is the heat map
+    data = [element.get(HREF) for element in ET.fromstring(panel).iter(f"{SVG}image")]
+    assert len(data) == 2
+    plain = Image.open(io.BytesIO(base64.b64decode(data[0].partition(",")[2]))).convert("L")
+    assert plain.size == image.shape[::-1]
+    assert np.abs(np.asarray(plain).astype(int) - image).max() <= 1
 
 
 def test_equal_figures_give_equal_bytes():
-    assert drawing.png(DRAWN["group_bars"]()) == drawing.png(DRAWN["group_bars"]())
+    for name in ("group_bars", "grad_cam_panel", "months_scatter"):
+        assert as_svg(DRAWN[name]()) == as_svg(DRAWN[name]())
+    assert drawing.png(DRAWN["feature_steps"]()) == drawing.png(DRAWN["feature_steps"]())
+
+
+def test_a_picture_as_png_has_its_panels_side_by_side():
+    picture = Image.open(io.BytesIO(drawing.png(DRAWN["feature_steps"]())))
+    assert picture.size == (2 * 880, 920)
+
+
+def test_the_title_is_stated_once_above_the_panels():
+    drawn = drawing.picture("bars", DRAWN["group_bars"](), caption="", alt="", source="")
+    assert drawn.title == "By institution"
+    assert len(drawn.panels) == 2
+    assert not any("By institution" in panel for panel in drawn.panels)
+    assert list(page.files(drawn)) == ["figures/bars-1.svg", "figures/bars-2.svg"]
+
+
+def test_neutral_colours_follow_the_dark_mode_and_the_file_is_complete():
+    (panel,) = as_svg(progression_figures.errors_with_baselines({}))
+    root = ET.fromstring(theme.standalone(panel))
+    style = root.find(f"{SVG}style").text
+    assert "prefers-color-scheme: dark" in style
+    written = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", panel))
+    assert written <= set(theme.NEUTRAL)
+    for colour in written:
+        assert f'[style*="fill: {colour}"]' in style
+
+
+def contrast(first, second):
+    def luminance(colour):
+        values = np.array(to_rgb(colour))
+        linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    low, high = sorted([luminance(first), luminance(second)])
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("colours", [theme.LIGHT, theme.DARK], ids=["light", "dark"])
+def test_text_and_data_have_enough_contrast(colours):
+    for text in ("ink", "quiet", "accent", "warn"):
+        for ground in ("paper", "panel", "warn-panel"):
+            assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+    for data in (drawing.BLUE, drawing.ORANGE, drawing.GREEN, drawing.SKY, drawing.GREY):
+        assert contrast(data, colours["paper"]) >= 3, data
+    red, green, blue, alpha = drawing.SHADES(1.0)
+    mixed = alpha * np.array([red, green, blue]) + (1 - alpha) * np.array(to_rgb(colours["paper"]))
+    assert contrast(colours["ink"], mixed) >= 4.5
+
+
+def test_all_text_of_all_figures_is_in_a_colour_with_enough_contrast():
+    allowed = {drawing.INK, drawing.QUIET, drawing.WARN}
+    for name, draw in DRAWN.items():
+        for panel in as_svg(draw()):
+            styles = [text.get("style") for text in ET.fromstring(panel).iter(f"{SVG}text")]
+            used = {colour for style in styles for colour in re.findall(r"fill: (#[0-9a-f]{6})", style)}
+            assert used <= allowed, name
+
+
+def test_bars_are_described_with_their_numbers():
+    levels = {(protocol, f"{protocol}\nall"): part["all"]["patient"] for protocol, part in progression().items()}
+    assert drawing.describe_bars(levels, "mae", label="Error (months)") == (
+        "Error (months). patient, all: model 4.00 (2.00 to 30.00); median of the other patients 4.35 (2.10 to 7.00). "
+        "paper, all: model 0.02 (0.01 to 0.03); median of the other patients not defined."
+    )
 
 
 def test_the_best_trial_is_highlighted_and_trials_without_a_metric_are_excluded():
-    (axes,) = parallel(trials()).axes
+    (axes,) = axes_of(parallel(trials()))
     lines = [line for line in axes.lines if len(line.get_xdata()) == 4]
     assert len(lines) == 2
     (best,) = (line for line in lines if line.get_label() == "best")
     # of the two lines it has the larger rate and the smaller error; equal values are in the middle
-    assert best.get_ydata().tolist() == [1.0, 0.5, 0.5, 0.0]
+    assert best.get_xdata().tolist() == [1.0, 0.5, 0.5, 0.0]
 
 
 def test_drawing_does_not_change_the_global_state_of_matplotlib():
     before = dict(mpl.rcParams)
+    as_svg(grading_figures.confusion(levels(), "Test"))
     drawing.png(grading_figures.confusion(levels(), "Test"))
     scatter(months())
     assert dict(mpl.rcParams) == before
@@ -229,7 +359,7 @@ def texts(axes):
 
 
 def test_the_confusion_matrix_shows_the_counts_of_each_true_grade_in_its_row():
-    axes, _ = grading_figures.confusion(levels(), "Test").axes
+    axes, _ = axes_of(grading_figures.confusion(levels(), "Test"))
     counts = [text.split("\n")[0] for text in texts(axes)]
     assert counts == ["1", "1", "0", "0", "1", "0", "1", "0", "2"]
     assert "67%" in texts(axes)[-1]
@@ -242,27 +372,29 @@ def test_leakage_is_marked_in_every_figure_that_can_show_the_paper_protocol():
         progression_figures.null_control(null_control()),
         survival(survival_predictions()),
     ):
-        marked = [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="right") == "leakage"]
-        assert marked == [title for axes in figure.axes if "paper" in (title := axes.get_title(loc="left"))]
-        assert marked
+        for axes in axes_of(figure):
+            titles = axes.get_title(loc="left") + axes.get_title(loc="right")
+            assert ("leakage" in titles) == ("paper" in titles)
+            assert ("leakage" in titles) == (to_hex(axes.get_facecolor()) == drawing.SHADED)
+        assert any(to_hex(axes.get_facecolor()) == drawing.SHADED for axes in axes_of(figure))
     for figure in (
         grading_figures.learning_curves(history(), leaks=True),
         grading_figures.confusion(levels(), "Test", leaks=True),
         grading_figures.reliability({"slice": bins(), "patient": bins()}, "Test", leaks=True),
         grading_figures.group_bars(groups(), "By institution", leaks=True),
     ):
-        assert "leakage" in figure.get_suptitle()
+        assert "(leakage)" in drawing.picture("drawn", figure, caption="", alt="", source="").title
 
 
 def test_an_empty_cohort_has_no_panel():
     with_empty = {protocol: {**cohorts, "grade_rise": {}} for protocol, cohorts in progression().items()}
-    titles = [axes.get_title(loc="left") for axes in progression_figures.errors_with_baselines(with_empty).axes]
-    assert titles == ["protocol: patient, cohort: all", "protocol: paper, cohort: all"]
+    titles = [axes.get_title(loc="left") for axes in axes_of(progression_figures.errors_with_baselines(with_empty))]
+    assert titles == ["held-out patients\nall patients", "paper's split (leakage)\nall patients"]
 
 
 def test_bars_of_a_protocol_with_leakage_are_hatched_and_grey_and_come_last():
-    first, second = progression_figures.errors_with_baselines(progression()).axes
-    assert "patient" in first.get_title(loc="left")
+    first, second = axes_of(progression_figures.errors_with_baselines(progression()))
+    assert "held-out" in first.get_title(loc="left")
     assert not first.patches[0].get_hatch()
     assert second.patches[0].get_hatch()
     assert to_hex(second.patches[0].get_facecolor()).upper() == drawing.GREY
@@ -273,10 +405,10 @@ def test_every_interval_is_within_the_limits_of_its_axes():
         progression_figures.errors_with_baselines(progression()),
         grading_figures.group_bars(groups(), "By vendor"),
     ):
-        for axes in figure.axes:
+        for axes in axes_of(figure):
             ends = [path.vertices[:, 0].max() for lines in axes.collections for path in lines.get_paths()]
             assert max(ends, default=0) <= axes.get_xlim()[1]
-    first, second = progression_figures.errors_with_baselines(progression()).axes
+    first, second = axes_of(progression_figures.errors_with_baselines(progression()))
     assert first.get_xlim() == second.get_xlim()
 
 
@@ -284,25 +416,25 @@ def test_predictions_below_zero_months_are_within_the_axes():
     rows = months(shift=-9.0)
     lowest = rows["Predicted_Progression_Timeline"].min()
     assert lowest < 0
-    for axes in scatter(rows).axes:
+    for axes in axes_of(scatter(rows)):
         assert axes.get_ylim()[0] <= lowest
         assert axes.get_ylim()[1] >= patient_rows(rows)["Upper"].max()
 
 
 def test_an_undefined_metric_is_labelled_and_not_drawn_as_zero():
-    _, leaking = progression_figures.errors_with_baselines(progression()).axes
+    _, leaking = axes_of(progression_figures.errors_with_baselines(progression()))
     assert " not defined" in texts(leaking)
     assert len(leaking.patches) == 1
 
 
 def test_the_marked_epoch_is_the_last_one_saved():
-    for axes in grading_figures.learning_curves(history()).axes:
+    for axes in axes_of(grading_figures.learning_curves(history())):
         (selected,) = [line for line in axes.lines if line.get_linestyle() == ":"]
         assert selected.get_xdata()[0] == 3
 
 
 def test_the_mean_over_folds_counts_a_stopped_fold_with_its_last_loss():
-    axes = progression_figures.progression_curves(losses()).axes[0]
+    axes = axes_of(progression_figures.progression_curves(losses()))[0]
     mean = next(line for line in axes.lines if line.get_label() == "Training")
     # fold 0 stops after epoch 3 at 1/3; fold 1 ends at epoch 6 with 1/6 + 1
     assert mean.get_ydata()[-1] == pytest.approx((1 / 3 + 1 / 6 + 1) / 2)

@@ -117,7 +117,7 @@ def test_the_null_control_is_reported_with_its_errors_and_a_figure(results):
         "held-out patients, -0.50 months with the true months and -0.50 to 1.00 in 3 permutations, of which 1" in text
     )
     assert "paper's split (leakage), -4.00 months with the true months" in text
-    assert [picture.name for picture in section.pictures][-1] == "figures/months-null-control.png"
+    assert [picture.name for picture in section.pictures][-1] == "figures/months-null-control.svg"
     without = {name: part for name, part in metrics().items() if name != "null_control"}
     assert "null control" not in " ".join(progression_sections.section(without, results).paragraphs)
 
@@ -148,8 +148,8 @@ def test_the_section_on_survival_counts_followed_and_excluded_patients():
     steps = {"patient": (np.array([0.0, 5.0]), np.array([1.0, 0.0]))}
     section = survival_sections.section(values, pd.DataFrame([{**row, **curves}]), steps, outcomes)
     assert section.paragraphs[0].startswith("2 patients are followed up from their first images: 1 progressed")
-    assert [row["Protocol, level"] for row in section.tables[0].rows] == [
-        "patient, patient: model",
-        "patient, patient: life table",
+    assert [row["Protocol, model"] for row in section.tables[0].rows] == [
+        "held-out patients: model",
+        "held-out patients: life table",
     ]
     assert section.tables[1].rows == [{"Reason": "no outcome", "Patients": 1}]

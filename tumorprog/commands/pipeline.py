@@ -19,7 +19,7 @@ DEMO_SETTINGS = {
     "grader.batch_size": 8,
     "grader.workers": 0,
     "protocol": "both",
-    "report.bootstrap": 500,
+    "progression.null_draws": 10,
     "synthetic.progression_patients": 10,
     "synthetic.series_slices": 4,
 }

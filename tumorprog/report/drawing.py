@@ -40,7 +40,7 @@ SHADES = LinearSegmentedColormap.from_list("shades", [to_rgba(BLUE, 0.0), to_rgb
 DATA_SETS = {"Train": ("Training", BLUE, "o"), "Validation": ("Validation", ORANGE, "s"), "Test": ("Test", GREEN, "^")}
 """Label, colour and marker of each data set, by the prefix of its columns in a history table."""
 
-_SVG = "http://www.w3.org/2000/svg"
+_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _SVG_FORMAT = {
     "svg.fonttype": "none",
     "svg.hashsalt": "tumorprog",
@@ -67,8 +67,9 @@ def svg(figure: Figure, prefix: str) -> str:
     with mpl.rc_context(_SVG_FORMAT):
         figure.savefig(stream, format="svg", metadata=_NO_METADATA)
     ET.register_namespace("", _SVG)
-    ET.register_namespace("xlink", "http://www.w3.org/1999/xlink")
+    ET.register_namespace("xlink", _XLINK)
     root = ET.fromstring(stream.getvalue())  # noqa: S314 - written by matplotlib two lines above
+    _share_images(root)
     _make_ids_unique(root, prefix)
     # matplotlib sets these two in a style for all elements, which would be one for all elements of the page
     root.attrib |= {"stroke-linejoin": "round", "stroke-linecap": "butt"}
@@ -82,6 +83,24 @@ def _fix_layout(figure: Figure) -> None:
     if engine is not None:
         engine.execute(figure)
         figure.set_layout_engine(None)
+
+
+def _share_images(root: ET.Element) -> None:
+    """Replace each image that is shown a second time, at the same scale, by a reference to the first one."""
+    first: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for image in list(root.iter(f"{{{_SVG}}}image")):
+        *scale, x, y = re.findall(r"[-\d.e]+", image.get("transform", "").removeprefix("matrix"))
+        content = (image.get(f"{{{_XLINK}}}href", ""), image.get("opacity", ""), *scale)
+        if content not in first:
+            first[content] = image.get("id", ""), x, y
+            continue
+        name, first_x, first_y = first[content]
+        image.tag = f"{{{_SVG}}}use"
+        image.attrib.clear()
+        image.attrib |= {
+            f"{{{_XLINK}}}href": f"#{name}",
+            "transform": f"translate({float(x) - float(first_x):.6f} {float(y) - float(first_y):.6f})",
+        }
 
 
 def _make_ids_unique(root: ET.Element, prefix: str) -> None:
@@ -107,13 +126,13 @@ def png(figures: Panels) -> bytes:
     """Return the panels side by side as a PNG, with the title above the first; equal figures give equal bytes."""
     images = []
     for number, figure in enumerate(_listed(figures)):
-        figure.suptitle(" " if number else figure.get_label() or " ", fontsize=11, weight="bold", color=INK)
+        figure.suptitle(" " if number else str(figure.get_label()) or " ", fontsize=11, weight="bold", color=INK)
         figure.set_dpi(200)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         images.append(np.asarray(canvas.buffer_rgba()))
     stream = io.BytesIO()
-    imsave(stream, np.hstack(images), format="png", metadata={"Software": None})
+    imsave(stream, np.hstack(images), format="png")
     return stream.getvalue()
 
 
@@ -193,11 +212,15 @@ def add_title(figures: Panels, title: str, *, leaks: bool = False) -> Panels:
 
 
 def mark_leakage(axes: Axes, protocol: str) -> None:
-    """Shade and label the axes if the protocol has leakage."""
+    """Shade the axes if the protocol has leakage, and label them unless their title says so; set the title before."""
     if protocol != LEAKING_PROTOCOL:
         return
     axes.set_facecolor(SHADED)
-    axes.set_title("leakage", loc="right", fontsize=10, weight="bold", color=WARN)
+    title = axes.get_title(loc="left")
+    if "leakage" in title:
+        axes.set_title(title, loc="left", fontsize=10, color=WARN)
+    else:
+        axes.set_title("leakage", loc="right", fontsize=10, weight="bold", color=WARN)
 
 
 def draw_image_pairs(examples: Sequence[Mapping[str, Any]], *, max_intensity: float) -> tuple[list[Figure], list[Axes]]:

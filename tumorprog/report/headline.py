@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tumorprog.report.page import Headline, number
+from tumorprog.report import names
+from tumorprog.report.names import LEAKING_PROTOCOL
+from tumorprog.report.page import Headline, number, shown
 
 Metrics = Mapping[str, Any]
 """Content of metrics.json, or a part of it."""
@@ -30,17 +32,14 @@ def lines(metrics: Metrics) -> list[str]:
 
 def _grader(grader: Metrics) -> list[Headline]:
     headlines = []
-    for protocol, levels in sorted(grader.items(), key=lambda item: item[0] == "paper"):
-        level = "slice" if protocol == "paper" else "patient"
-        evaluated = levels[level]
-        majority = _value(evaluated["baselines"]["majority"]["balanced_accuracy"])
-        note = f"majority class {majority}; {evaluated['balanced_accuracy']['n']} test {_plural(level)}"
+    for protocol, levels in _by_protocol(grader):
+        evaluated = levels["patient"]
         headlines.append(
             Headline(
-                label=f"Grade, balanced accuracy per {level}, {_protocol(protocol)}",
+                label=f"Grade: balanced accuracy per patient, {names.protocol(protocol)}",
                 metric=evaluated["balanced_accuracy"],
-                note=note,
-                leaks=protocol == "paper",
+                note=_note(evaluated, "balanced_accuracy", "majority"),
+                leaks=protocol == LEAKING_PROTOCOL,
             )
         )
     return headlines
@@ -48,18 +47,17 @@ def _grader(grader: Metrics) -> list[Headline]:
 
 def _progression(progression: Metrics) -> list[Headline]:
     headlines = []
-    for protocol, cohorts in sorted(progression.items(), key=lambda item: item[0] == "paper"):
+    for protocol, cohorts in _by_protocol(progression):
         evaluated = cohorts.get("all", {}).get("patient", {})
         if not evaluated:
             continue
-        median = _value(evaluated["baselines"]["median"]["mae"])
         headlines.append(
             Headline(
-                label=f"Months to progression, mean absolute error per patient, {_protocol(protocol)}",
+                label=f"Months to progression: mean absolute error per patient, {names.protocol(protocol)}",
                 metric=evaluated["mae"],
                 unit="months",
-                note=f"median of the other patients {median}; {evaluated['mae']['n']} patients",
-                leaks=protocol == "paper",
+                note=_note(evaluated, "mae", "median"),
+                leaks=protocol == LEAKING_PROTOCOL,
             )
         )
     return headlines
@@ -67,29 +65,31 @@ def _progression(progression: Metrics) -> list[Headline]:
 
 def _survival(survival: Metrics) -> list[Headline]:
     headlines = []
-    for protocol, cohorts in sorted(survival.items(), key=lambda item: item[0] == "paper"):
+    for protocol, cohorts in _by_protocol(survival):
         evaluated = cohorts["all"]["patient"]
-        score, table = (
-            _value(scores["integrated_brier_score"]) for scores in (evaluated, evaluated["baselines"]["life table"])
-        )
+        compared = _note(evaluated, "integrated_brier_score", "life table")
         headlines.append(
             Headline(
-                label=f"Time to progression, concordance per patient, {_protocol(protocol)}",
-                metric=evaluated["concordance"],
-                note=f"integrated Brier score {score}, life table {table}; {evaluated['concordance']['n']} patients",
-                leaks=protocol == "paper",
+                label=f"Time to progression: integrated Brier score per patient, {names.protocol(protocol)}",
+                metric=evaluated["integrated_brier_score"],
+                note=f"{compared}; lower is better; concordance {shown(evaluated['concordance'])}",
+                leaks=protocol == LEAKING_PROTOCOL,
             )
         )
     return headlines
 
 
-def _protocol(protocol: str) -> str:
-    names = {"paper": "paper's split (leakage)", "folds": "held-out patients, cross-validated"}
-    return names.get(protocol, "held-out patients")
+def _by_protocol(part: Metrics) -> list[tuple[str, Any]]:
+    return sorted(part.items(), key=lambda item: names.leaking_last(item[0]))
 
 
-def _plural(level: str) -> str:
-    return "series" if level == "series" else f"{level}s"
+def _note(evaluated: Metrics, metric: str, baseline: str) -> str:
+    """Return a baseline, the difference to it if it was computed, and the number of patients."""
+    compared = evaluated["baselines"][baseline]
+    parts = [f"{names.model(baseline)} {_value(compared[metric])}"]
+    if "difference" in compared:
+        parts.append(f"difference {shown(compared['difference'], signed=True)}")
+    return "; ".join([*parts, names.counted("patient", evaluated[metric]["n"])])
 
 
 def _value(metric: Metrics) -> str:
@@ -100,8 +100,5 @@ def _line(tile: Headline) -> str:
     metric = tile.metric
     if isinstance(metric, str):
         return f"{tile.label}: {metric}"
-    bounds = ""
-    if metric["lower"] is not None and metric["upper"] is not None:
-        bounds = f" [{number(metric['lower'])}, {number(metric['upper'])}]"
     unit = f" {tile.unit}" if tile.unit else ""
-    return f"{tile.label}: {_value(metric)}{unit}{bounds} ({tile.note})"
+    return f"{tile.label}: {shown(metric)}{unit}; {tile.note}"

@@ -131,7 +131,7 @@ def alerts(metrics: Mapping[str, Any]) -> list[str]:
     if control and control["p"] > _SIGNIFICANT:
         found.append(
             f"Months to progression: {control['as_good']} of {len(control['draws'])} trainings on permuted months are "
-            f"as good as those on the true ones (p = {number(control['p'])}): it is not shown that the model learns from "
-            "the images."
+            f"as good as those on the true ones (p = {number(control['p'])}): it is not shown that the model learns "
+            "from the images."
         )
     return found

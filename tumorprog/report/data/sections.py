@@ -47,11 +47,19 @@ def archive(
                 "archive",
                 data_figures.cohort_overview(counts),
                 caption="Number of slices of each sequence in each cohort.",
-                alt="Bars of the number of slices of each sequence.",
+                alt=_describe(counts),
                 source="catalogue/*.parquet",
             )
         ],
     )
+
+
+def _describe(counts: pd.DataFrame) -> str:
+    by_cohort = {
+        name: ", ".join(f"{sequence} {count:,}" for sequence, count in slices.items())
+        for name, slices in counts.items()
+    }
+    return "Slices. " + " ".join(f"Cohort {name}: {listed}." for name, listed in by_cohort.items())
 
 
 def cohort(patients: pd.DataFrame) -> Section:

@@ -8,12 +8,13 @@ import pandas as pd
 
 from tumorprog.conventions import SURVIVAL_MONTHS
 from tumorprog.progression.columns import SURVIVAL_MODELS
+from tumorprog.report import names
 from tumorprog.report.drawing import picture
-from tumorprog.report.page import Section, Table
+from tumorprog.report.page import Section, Table, shown
 from tumorprog.report.survival import figures as survival_figures
 
-_METRICS = {"concordance": "Concordance", "integrated_brier_score": "Integrated Brier score"}
-"""Metrics shown, with the headings of their columns."""
+_METRICS = ("integrated_brier_score", "concordance")
+"""Metrics shown."""
 
 
 def section(
@@ -41,7 +42,7 @@ def section(
                 survival_figures.survival_curves(patients, measured, SURVIVAL_MONTHS),
                 caption="Predicted share of patients without progression (thin lines: single patients) and the "
                 "Kaplan-Meier estimate.",
-                alt="Curves of the share of patients without progression by month.",
+                alt=_describe(metrics),
                 source="progression/patient_survival.csv",
             )
         ],
@@ -63,17 +64,35 @@ def _introduction(outcomes: pd.DataFrame) -> list[str]:
     ]
 
 
+def _describe(metrics: Mapping[str, Any]) -> str:
+    scores = []
+    for protocol, cohorts in sorted(metrics.items(), key=lambda item: names.leaking_last(item[0])):
+        model = cohorts["all"]["patient"]
+        own, table = (part["integrated_brier_score"] for part in (model, model["baselines"][SURVIVAL_MODELS[1]]))
+        scores.append(
+            f"{names.protocol(protocol)}: integrated Brier score of the model {shown(own)}, of the life table "
+            f"{shown(table)}"
+        )
+    return f"Curves of the share of patients without progression by month. {'; '.join(scores)}."
+
+
 def _metrics_table(metrics: Mapping[str, Any]) -> Table:
     rows: list[dict[str, Any]] = []
     leaking = set()
-    for protocol, cohorts in sorted(metrics.items(), key=lambda item: item[0] == "paper"):
+    for protocol, cohorts in sorted(metrics.items(), key=lambda item: names.leaking_last(item[0])):
         model = cohorts["all"]["patient"]
         for name, scores in {SURVIVAL_MODELS[0]: model, **model["baselines"]}.items():
             if protocol == "paper":
                 leaking.add(len(rows))
-            shown = {title: scores[metric] for metric, title in _METRICS.items()}
-            rows.append({"Protocol, level": f"{protocol}, patient: {name}", "n": scores["concordance"]["n"], **shown})
-    caption = "Concordance (higher is better) and integrated Brier score (lower is better), both weighted for censoring"
+            cells = {names.metric(metric): scores[metric] for metric in _METRICS}
+            rows.append(
+                {
+                    "Protocol, model": f"{names.protocol(protocol)}: {names.model(name)}",
+                    "n": scores["concordance"]["n"],
+                    **cells,
+                }
+            )
+    caption = "Integrated Brier score (lower is better) and concordance (higher is better), both weighted for censoring"
     return Table(caption=caption, rows=rows, source="metrics.json", leaking=frozenset(leaking))
 
 

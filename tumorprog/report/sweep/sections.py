@@ -1,12 +1,13 @@
 """Section of the report on a hyperparameter sweep."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from tumorprog.report import names
 from tumorprog.report.drawing import picture
-from tumorprog.report.page import Section, Table
+from tumorprog.report.page import Section, Table, number
 from tumorprog.report.sweep import figures as sweep_figures
 
 _MAX_ROWS = 10
@@ -33,14 +34,14 @@ def section(
             "sweep-trials",
             sweep_figures.parallel_coordinates(trials, varied, metric, best=best),
             caption="Settings and metric of each trial, one line per trial.",
-            alt="Parallel coordinates of the trials' settings and their metric.",
+            alt=_describe_best(ordered.iloc[0], varied, metric),
             source="tune/trials.csv",
         ),
         picture(
             "sweep-curves",
             sweep_figures.curves(curves, metric, best=best),
             caption="Metric of each trial after each epoch; trials whose line ends early were stopped.",
-            alt="Learning curves of all trials.",
+            alt=_describe_curves(curves, metric, best=best),
             source="tune/curves.csv",
         ),
     ]
@@ -51,17 +52,18 @@ def section(
                 sweep_figures.importance(importance),
                 caption="Importance of each setting for the metric: permutation importance of a random forest on the "
                 "trials.",
-                alt="Bars of the importance of each setting.",
+                alt="Importance: " + "; ".join(f"{name} {number(value)}" for name, value in importance.items()) + ".",
                 source="tune/trials.csv",
             )
         )
-    shown = ordered.head(_MAX_ROWS)[["trial", *settings, "epochs", metric, "seconds", "status"]]
+    columns = ["trial", *settings, "epochs", metric, "seconds", "status"]
+    listed = ordered.head(_MAX_ROWS)[columns].rename(columns={metric: names.metric(metric)})
     return Section(
         id="sweep",
         title=f"Hyperparameter sweep: {summary['model']}",
         paragraphs=[_introduction(summary)],
         tables=[
-            Table(caption="The best trials", rows=shown, source="tune/trials.csv"),
+            Table(caption="The best trials", rows=listed, source="tune/trials.csv"),
             Table(caption="The best trial on the held-out patients", rows=_test_rows(summary), source="tune/test.json"),
         ],
         pictures=pictures,
@@ -71,19 +73,36 @@ def section(
 def _introduction(summary: Mapping[str, Any]) -> str:
     counts = summary["trials"]
     by_status = ", ".join(f"{count} {status}" for status, count in counts.items())
+    metric = names.metric(summary["metric"]).lower()
     return (
-        f"{sum(counts.values())} trials were run ({by_status}) and compared by {summary['metric']} on patients outside "
+        f"{sum(counts.values())} trials were run ({by_status}) and compared by their {metric} on patients outside "
         "the test set. The best of many trials is partly due to chance, so its metric on these patients is optimistic. "
         "The held-out patients were tested once, with the best trial only; if they are few, this result is uncertain "
         "as well and should be read together with its confidence interval and the baseline."
     )
 
 
+def _describe_best(trial: pd.Series, settings: Sequence[str], metric: str) -> str:
+    values = ", ".join(f"{name} {trial[name]}" for name in settings)
+    return f"Best of the trials: trial {trial['trial']}, {names.metric(metric)} {number(trial[metric])}, with {values}."
+
+
+def _describe_curves(curves: pd.DataFrame, metric: str, *, best: int) -> str:
+    values = curves.loc[curves["trial"] == best].sort_values("epoch")[metric]
+    first, last = (number(values.iloc[index]) for index in (0, -1))
+    name = names.metric(metric)
+    return f"{name} of {curves['trial'].nunique()} trials by epoch; the best trial goes from {first} to {last}."
+
+
 def _test_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     metrics = _TEST_METRICS[summary["model"]]
     levels = {level: scores for level, scores in summary["test"].items() if isinstance(scores, Mapping)}
     return [
-        {"Level, model": f"{level}: {name}", "n": scores[metrics[0]]["n"], **{key: scores[key] for key in metrics}}
+        {
+            "Level, model": f"{names.level(level)}: {names.model(name)}",
+            "n": scores[metrics[0]]["n"],
+            **{names.metric(key): scores[key] for key in metrics},
+        }
         for level, best in levels.items()
         for name, scores in {"best trial": best, **best["baselines"]}.items()
     ]
