@@ -61,6 +61,8 @@ def head_mask(image: np.ndarray) -> np.ndarray:
 
     Source: Otsu 1979, IEEE Trans. Syst. Man Cybern. 9:62-66.
     """
+    if image.min() == image.max():
+        return np.zeros(image.shape, bool)
     threshold, _ = cv2.threshold(np.ascontiguousarray(image), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     rows, columns = np.ogrid[-_CLOSING_RADIUS : _CLOSING_RADIUS + 1, -_CLOSING_RADIUS : _CLOSING_RADIUS + 1]
     disc = (rows**2 + columns**2 <= _CLOSING_RADIUS**2).astype(np.uint8)
@@ -71,7 +73,7 @@ def head_mask(image: np.ndarray) -> np.ndarray:
     labels, _ = ndimage.label(closed[unpadded, unpadded])
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0  # background
-    return ndimage.binary_fill_holes(labels == sizes.argmax()) if sizes.any() else np.zeros(image.shape, bool)
+    return ndimage.binary_fill_holes(labels == sizes.argmax())
 
 
 def spread_over_patients(rows: pd.DataFrame, *, count: int, seed: int) -> pd.DataFrame:
