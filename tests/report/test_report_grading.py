@@ -108,14 +108,14 @@ def test_without_repetitions_neither_metrics_nor_texts_mention_them(run):
 
 
 def test_the_primary_metric_comes_first_and_the_verdict_follows_from_the_paired_difference(run):
-    scores, section = evaluate(run(predictions(skill=0.95)))
+    scores, section = evaluate(run(predictions(skill=0.25)))
     assert section.paragraphs[0].startswith(
         "Primary metric, held-out patients: balanced accuracy per patient, 15 patients"
     )
     assert "better than majority class" in section.paragraphs[1]
-    assert list(section.tables[0].rows[0].values())[0] == "Balanced accuracy"
+    assert next(iter(section.tables[0].rows[0].values())) == "Balanced accuracy"
     assert "per patient" in section.tables[0].caption
-    assert scores["patient"]["weighted_kappa"]["value"] == 1
+    assert 0 < scores["patient"]["weighted_kappa"]["value"] < 1
 
 
 def test_three_patients_give_reasons_instead_of_intervals_diagrams_and_bars(run):
@@ -130,15 +130,15 @@ def test_three_patients_give_reasons_instead_of_intervals_diagrams_and_bars(run)
 
 
 def test_an_institution_that_is_also_the_only_one_of_a_vendor_is_one_group(run):
-    text = " ".join(evaluate(run(predictions(30, test=30)))[1].paragraphs)
+    text = " ".join(evaluate(run(predictions(60, test=30)))[1].paragraphs)
     assert "their effects cannot be separated" in text
     assert "By institution:" not in text
 
 
 def test_institutions_and_vendors_that_differ_are_two_groupings(run):
-    rows = predictions(30, test=30)
+    rows = predictions(60, test=30)
     rows.loc[rows["PatientID"] == "P01", "Manufacturer"] = "SIEMENS"
-    scores, section = evaluate(run(rows))
+    _, section = evaluate(run(rows))
     text = " ".join(section.paragraphs)
     assert "cannot be separated" not in text
     assert "By institution: Henry Ford (24 patients, 48 slices): balanced accuracy" in text
@@ -147,7 +147,7 @@ def test_institutions_and_vendors_that_differ_are_two_groupings(run):
 
 
 def test_a_picture_says_its_result_without_being_seen(run):
-    scores, section = evaluate(run(predictions(30, test=30)))
+    scores, section = evaluate(run(predictions(60, test=30)))
     alts = {picture.name: picture.alt for picture in section.pictures}
     value = scores["patient"]["balanced_accuracy"]["value"]
     assert f"model {value:.2f}" in alts["figures/grader-patient-baselines.svg"]
