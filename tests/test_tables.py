@@ -6,6 +6,7 @@ import pytest
 from tumorprog import tables
 from tumorprog.encoders.columns import FEATURES
 from tumorprog.errors import DicomError, InputError
+from tumorprog.formats.columns import CATALOGUE
 from tumorprog.graders.columns import SLICES
 from tumorprog.graders.images import image_array, read_images
 from tumorprog.report import headline
@@ -32,6 +33,16 @@ def test_a_shard_with_other_columns_is_refused(tmp_path):
     tables.write_shard(tmp_path / "part.parquet", rows([]), SLICES)
     with pytest.raises(InputError, match="not a table of tumorprog"):
         tables.read_shards(tmp_path, FEATURES)
+
+
+def test_a_shard_of_an_older_version_is_refused_with_what_to_do(tmp_path):
+    folder = tmp_path / "catalogue"
+    folder.mkdir()
+    older = pa.schema([field for field in CATALOGUE if field.name != "PatientAge"])
+    tables.write_shard(folder / "part.parquet", older.empty_table(), older)
+    with pytest.raises(InputError, match=r"no column 'PatientAge'.*delete .*catalogue and run `tumorprog catalogue`"):
+        tables.read_shards(folder, CATALOGUE)
+    assert tables.read_shards(folder, CATALOGUE, ["PatientSex"]).num_rows == 0
 
 
 def test_an_empty_folder_names_the_command_that_fills_it(tmp_path):

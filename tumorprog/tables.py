@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tumorprog import storage
+from tumorprog import __version__, storage
 from tumorprog.errors import InputError
 
 TEXT, INT, LONG, REAL = pa.string(), pa.int32(), pa.int64(), pa.float64()
@@ -53,10 +53,27 @@ def read_shards(folder: Path, schema: pa.Schema, columns: Sequence[str] = ()) ->
 
 def _read_one(path: Path, schema: pa.Schema, names: list[str]) -> pa.Table:
     try:
+        require_columns(path, names)
         with path.open("rb") as file:
             return pq.read_table(file, columns=names).cast(pa.schema([schema.field(name) for name in names]))
     except (pa.ArrowInvalid, KeyError, ValueError, OSError) as error:
         raise InputError(f"{path}: not a table of tumorprog ({error}); delete it and run the stage again") from error
+
+
+def require_columns(path: Path, names: Sequence[str]) -> None:
+    """Check that a shard has the named columns.
+
+    Raises:
+        InputError: if it lacks one, because another version of tumorprog wrote it.
+    """
+    with path.open("rb") as file:
+        present = pq.read_schema(file).names
+    missing = [name for name in names if name not in present]
+    if missing:
+        raise InputError(
+            f"{path}: not a table of tumorprog {__version__} (no column {missing[0]!r}); delete {path.parent} and run "
+            f"`tumorprog {path.parent.name}` again"
+        )
 
 
 class Shard:

@@ -106,6 +106,8 @@ def test_the_columns_of_the_tables_are_these():
         "SOPInstanceUID",
     } <= set(CATALOGUE.names)
     assert {"SeriesDescription", "sequence", "plane", "Rows", "Columns", "order"} <= set(CATALOGUE.names)
+    assert {"PatientSex", "PatientAge", "orientation", "RepetitionTime", "EchoTime"} <= set(CATALOGUE.names)
+    assert {"Manufacturer", "ManufacturerModelName", "MagneticFieldStrength"} <= set(CATALOGUE.names)
     assert QUARANTINE == ("path", "reason", "detail")
     assert (
         *("PatientID", "date", "Type", "PredictedGrade", "Slices", "Votes2", "Votes3", "Votes4", "Confidence"),

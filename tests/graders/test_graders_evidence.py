@@ -110,7 +110,7 @@ def test_slices_with_a_tumour_are_those_whose_mask_is_not_empty(monkeypatch):
         return frames[path]
 
     monkeypatch.setattr(evidence.reading, "read_frame", read_frame)
-    common = {"StudyDate": "2000-01-01", "Rows": SIDE, "Columns": SIDE, "frame": 0}
+    common = {"StudyDate": "2000-01-01", "Rows": SIDE, "Columns": SIDE, "frame": 0, "plane": "axial"}
     rows = [
         {**common, "PatientID": patient, "sequence": sequence, "position_mm": position, "path": path}
         for patient in ("A", "B")

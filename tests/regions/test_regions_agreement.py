@@ -37,6 +37,7 @@ def slices(tmp_path):
     images = {0: head, 1: np.where(tumour | other, 900, head)}
     masks = {0: np.zeros_like(head), 1: tumour}
     common = {"frame": 0, "PatientID": "P", "StudyDate": "2000-01-01", "Rows": SIDE, "Columns": SIDE}
+    common |= {"row_spacing_mm": 1.0, "column_spacing_mm": 1.0, "plane": "axial", "orientation": "1,0,0,0,1,0"}
     return pd.DataFrame(
         [
             {
@@ -67,7 +68,9 @@ def test_an_overlap_counts_the_pixels_of_all_slices_with_the_same_position(slice
     assert brightest["region"] > 2 * tumour + 10_000
 
 
-def test_a_mask_at_another_position_or_of_another_size_is_not_compared(slices):
+def test_a_mask_at_another_position_in_another_plane_or_of_another_size_is_not_compared(slices):
+    assert not overlaps(slices).empty
+    assert overlaps(slices.assign(plane=np.where(slices["sequence"] == "mask", "coronal", "axial"))).empty
     moved = slices.assign(position_mm=slices["position_mm"] + 1.0 * (slices["sequence"] == "mask"))
     assert overlaps(moved).empty
     assert overlaps(slices.assign(Rows=np.where(slices["sequence"] == "mask", 32, SIDE))).empty
@@ -78,9 +81,10 @@ def test_the_example_of_a_series_of_several_stacks_is_the_middle_slice_of_the_fi
     """The middle of all slices would be at the end of a stack."""
     one = slices[slices["sequence"] == "T1post"]
     both = pd.concat([one.assign(order=3 * stack + np.arange(2), stack=stack) for stack in range(3)])
-    assert feature_examples.example(one, OPTIONS)["title"] == "T1post, slice 1 (of 0 to 1)"
-    assert feature_examples.example(both, OPTIONS)["title"] == "T1post, stack 1 of 3, slice 1 (of 0 to 7)"
-    assert feature_examples.example(both, OPTIONS, order=7)["title"] == "T1post, stack 3 of 3, slice 7 (of 0 to 7)"
+    assert feature_examples.example(one, OPTIONS)["title"] == "T1post, axial, slice 2 of 2, z = 5 mm"
+    first, last = feature_examples.example(both, OPTIONS), feature_examples.example(both, OPTIONS, order=7)
+    assert (first["title"], first["order"]) == ("T1post, stack 1 of 3, axial, slice 2 of 2, z = 5 mm", 1)
+    assert (last["title"], last["order"]) == ("T1post, stack 3 of 3, axial, slice 2 of 2, z = 5 mm", 7)
 
 
 def test_a_series_is_found_by_its_uid_or_by_patient_date_and_type(slices):
@@ -111,10 +115,10 @@ def test_an_ambiguous_series_is_an_error(slices):
 def test_an_example_is_the_middle_slice_or_the_requested_one(slices):
     series = feature_examples.select_series(slices, ["1.T1post"])
     middle = feature_examples.example(series, OPTIONS)
-    assert middle["title"] == "T1post, slice 1 (of 0 to 1)"
+    assert middle["title"] == "T1post, axial, slice 2 of 2, z = 5 mm"
     assert set(np.unique(middle["clusters"])) == {0, 1, 2}
     np.testing.assert_array_equal(middle["mask"], middle["clusters"] == 2)
-    assert feature_examples.example(series, OPTIONS, order=0)["title"] == "T1post, slice 0 (of 0 to 1)"
+    assert feature_examples.example(series, OPTIONS, order=0)["title"] == "T1post, axial, slice 1 of 2, z = 0 mm"
     component = feature_examples.example(series, {**OPTIONS, "roi": "component"})
     assert 0 < component["mask"].sum() < middle["mask"].sum()
     with pytest.raises(InputError, match="--slice 2: the series has slices 0 to 1"):

@@ -14,18 +14,24 @@ from PIL import Image
 from tumorprog.conventions import SURVIVAL_MONTHS
 from tumorprog.evaluation import combination
 from tumorprog.graders.columns import HISTORY
+from tumorprog.imaging import orientation
 from tumorprog.progression.columns import PROGRESSION_HISTORY
 from tumorprog.report import drawing, page, theme
 from tumorprog.report.data import figures as data_figures
+from tumorprog.report.geometry import Geometry
 from tumorprog.report.grading import figures as grading_figures
 from tumorprog.report.progression import figures as progression_figures
 from tumorprog.report.regions import figures as regions_figures
+from tumorprog.report.regions.level import Level, View
 from tumorprog.report.survival import figures as survival_figures
 from tumorprog.report.sweep import figures as sweep_figures
 
-
 SVG = "{http://www.w3.org/2000/svg}"
 HREF = "{http://www.w3.org/1999/xlink}href"
+
+
+def parsed(source):
+    return ET.fromstring(source)  # noqa: S314  our own drawing
 
 
 def listed(figures):
@@ -91,8 +97,8 @@ def scatter(series):
 
 
 def null_control():
-    scores = {"mae": metric(0.4, 0.2, 0.6), "baselines": {"mean": {"mae": metric(5.0, 3.0, 7.0)}}}
-    return {"paper": {"series": scores}, "patient": {"series": {**scores, "mae": metric(6.0, 4.0, 8.0)}}}
+    draws = {"draws": [0.5, -0.5, 1.0, 0.0], "as_good": 1, "p": 0.4}
+    return {"patient": {"observed": -0.4, **draws}, "paper": {"observed": -3.0, **draws}}
 
 
 def losses():
@@ -140,7 +146,26 @@ def groups():
 
 def grad_cam_example():
     ramp = np.linspace(0, 1, 64 * 64).reshape(64, 64)
-    return {"title": "grade 2, predicted 3 (81%)", "image": (255 * ramp).astype(np.uint8), "heat_map": ramp.T}
+    return {
+        "title": "grade 2, predicted 3 (81%)",
+        "image": (255 * ramp).astype(np.uint8),
+        "heat_map": ramp.T,
+        **turned(),
+    }
+
+
+def turned():
+    """A slice of 200 x 120 mm, shown with its columns downwards."""
+    return {"geometry": Geometry(height_mm=200, width_mm=120, display=orientation.display((0, 1, 0, 1, 0, 0)))}
+
+
+def view(mask, *, tumour=None, is_map=False):
+    image = np.linspace(0, 1, 64).reshape(8, 8)
+    return View(title="FLAIR", image=image, window=(0.1, 0.9), is_map=is_map, region=mask, tumour=tumour, **turned())
+
+
+def level_of(*views):
+    return Level(name="P1, 2000-01-01", choice="the middle of a series", views=views)
 
 
 def steps(mask):
@@ -155,7 +180,7 @@ def steps(mask):
 
 
 def example(mask):
-    return {"title": "P1 FLAIR", "image": np.linspace(0, 1, 64).reshape(8, 8), "mask": mask}
+    return {"title": "P1 FLAIR", "image": np.linspace(0, 1, 64).reshape(8, 8), "mask": mask, **turned()}
 
 
 def square():
@@ -208,21 +233,22 @@ DRAWN = {
     "group_bars_without_data": lambda: grading_figures.group_bars({}, "By institution"),
     "cohort_overview": lambda: data_figures.cohort_overview(pd.DataFrame({"grading": [5, 0]}, index=["FLAIR", "T2"])),
     "cohort_overview_without_data": lambda: data_figures.cohort_overview(pd.DataFrame()),
-    "roi_panel": lambda: regions_figures.roi_panel([example(square())] * 3),
-    "roi_panel_empty_and_full": lambda: regions_figures.roi_panel(
-        [example(square() & False), example(square() | True)]
+    "level_panel": lambda: regions_figures.level_panel(
+        level_of(view(square()), view(square(), tumour=square().T, is_map=True), view(square()))
+    ),
+    "level_panel_empty_and_full": lambda: regions_figures.level_panel(
+        level_of(view(square() & False, tumour=square() & False), view(square() | True))
     ),
     "grad_cam_panel": lambda: grading_figures.grad_cam_panel([grad_cam_example()] * 3),
     "feature_steps": lambda: regions_figures.feature_steps(steps(square())),
     "feature_steps_of_an_empty_region": lambda: regions_figures.feature_steps(steps(square() & False)),
-    "roi_panel_without_data": lambda: regions_figures.roi_panel([]),
 }
 
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_each_panel_is_a_well_formed_drawing_of_one_width_without_a_warning(name):
     for panel in as_svg(DRAWN[name]()):
-        root = ET.fromstring(panel)
+        root = parsed(panel)
         assert root.tag == f"{SVG}svg"
         _, _, width, height = map(float, root.get("viewBox").split())
         assert width == pytest.approx(72 * drawing.WIDTH)
@@ -254,9 +280,7 @@ def test_ids_are_unique_over_all_panels_of_all_figures_and_every_reference_has_a
 def test_text_that_looks_like_markup_is_text():
     hostile = '<script>alert("x")</script> id="y" url(#y) & #y'
     (panel,) = as_svg(grading_figures.confusion({hostile: level()}, "Test"))
-    assert [text.text for text in ET.fromstring(panel).iter(f"{SVG}text") if "script" in text.text] == [
-        hostile
-    ]
+    assert [text.text for text in parsed(panel).iter(f"{SVG}text") if "script" in text.text] == [hostile]
     assert "<script" not in panel
 
 
@@ -264,7 +288,7 @@ def test_the_pixels_of_an_image_are_embedded_as_they_are():
     image = grad_cam_example()["image"]
     (panel,) = as_svg(grading_figures.grad_cam_panel([grad_cam_example()]))
     # the second time it is a reference to the first; the other image is the heat map
-    data = [element.get(HREF) for element in ET.fromstring(panel).iter(f"{SVG}image")]
+    data = [element.get(HREF) for element in parsed(panel).iter(f"{SVG}image")]
     assert len(data) == 2
     plain = Image.open(io.BytesIO(base64.b64decode(data[0].partition(",")[2]))).convert("L")
     assert plain.size == image.shape[::-1]
@@ -291,13 +315,14 @@ def test_the_title_is_stated_once_above_the_panels():
 
 
 def test_neutral_colours_follow_the_dark_mode_and_the_file_is_complete():
-    (panel,) = as_svg(progression_figures.errors_with_baselines({}))
-    root = ET.fromstring(theme.standalone(panel))
+    panel = as_svg(progression_figures.errors_with_baselines(progression()))[1]
+    root = parsed(theme.standalone(panel))
     style = root.find(f"{SVG}style").text
     assert "prefers-color-scheme: dark" in style
     written = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", panel))
-    assert written <= set(theme.NEUTRAL)
-    for colour in written:
+    neutral = written & set(theme.NEUTRAL)
+    assert {"#000000", drawing.INK, drawing.FAINT, drawing.WARN, drawing.SHADED} <= neutral
+    for colour in neutral:
         assert f'[style*="fill: {colour}"]' in style
 
 
@@ -327,7 +352,7 @@ def test_all_text_of_all_figures_is_in_a_colour_with_enough_contrast():
     allowed = {drawing.INK, drawing.QUIET, drawing.WARN}
     for name, draw in DRAWN.items():
         for panel in as_svg(draw()):
-            styles = [text.get("style") for text in ET.fromstring(panel).iter(f"{SVG}text")]
+            styles = [text.get("style") for text in parsed(panel).iter(f"{SVG}text")]
             used = {colour for style in styles for colour in re.findall(r"fill: (#[0-9a-f]{6})", style)}
             assert used <= allowed, name
 

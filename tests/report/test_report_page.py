@@ -46,9 +46,9 @@ class Document(HTMLParser):
 @pytest.fixture(scope="module")
 def panels():
     figures = [Figure(figsize=(4.4, 2)) for _ in range(2)]
-    for number, figure in enumerate(figures):
-        figure.text(0.1, 0.1, f"panel {number}")
-    return [svg(figure, f"panel-{number}") for number, figure in enumerate(figures)]
+    for name, figure in zip("ab", figures, strict=True):
+        figure.text(0.1, 0.1, f"panel {name}")
+    return [svg(figure, f"panel-{name}") for name, figure in zip("ab", figures, strict=True)]
 
 
 def page(panels, text="plain"):

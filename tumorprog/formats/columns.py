@@ -32,6 +32,8 @@ CATALOGUE = pa.schema(
         "cohort": TEXT,  # "grading" or "progression": the archive that the file is from
         "PatientID": TEXT,  # the first spelling of the id in the catalogue
         "PatientID_stated": TEXT,  # as in the header, or in the path if the header lacks it
+        "PatientSex": TEXT,  # "F", "M", "O" (other) or "" if unknown
+        "PatientAge": REAL,  # years, on the date of the study; NaN if unknown
         "StudyDate": TEXT,  # ISO 8601, "" if unknown; another date of the header if StudyDate is lost, see warnings
         "StudyInstanceUID": TEXT,
         "SeriesInstanceUID": TEXT,
@@ -45,7 +47,10 @@ CATALOGUE = pa.schema(
         "sequence_witnesses": TEXT,  # which of texts, physics, agent agree with it, separated by commas
         "sequence_contradiction": TEXT,  # how they contradict each other; "" if they do not
         "plane": TEXT,  # axial, coronal, sagittal, oblique or "" without an orientation
+        "orientation": TEXT,  # six direction cosines, joined by commas; "" if unknown
         "Manufacturer": TEXT,
+        "ManufacturerModelName": TEXT,
+        "MagneticFieldStrength": REAL,  # T; NaN if unknown
         "Rows": INT,
         "Columns": INT,
         "row_spacing_mm": REAL,
@@ -53,6 +58,7 @@ CATALOGUE = pa.schema(
         "SliceThickness": REAL,  # mm
         "InstanceNumber": INT,  # -1 if missing
         "EchoNumbers": INT,  # -1 if missing
+        "RepetitionTime": REAL,  # ms; NaN if missing or not positive
         "EchoTime": REAL,  # ms; NaN if missing
         "component": TEXT,  # magnitude, phase, real or imaginary; "" if not stated
         "position_mm": REAL,  # along the slice normal; NaN if unknown
@@ -82,7 +88,6 @@ _FILLED_LATER = (
 ROW = pa.schema(
     [
         *(field for field in CATALOGUE if field.name not in _FILLED_LATER),
-        pa.field("orientation", TEXT),  # six direction cosines, joined by commas; "" if unknown
         pa.field("SeriesNumber", INT),  # -1 if missing
         *(pa.field(name, REAL) for name in ("temporal_position", "b_value", "acquired_s", "trigger_ms")),  # or NaN
         pa.field("AcquisitionNumber", INT),  # -1 if missing

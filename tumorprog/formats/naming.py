@@ -1,4 +1,4 @@
-"""Plane, date and time from header values, and the identity of a file from its path."""
+"""Plane, dates, sex, age and field strength from header values, and the identity of a file from its path."""
 
 import math
 import re
@@ -63,6 +63,10 @@ _DATES = (
 )
 
 
+PLACEHOLDER_DATE = "1900-01-01"
+"""Placeholder that programs write where a date is required."""
+
+
 def parse_date(text: str) -> str:
     """Return a date as "YYYY-MM-DD", or "" if the text is not a date.
 
@@ -91,6 +95,52 @@ def parse_time(text: str) -> float:
     if not found:
         return math.nan
     return int(found["hours"]) * 3600 + int(found["minutes"]) * 60 + float(found["seconds"] or 0)
+
+
+_SEXES = {"F": "F", "FEMALE": "F", "M": "M", "MALE": "M", "O": "O", "OTHER": "O"}
+_AGE = re.compile(r"(?P<number>[0-9]{1,3}) *(?P<unit>[YMWD]?)")
+_UNITS_PER_YEAR = {"": 1.0, "Y": 1.0, "M": 12.0, "W": 365.25 / 7, "D": 365.25}
+_MAX_AGE = 120.0  # years
+
+
+def parse_sex(text: str) -> str:
+    """Return the sex as "F", "M" or "O" (other), or "" if the text, in any case, is none of them or their names."""
+    return _SEXES.get(text.upper(), "")
+
+
+def parse_age(stated: str, birth: str, study: str) -> float:
+    """Return the age of a patient in years; NaN if it is unknown, 0 or more than 120.
+
+    Args:
+        stated: PatientAge: up to three digits and Y, M, W or D (DICOM PS3.5 6.2); years if the unit is missing.
+        birth: PatientBirthDate, used if no age is stated; the age is then rounded to a tenth of a year, so that it does
+            not reveal the day. 1900-01-01 is a placeholder.
+        study: date of the study, "YYYY-MM-DD" or "".
+    """
+    found = _AGE.fullmatch(stated.upper())
+    age = int(found["number"]) / _UNITS_PER_YEAR[found["unit"]] if found else _years_between(parse_date(birth), study)
+    return age if 0 < age <= _MAX_AGE else math.nan
+
+
+def _years_between(birth: str, study: str) -> float:
+    if birth in {"", PLACEHOLDER_DATE} or not study:
+        return math.nan
+    return round((date.fromisoformat(study) - date.fromisoformat(birth)).days / 365.25, 1)
+
+
+_MAX_TESLA = 25.0
+_MIN_GAUSS = 100.0
+_GAUSS_PER_TESLA = 10_000.0
+
+
+def field_strength(stated: float) -> float:
+    """Return a MagneticFieldStrength in tesla; NaN if it is NaN, not positive or impossible.
+
+    Args:
+        stated: in tesla, or in gauss as some scanners write it; from 100 on it is in gauss.
+    """
+    tesla = stated / _GAUSS_PER_TESLA if stated >= _MIN_GAUSS else stated
+    return tesla if 0 < tesla <= _MAX_TESLA else math.nan
 
 
 _UID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*)){5,}")

@@ -21,7 +21,7 @@ from tumorprog.formats import reading
 from tumorprog.graders import resnet18
 from tumorprog.graders.images import read_images
 from tumorprog.imaging import intensity
-from tumorprog.regions.agreement import pair_with_masks
+from tumorprog.regions.agreement import with_masks
 
 EVIDENCE = ("PatientID", "evidence", "area")
 """Per slice: the share of the evidence in a part of the image, and the part's share of the area; NaN if undefined."""
@@ -115,7 +115,7 @@ def in_tumour(slices: pd.DataFrame, *, scaling: intensity.Scaling, count: int, s
         count: maximum number of slices, spread over the patients.
         seed: of the choice.
     """
-    pairs = spread_over_patients(pair_with_masks(slices), count=_MAX_TRIES * count, seed=seed)
+    pairs = spread_over_patients(with_masks(slices), count=_MAX_TRIES * count, seed=seed)
     found = list(_with_tumour(pairs, scaling=scaling, count=count))
     images, masks = (_stacked(arrays) for arrays in ([image for _, image, _ in found], [mask for *_, mask in found]))
     heads = _stacked([head_mask(image) for image in images])

@@ -21,10 +21,10 @@ _MAX_SERIES = 12
 def overlaps(slices: pd.DataFrame) -> pd.DataFrame:
     """Count the overlap of each method's region with the mask of its study, as rows of `OVERLAPS`.
 
-    Slices and their masks are resized to the size of the feature images. Series of studies without a mask and slices
-    that cannot be decoded are excluded.
+    A slice is compared with the mask slice of the same plane, position and size; both are resized to the size of the
+    feature images. Series of studies without a mask and slices that cannot be decoded are excluded.
     """
-    pairs = pair_with_masks(slices)
+    pairs = with_masks(slices)
     cv2.setNumThreads(1)
     counts = [count for _, rows in pairs.groupby("sequence") for count in _overlaps_of(rows)]
     table = pd.DataFrame(counts, columns=list(OVERLAPS))
@@ -32,20 +32,15 @@ def overlaps(slices: pd.DataFrame) -> pd.DataFrame:
     return table.groupby(keys, as_index=False)[["both", "region", "mask"]].sum()
 
 
-def pair_with_masks(slices: pd.DataFrame) -> pd.DataFrame:
-    """Return the slices that have a mask: one of the same patient, date, position and size.
+def with_masks(slices: pd.DataFrame) -> pd.DataFrame:
+    """Return the slices of images with the mask slice of the same study, plane, position and size.
 
-    Args:
-        slices: rows of the catalogue with PatientID, StudyDate, sequence, Rows, Columns, position_mm, path and frame.
-
-    Returns:
-        Those rows, with the columns path_mask and frame_mask in addition.
+    It is in the columns path_mask and frame_mask.
     """
-    study, geometry = ["PatientID", "StudyDate"], ["Rows", "Columns", "position"]
+    same = ["PatientID", "StudyDate", "plane", "Rows", "Columns", "position"]
     located = slices.assign(position=slices["position_mm"].round(1)).dropna(subset="position")
-    masks = located.loc[located["sequence"] == "mask", [*study, *geometry, "path", "frame"]]
-    images = located[located["sequence"].isin(SEQUENCES)]
-    return images.merge(masks, on=[*study, *geometry], suffixes=("", "_mask"))
+    masks = located.loc[located["sequence"] == "mask", [*same, "path", "frame"]]
+    return located[located["sequence"].isin(SEQUENCES)].merge(masks, on=same, suffixes=("", "_mask"))
 
 
 def _overlaps_of(pairs: pd.DataFrame) -> Iterator[tuple[Any, ...]]:

@@ -49,7 +49,7 @@ _SVG_FORMAT = {
 }
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 _REFERENCE = re.compile(r"#([\w.-]+)")
-_LABEL_LETTERS = 19
+_LABEL_LETTERS, _AXIS_LETTERS = 19, 38
 
 Panels = Figure | Sequence[Figure]
 """The panels of a figure, from left to right."""
@@ -73,7 +73,7 @@ def svg(figure: Figure, prefix: str) -> str:
     _make_ids_unique(root, prefix)
     # matplotlib sets these two in a style for all elements, which would be one for all elements of the page
     root.attrib |= {"stroke-linejoin": "round", "stroke-linecap": "butt"}
-    root.remove(root[0])
+    root.remove(next(child for child in root if child.find(f"{{{_SVG}}}style") is not None))
     return ET.tostring(root, encoding="unicode")
 
 
@@ -126,7 +126,9 @@ def png(figures: Panels) -> bytes:
     """Return the panels side by side as a PNG, with the title above the first; equal figures give equal bytes."""
     images = []
     for number, figure in enumerate(_listed(figures)):
-        figure.suptitle(" " if number else str(figure.get_label()) or " ", fontsize=11, weight="bold", color=INK)
+        figure.suptitle(
+            " " if number else str(figure.get_label()) or " ", x=0.02, ha="left", fontsize=11, weight="bold", color=INK
+        )
         figure.set_dpi(200)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
@@ -223,29 +225,6 @@ def mark_leakage(axes: Axes, protocol: str) -> None:
         axes.set_title("leakage", loc="right", fontsize=10, weight="bold", color=WARN)
 
 
-def draw_image_pairs(examples: Sequence[Mapping[str, Any]], *, max_intensity: float) -> tuple[list[Figure], list[Axes]]:
-    """Draw each example's image twice, side by side in one panel.
-
-    Args:
-        examples: each with title and image.
-        max_intensity: intensity shown as white.
-
-    Returns:
-        The panels, and the axes of each second image, for drawing on top of it.
-    """
-    figures, overlays = [], []
-    for example in examples:
-        figure, all_axes = panel(2.5, 1, 2)
-        for axes in all_axes:
-            axes.set_axis_off()
-            # without interpolation the SVG contains the pixels as they are
-            axes.imshow(example["image"], cmap="gray", vmin=0, vmax=max_intensity, interpolation="none")
-        all_axes[0].set_title(fill(example["title"], 24), fontsize=SMALL)
-        figures.append(figure)
-        overlays.append(all_axes[1])
-    return figures or panels(0)[0], overlays
-
-
 def bars(axes: Axes, bars: Mapping[str, Mapping[str, Any]], colours: Sequence[str], *, hatch: str) -> None:
     """Draw horizontal bars of metrics {value, lower, upper, n} with their names and confidence intervals."""
     axes.grid(visible=False, axis="y")
@@ -283,9 +262,9 @@ def compare_with_baselines(
         leaks = protocol == LEAKING_PROTOCOL
         colours = [GREY if leaks else BLUE] + [SKY] * (len(drawn) - 1)
         bars(axes, drawn, colours, hatch="///" if leaks else "")
-        axes.set_xlim(0, 1.15 * highest)
+        axes.set_xlim(0, 1.2 * highest)
         axes.set_title(name, loc="left", fontsize=10)
-        axes.set_xlabel(f"{label}, 95% CI")
+        axes.set_xlabel(fill(f"{label}, 95% CI", _AXIS_LETTERS))
         mark_leakage(axes, protocol)
     return add_title(figures, title)
 

@@ -119,7 +119,7 @@ def render(page: Page) -> str:
     colours = {
         "light": theme.variables(theme.LIGHT),
         "dark": theme.variables(theme.DARK),
-        "figures": theme.rules(by_variable, within=".panel"),
+        "figures": theme.rules(by_variable),
     }
     return environment.get_template("page.html").render(page=page, colours=colours)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tumorprog.report import names
 from tumorprog.report.page import Section, Table
 
 
@@ -18,7 +19,9 @@ def paper(metrics: Mapping[str, Any]) -> Section:
             "Result": "Grader, accuracy of test slices",
             "Paper": 0.862,
             **{
-                f"This run, {protocol} protocol": grader_metrics.get(protocol, {}).get("slice", {}).get("accuracy")
+                f"This run, {names.protocol(protocol)}": grader_metrics.get(protocol, {})
+                .get("slice", {})
+                .get("accuracy")
                 for protocol in ("paper", "patient")
             },
         },
@@ -26,7 +29,10 @@ def paper(metrics: Mapping[str, Any]) -> Section:
             "Result": "Progression, mean absolute error of series (months)",
             "Paper": 0.02,
             **{
-                f"This run, {protocol} protocol": months.get(protocol, {}).get("all", {}).get("series", {}).get("mae")
+                f"This run, {names.protocol(protocol)}": months.get(protocol, {})
+                .get("all", {})
+                .get("series", {})
+                .get("mae")
                 for protocol in ("paper", "patient")
             },
         },
@@ -36,7 +42,7 @@ def paper(metrics: Mapping[str, Any]) -> Section:
         title="Comparison with the paper",
         paragraphs=[
             "The paper splits by slice and by series, so data of one patient are in both the training set and the "
-            "test set (leakage). Only the results under the patient protocol apply to new patients."
+            "test set (leakage). Only the results of held-out patients apply to new patients."
         ],
         tables=[
             Table(caption="Results reported in the paper and results of this run", rows=rows, source="metrics.json")

@@ -39,19 +39,20 @@ def variables(colours: Mapping[str, str]) -> str:
     return " ".join(f"--{name}: {colour};" for name, colour in colours.items())
 
 
-def rules(colours: Mapping[str, str], *, within: str) -> str:
-    """Return CSS rules that give the neutral elements of an SVG other colours.
+def rules(colours: Mapping[str, str]) -> str:
+    """Return CSS rules that give the neutral elements of all SVGs other colours.
+
+    The selectors have no ancestors, because the markers and ticks of matplotlib are copies (`use`), which have none.
 
     Args:
         colours: CSS colour by the name of a variable.
-        within: selector of the elements that contain the SVG, or of the SVG.
     """
     properties = [
-        f'{within} [style*="{kind}: {written}"] {{ {kind}: {colours[name]} !important; }}'
+        f'[style*="{kind}: {written}"] {{ {kind}: {colours[name]} !important; }}'
         for written, name in NEUTRAL.items()
         for kind in ("fill", "stroke")
     ]
-    return "\n".join([f"{within} text {{ fill: {colours['ink']}; }}", *properties])
+    return "\n".join([f"text {{ fill: {colours['ink']}; }}", *properties])
 
 
 def standalone(svg: str) -> str:
@@ -61,6 +62,6 @@ def standalone(svg: str) -> str:
         svg: text of the SVG, from `report.drawing.svg`.
     """
     start, closed, rest = svg.partition(">")
-    dark = rules(DARK, within="svg")
+    dark = rules(DARK)
     style = f"<style>@media (prefers-color-scheme: dark) {{\nsvg {{ background: {DARK['paper']}; }}\n{dark}\n}}</style>"
     return f'<?xml version="1.0" encoding="utf-8"?>\n{start}{closed}{style}{rest}'

@@ -97,7 +97,8 @@ def show(folder: Path, arguments: Sequence[str], settings: Settings, *, order: i
     name = " ".join([first["PatientID"], first["StudyDate"], first["Type"]])
     path = folder / f"features-{re.sub(r'[^A-Za-z0-9._]+', '-', name)}.png"
     with storage.atomic_write(path) as file:
-        file.write(drawing.png(regions_figures.feature_steps({**example, "title": f"{name} ({example['title']})"})))
+        shown = f"{name}, --slice {example['order']} ({example['title']})"
+        file.write(drawing.png(regions_figures.feature_steps({**example, "title": shown})))
     return path
 
 

@@ -32,17 +32,20 @@ from tumorprog.progression.columns import (
 from tumorprog.regions.agreement import overlaps
 from tumorprog.report import headline, page, paper, theme
 from tumorprog.report.data import sections as data_sections
+from tumorprog.report.geometry import geometry
+from tumorprog.report.grading import examples as grading_examples
 from tumorprog.report.grading import results as grading_results
 from tumorprog.report.grading import sections as grading_sections
 from tumorprog.report.progression import sections as progression_sections
 from tumorprog.report.regions import examples as feature_examples
 from tumorprog.report.regions import sections as regions_sections
+from tumorprog.report.regions.level import level
 from tumorprog.report.survival import sections as survival_sections
 from tumorprog.report.sweep import sections as sweep_sections
 from tumorprog.settings import Settings
 from tumorprog.synthetic import plan
 
-_NUM_ROI_EXAMPLES, _NUM_GRAD_CAM_EXAMPLES = 6, 6
+_NUM_FEATURE_EXAMPLES, _NUM_GRAD_CAM_EXAMPLES = 3, 6
 _VERSIONS = ("ray", "torch", "pydicom")
 
 
@@ -64,12 +67,13 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         evaluated["grader"], results = _evaluate_grader(folder, slices, settings)
         content += grading_sections.sections(evaluated["grader"], results)
     examples = feature_examples.examples(
-        slices, spectral.options(settings.features, settings.roi), max_examples=_NUM_ROI_EXAMPLES
+        slices, spectral.options(settings.features, settings.roi), max_examples=_NUM_FEATURE_EXAMPLES
     )
     if examples:
         bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
         evaluated["roi"] = overlap.dice_by_sequence(overlaps(slices), **bootstrap)
-        content.append(regions_sections.rois(examples, evaluated["roi"], method=settings.roi.method))
+        shown = level(slices, method=settings.roi.method)
+        content.append(regions_sections.rois(examples, shown, evaluated["roi"], method=settings.roi.method))
     if (folder / "progression" / "predictions.csv").exists():
         scores, section = _progression(folder, settings)
         evaluated |= scores
@@ -101,23 +105,27 @@ def _evaluate_grader(
             if subfolder != grading_results.FOLDS and (folder / "slices").exists():
                 predictions = tables.read_shards(folder / subfolder, GRADER_PREDICTIONS).to_pandas()
                 test = predictions[predictions["side"] == "test"]
-                shown = replace(shown, examples=_grad_cam_examples(folder / subfolder, folder / "slices", test))
+                examples = _grad_cam_examples(folder / subfolder, folder / "slices", folder / "catalogue", test)
+                shown = replace(shown, examples=examples)
             results[protocol] = shown
     return evaluated, results
 
 
-def _grad_cam_examples(model_folder: Path, slices: Path, test: pd.DataFrame) -> list[dict[str, Any]]:
+def _grad_cam_examples(model_folder: Path, slices: Path, catalogue: Path, test: pd.DataFrame) -> list[dict[str, Any]]:
     """Return Grad-CAM heat maps of confident test predictions, for `report.grading.figures.grad_cam_panel`."""
     chosen = metrics.most_confident(test, count=_NUM_GRAD_CAM_EXAMPLES)
     model = resnet18.load(model_folder)
     images = read_images(slices, chosen["slice"].tolist())
     classes = (chosen["predicted"] - GRADES[0]).to_numpy()
     heat_maps = resnet18.grad_cam(model, images, classes, device="cpu")
+    acquired = grading_examples.acquired(chosen["slice"].tolist(), tables.shards(slices), tables.shards(catalogue))
     return [
         {
-            "title": f"grade {row['grade']}, predicted {row['predicted']} ({row['confidence']:.0%})",
+            "title": f"grade {row['grade']}, predicted {row['predicted']} ({row['confidence']:.0%})\n"
+            + grading_examples.place(acquired.loc[row["slice"]]),
             "image": image,
             "heat_map": heat_map,
+            "geometry": geometry(acquired.loc[row["slice"]]),
         }
         for row, image, heat_map in zip(chosen.to_dict("records"), images, heat_maps, strict=True)
     ]

@@ -42,7 +42,7 @@ ADDED_LATER = {
 }
 SCHEMA = pa.schema([field for field in CATALOGUE if field.name not in ADDED_LATER])
 TIMING = {"temporal_position", "AcquisitionNumber", "acquired_s", "trigger_ms"}
-STACK_COLUMNS = TIMING | {"orientation", "SeriesNumber", "ImageType", "b_value"}
+STACK_COLUMNS = TIMING | {"SeriesNumber", "ImageType", "b_value"}
 INDEX_COLUMNS = ("pixel_offset", "pixel_bytes", "pixel_dtype")
 STORED = np.arange(30, dtype=np.uint16).reshape(6, 5)
 

@@ -33,8 +33,6 @@ _OTHER_DATES = ("SeriesDate", "AcquisitionDate", "ContentDate")
 """Dates used for a study without StudyDate, in addition to the acquisition times."""
 
 _DAY_S = 24 * 60 * 60
-_PLACEHOLDER_DATE = "1900-01-01"
-"""Placeholder that programs write where a date is required."""
 
 Vector = tuple[float, float, float]
 
@@ -53,6 +51,9 @@ _CATALOGUE_KEYWORDS = (
     "InversionRecovery",
     "EchoPlanarPulseSequence",
     "PatientID",
+    "PatientSex",
+    "PatientAge",
+    "PatientBirthDate",
     "StudyDate",
     *_OTHER_DATES,
     "AcquisitionDateTime",
@@ -66,6 +67,8 @@ _CATALOGUE_KEYWORDS = (
     "SeriesNumber",
     "SeriesDescription",
     "Manufacturer",
+    "ManufacturerModelName",
+    "MagneticFieldStrength",
     "PixelSpacing",
     "SliceThickness",
     "InstanceNumber",
@@ -164,7 +167,7 @@ def _common(dataset: Elements, info: opening.HeaderInfo, folder: str, acquired: 
         identity = _identity(dataset, folder, acquired)
         _check_modality(dataset, info, identity["SeriesDescription"])
         shape = opening.shape_of(dataset, info)
-        row = {**identity, **_shared(dataset, info, shape)}
+        row = {**identity, **_patient(dataset, identity["StudyDate"]), **_shared(dataset, info, shape)}
         frames = _frames(dataset, shape, row) if shape.frames == 1 else []
     return _Common(shape, row, frames), collected
 
@@ -202,6 +205,15 @@ def _identity(dataset: Elements, folder: str, acquired: str) -> dict[str, str]:
     return {**stated, "PatientID_stated": patient, "StudyDate": day}
 
 
+def _patient(dataset: Elements, day: str) -> dict[str, Any]:
+    """Return the sex and the age of the patient on the day of the study."""
+    sex, age, birth = (
+        elements.text(dataset, keyword).partition("\\")[0].strip()
+        for keyword in ("PatientSex", "PatientAge", "PatientBirthDate")
+    )
+    return {"PatientSex": naming.parse_sex(sex), "PatientAge": naming.parse_age(age, birth, day)}
+
+
 def _study_day(dataset: Elements, acquired: str) -> str:
     """Return the date of the study: StudyDate, else the best other date; "" if none. Inconsistencies are recorded."""
     series, acquisition, content = (elements.text(dataset, keyword) for keyword in _OTHER_DATES)
@@ -214,7 +226,9 @@ def _study_day(dataset: Elements, acquired: str) -> str:
         "FrameAcquisitionDateTime": elements.as_text(moment)[:8],
         "ContentDate": content,
     }
-    days = {key: day for key, text in texts.items() if (day := naming.parse_date(text)) not in {"", _PLACEHOLDER_DATE}}
+    days = {
+        key: day for key, text in texts.items() if (day := naming.parse_date(text)) not in {"", naming.PLACEHOLDER_DATE}
+    }
     used = next(iter(days), "")
     if not used:
         return ""
@@ -246,6 +260,10 @@ def _shared(dataset: Elements, info: opening.HeaderInfo, shape: opening.Shape) -
         "SOPClassUID": info.sop_class,
         "TransferSyntaxUID": info.transfer_syntax,
         "Manufacturer": elements.text(dataset, "Manufacturer"),
+        "ManufacturerModelName": elements.text(dataset, "ManufacturerModelName"),
+        "MagneticFieldStrength": naming.field_strength(
+            elements.as_number(elements.value(dataset, "MagneticFieldStrength"))
+        ),
         "SeriesNumber": elements.integer(dataset, "SeriesNumber"),
     }
 
@@ -308,6 +326,7 @@ def _frame(
         "SliceThickness": elements.frame_number(dataset, groups, "SliceThickness"),
         "plane": plane,
         "orientation": orientation,
+        "RepetitionTime": numbers["RepetitionTime"] if numbers["RepetitionTime"] > 0 else math.nan,
         "EchoTime": numbers["EchoTime"],
         "b_value": numbers["DiffusionBValue"],
         "component": _component(own),

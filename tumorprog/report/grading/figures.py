@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from tumorprog.conventions import GRADES
-from tumorprog.report import drawing, names
+from tumorprog.report import drawing, names, slices
 from tumorprog.report.drawing import BLUE, GREEN, GREY, INK, ORANGE, SKY, SMALL, Panels
 
 _ACCURACIES = {"Train": "Training Acc (%)", "Validation": "Validation Acc (%)"}
@@ -176,10 +177,26 @@ def grad_cam_panel(examples: Sequence[Mapping[str, Any]]) -> Panels:
     """Draw slices in pairs: plain, and with the Grad-CAM heat map of the predicted grade.
 
     Args:
-        examples: two per row, each with title, image ((H, W) uint8) and heat_map ((H, W) float in [0, 1]).
+        examples: each with title, image ((H, W) uint8), heat_map ((H, W) float in [0, 1]) and geometry (a
+            `report.geometry.Geometry`).
     """
-    figures, overlays = drawing.draw_image_pairs(examples, max_intensity=255)
-    for example, overlay in zip(examples, overlays, strict=True):
-        overlay.imshow(example["heat_map"], cmap=_HEAT, vmin=0, vmax=1, interpolation="none")
-        overlay.set_title("Grad-CAM", fontsize=drawing.SMALL)
-    return figures
+    figure, all_axes = drawing.panels(len(examples), height=2.9)
+    for axes, example in zip(all_axes, examples, strict=True):
+        heat = _draw_pair(axes, example)
+        axes.set_title(example["title"], fontsize=drawing.SMALL)
+        bar = axes.figure.colorbar(heat, ax=axes, shrink=0.7, ticks=[0, 1], label="Grad-CAM")
+        bar.ax.set_yticklabels(["none", "most"])
+    return figure
+
+
+def _draw_pair(axes: Axes, example: Mapping[str, Any]) -> AxesImage:
+    """Draw the plain slice and, to the right of it in the same axes, the one with the heat map, which is returned."""
+    shape = example["geometry"]
+    second = 1.03 * shape.shown_width_mm
+    axes.set_axis_off()
+    for left in (0.0, second):
+        slices.draw(axes, example["image"], shape, left_mm=left, vmin=0, vmax=255)
+        slices.letter(axes, shape, left_mm=left)
+    heat = slices.draw(axes, example["heat_map"], shape, left_mm=second, cmap=_HEAT, vmin=0, vmax=1)
+    axes.set_xlim(0, second + shape.shown_width_mm)
+    return heat

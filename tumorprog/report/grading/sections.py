@@ -237,7 +237,9 @@ def _grad_cam(protocol: str, shown: GraderResults) -> list[Picture]:
         f"grader-{protocol}-evidence",
         grading_figures.grad_cam_panel(shown.examples),
         caption="Test slices with the most confident predictions, correct and incorrect, and the image regions that "
-        "contributed to the predicted grade (Grad-CAM). Highlighted regions outside the brain are a warning sign.",
+        "contributed to the predicted grade (Grad-CAM). Highlighted regions outside the brain are a warning sign. "
+        "Slices are drawn to scale with the patient's directions at their edges, as in the section on the region of "
+        "interest.",
         alt="Pairs of MRI slices, plain and with the Grad-CAM heat map in orange.",
         source=f"{shown.folder}: model.safetensors, predictions.parquet",
     )

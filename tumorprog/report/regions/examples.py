@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tumorprog import queries
+from tumorprog import queries, tables
 from tumorprog.conventions import SEQUENCES
 from tumorprog.encoders import spectral
 from tumorprog.errors import DicomError, InputError
 from tumorprog.formats import reading
 from tumorprog.regions.brightest import cluster_thresholds
+from tumorprog.report.geometry import geometry, place
 
 COLUMNS = (
     *("path", "frame", "PatientID", "StudyDate", "SeriesInstanceUID", "Type", "sequence"),
-    *("Rows", "Columns", "position_mm", "stack", "order"),
+    *("Rows", "Columns", "row_spacing_mm", "column_spacing_mm", "plane", "orientation"),
+    *("position_mm", "stack", "order"),
 )
 """Columns of the catalogue that are required of the slices."""
 
@@ -26,7 +28,11 @@ def slices_of(catalogue: list[Path]) -> pd.DataFrame:
 
     Args:
         catalogue: shards of `formats.columns.CATALOGUE`.
+
+    Raises:
+        InputError: if an older version wrote the catalogue.
     """
+    tables.require_columns(catalogue[0], COLUMNS)
     names = ", ".join(f'"{name}"' for name in COLUMNS)
     sql = f"""SELECT {names} FROM catalogue WHERE cohort = 'progression'
         ORDER BY PatientID, StudyDate, SeriesInstanceUID, "order" """  # noqa: S608
@@ -61,7 +67,7 @@ def select_series(slices: pd.DataFrame, identifiers: Sequence[str]) -> pd.DataFr
 
 
 def example(series: pd.DataFrame, options: Mapping[str, Any], *, order: int | None = None) -> dict[str, Any]:
-    """Return a slice and the steps to its feature vector, as `report.regions.figures` draws them.
+    """Return a slice and the steps to its feature vector, as `report.regions.figures.feature_steps` draws them.
 
     Args:
         series: rows of `COLUMNS` of one series.
@@ -78,13 +84,14 @@ def example(series: pd.DataFrame, options: Mapping[str, Any], *, order: int | No
     chosen = first.iloc[[len(first) // 2]] if order is None else series[series["order"] == order]
     if chosen.empty:
         raise InputError(f"--slice {order}: the series has slices {orders}")
-    row = chosen.iloc[0]
+    row = chosen.to_dict("records")[0]
     frame = reading.read_frame(row["path"], int(row["frame"]))
     parts = spectral.feature_steps(frame, **options)
     low, high = cluster_thresholds(parts.scaled)
-    stack = f", stack {stacks.index(row['stack']) + 1} of {len(stacks)}" if len(stacks) > 1 else ""
     return {
-        "title": f"{row['sequence']}{stack}, slice {row['order']} (of {orders})",
+        "title": title(row, series),
+        "order": int(row["order"]),
+        "geometry": geometry(row),
         "image": parts.scaled,
         "clusters": np.digitize(parts.scaled, [low, high], right=True),
         "mask": parts.region,
@@ -92,6 +99,19 @@ def example(series: pd.DataFrame, options: Mapping[str, Any], *, order: int | No
         "coefficients": parts.vector[: spectral.NUM_COEFFICIENTS],
         "positions": spectral.zigzag(*parts.bands[0].shape, spectral.NUM_COEFFICIENTS),
     }
+
+
+def title(row: Mapping[Any, Any], series: pd.DataFrame) -> str:
+    """Return what a slice shows and where it is, such as "T1post, axial, slice 3 of 4, z = 12 mm".
+
+    Args:
+        row: of the slice.
+        series: rows of `COLUMNS` of its series.
+    """
+    stacks = sorted(series["stack"].unique())
+    stack = f", stack {stacks.index(row['stack']) + 1} of {len(stacks)}" if len(stacks) > 1 else ""
+    orders = sorted(series.loc[series["stack"] == row["stack"], "order"])
+    return f"{row['sequence']}{stack}, {place(row, orders.index(row['order']) + 1, len(orders))}"
 
 
 def examples(slices: pd.DataFrame, options: Mapping[str, Any], *, max_examples: int) -> list[dict[str, Any]]:

@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tumorprog.imaging.window import SHARE
 from tumorprog.regions.methods import DESCRIPTIONS
 from tumorprog.report.drawing import picture
-from tumorprog.report.page import Section, Table
+from tumorprog.report.page import Picture, Section, Table
 from tumorprog.report.regions import figures as regions_figures
+from tumorprog.report.regions.level import Level
+from tumorprog.sequences.glossary import GLOSSARY
 
-_NUM_FEATURE_EXAMPLES = 3
 _DICE_PARAGRAPH = (
     "Where tumour masks are available, the Dice coefficient measures the overlap of the region with the tumour: 1 "
     "means that they are identical, 0 that they do not overlap. It is computed over all slices of a series, including "
@@ -16,11 +18,22 @@ _DICE_PARAGRAPH = (
 )
 
 
-def rois(examples: Sequence[Mapping[str, Any]], overlaps: Mapping[str, Any], *, method: str) -> Section:
+_WINDOWS = (
+    "Slices are drawn to scale, with the patient's directions at their edges: R right, L left, A anterior, P "
+    f"posterior, S superior, I inferior. Black to white is the {SHARE:g}st to the {100 - SHARE:g}th percentile of the "
+    "foreground: of the slice for T1, T2 and FLAIR, of the whole stack for ADC, perfusion maps and dT1, whose "
+    "values at the bar are the stored ones after rescaling, in the unit of the scanner."
+)
+
+
+def rois(
+    examples: Sequence[Mapping[str, Any]], shown: Level | None, overlaps: Mapping[str, Any], *, method: str
+) -> Section:
     """Return the section on the region of interest (ROI): examples, and the overlap with tumour masks.
 
     Args:
-        examples: examples for `report.regions.figures.roi_panel` and `report.regions.figures.feature_steps`.
+        examples: examples for `report.regions.figures.feature_steps`.
+        shown: a level of a study for `report.regions.figures.level_panel`; None if no slice can be shown.
         overlaps: part `roi` of metrics.json; empty without masks.
         method: the setting `roi.method`, with which the examples were computed.
     """
@@ -30,24 +43,32 @@ def rois(examples: Sequence[Mapping[str, Any]], overlaps: Mapping[str, Any], *, 
         paragraphs=[DESCRIPTIONS[method], *([_DICE_PARAGRAPH] if overlaps else [])],
         tables=[_overlap_table(overlaps)] if overlaps else [],
         pictures=[
-            picture(
-                "roi",
-                regions_figures.roi_panel(examples),
-                caption="Middle slices of example series of the progression cohort: plain, and with the ROI outline.",
-                alt="Pairs of MRI slices, plain and with the outline of the region of interest.",
-                source="the archive",
-            ),
+            *([_level(shown)] if shown else []),
             *(
                 picture(
                     f"features-{number}",
                     regions_figures.feature_steps(example),
-                    caption="Steps from a slice to its feature vector; tumorprog features --show draws any slice.",
+                    caption="Steps from a slice to its feature vector; tumorprog features --show draws any slice. LH "
+                    "and HL are named for the rows and columns as stored.",
                     alt="A slice, its clusters and region, the four sub-bands and the kept DCT coefficients.",
                     source="the archive",
                 )
-                for number, example in enumerate(examples[:_NUM_FEATURE_EXAMPLES], 1)
+                for number, example in enumerate(examples, 1)
             ),
         ],
+        definitions=GLOSSARY,
+    )
+
+
+def _level(shown: Level) -> Picture:
+    mask = " (orange) and of the tumour mask (blue, dashed)" if shown.has_tumour else ""
+    return picture(
+        "roi",
+        regions_figures.level_panel(shown),
+        caption=f"One level of a study of the progression cohort in its sequences, with the outline of the ROI{mask}; "
+        f"{shown.choice}. {_WINDOWS}",
+        alt=f"MRI slices of {len(shown.views)} sequences at one level, with the outline of the region of interest.",
+        source="the archive",
     )
 
 

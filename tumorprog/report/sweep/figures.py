@@ -13,7 +13,7 @@ from tumorprog.report.drawing import BLUE, GREY, INK, ORANGE, Panels
 
 _LOG_RATIO = 20.0
 """An axis is logarithmic above this ratio of the largest to the smallest value."""
-_MAX_TICKS = 5
+_MAX_TICKS = 4
 
 
 def parallel_coordinates(trials: pd.DataFrame, settings: Sequence[str], metric: str, *, best: int) -> Panels:
@@ -42,7 +42,7 @@ def parallel_coordinates(trials: pd.DataFrame, settings: Sequence[str], metric: 
     axes.set_yticks(range(len(columns)), [name.replace(".", ".\n") for name in [*settings, names.metric(metric)]])
     axes.set_xticks([])
     axes.set_ylim(len(columns) - 0.4, -0.3)
-    axes.set_xlim(-0.08, 1.08)
+    axes.set_xlim(-0.16, 1.16)
     return drawing.add_title(figures, "Trials")
 
 
