@@ -7,6 +7,7 @@ outputs are moved to their final paths when it has finished, so that these are a
 resumes when the same command runs again, because the fingerprint in the folder's name identifies its finished work.
 """
 
+import datetime
 import hashlib
 import importlib
 import importlib.metadata
@@ -20,7 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tumorprog import __version__, storage
+from tumorprog import __version__, provenance, storage
 from tumorprog.errors import InputError
 from tumorprog.settings import Settings, lookup
 from tumorprog.tables import write_json
@@ -72,7 +73,10 @@ STAGES = (
         name="slices",
         reads=("catalogue",),
         files=(_GRADES,),
-        settings=(_GRADES, "cohort.patient_column", "cohort.grade_column", "cohort.gbm_is_grade_4", "slices", "seed"),
+        settings=(
+            *(_GRADES, "cohort.patient_column", "cohort.grade_column", "cohort.grade_edition"),
+            *("cohort.gbm_is_grade_4", "slices", "seed"),
+        ),
         writes=("slices",),
         requires=(_GRADING, _GRADES),
     ),
@@ -114,8 +118,8 @@ STAGES = (
             *("slices", "grader", "grades.csv", "timeline.csv", "reference_sheet.csv", "features", "volumes.csv"),
             *("progression", "tune"),
         ),
-        settings=("seed", "roi", "features", "report"),
-        writes=("metrics.json", "report.html", "figures"),
+        settings=("seed", "roi", "features", "report", "study"),
+        writes=("metrics.json", "report.html", "figures", "cards"),
     ),
 )
 
@@ -248,13 +252,15 @@ def _run_if_outdated(folder: Path, settings: Settings, stage: Stage, *, label: s
         log.info("%s: up to date", label)
         return False
     log.info("%s: started", label)
-    started = time.monotonic()
+    started, began = time.monotonic(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     partial = folder / ".partial" / f"{stage.name}-{fingerprint[:16]}"
     partial.mkdir(parents=True, exist_ok=True)
     _check_nodes(folder, settings, stage)
     summary = importlib.import_module(f"tumorprog.stages.{stage.name}").run(folder, partial, settings)
     _publish(folder, partial, stage)
-    _write_record(folder, stage, {"fingerprint": fingerprint, "settings": _relevant_settings(settings, stage)})
+    entry = {"fingerprint": fingerprint, "settings": _relevant_settings(settings, stage)}
+    seconds = round(time.monotonic() - started, 1)
+    _write_record(folder, stage, {**entry, "started": began, "seconds": seconds, **provenance.of_this_process()})
     for leftover in (folder / ".partial").glob(f"{stage.name}-*"):
         storage.remove(leftover)
     log.info("%s: %s (%.0f s)", label, summary, time.monotonic() - started)

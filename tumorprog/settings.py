@@ -18,6 +18,7 @@ from tumorprog.graders.settings import Grade, Grader, Slices
 from tumorprog.heads.settings import Progression
 from tumorprog.regions.settings import Roi
 from tumorprog.report.settings import Report
+from tumorprog.report.study.settings import Study
 from tumorprog.synthetic.settings import Synthetic
 
 
@@ -49,6 +50,8 @@ class Settings:
     """The sweep of `tumorprog tune`."""
     report: Report = field(default_factory=Report)
     """The evaluation and its report."""
+    study: Study = field(default_factory=Study)
+    """Texts about the study for the report; they change no result."""
     cluster: Cluster = field(default_factory=Cluster)
     """Where the computation runs; does not change results."""
     synthetic: Synthetic = field(default_factory=Synthetic)

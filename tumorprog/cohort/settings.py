@@ -31,6 +31,8 @@ class Cohort:
     """Column of patient ids in the table of grades; if empty, found by its usual names."""
     grade_column: str = ""
     """Column of grades in the table of grades; if empty, found by its usual names."""
+    grade_edition: str = ""
+    """Edition of the WHO classification of the grades, e.g. "WHO 2021"; if empty, a column of the table states it."""
     gbm_is_grade_4: bool = False
     """Whether a glioblastoma without a stated grade counts as grade 4, which it is by definition."""
     min_gap_days: int = 14

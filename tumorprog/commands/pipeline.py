@@ -27,7 +27,8 @@ DEMO_SETTINGS = {
 
 _GROUPS = (
     *SHARED_GROUPS,
-    *("protocol", "archive", "cohort", "slices", "grader", "grade", "roi", "features", "progression", "report"),
+    *("protocol", "archive", "cohort", "slices", "grader", "grade", "roi", "features", "progression"),
+    *("report", "study"),
 )
 
 
@@ -81,7 +82,10 @@ DEMO = Command(
 REPORT = Command(
     summary="Evaluate all predictions in the run directory; write metrics.json and report.html.",
     run=_report,
-    groups=("seed", "report"),
+    groups=("seed", "report", "study"),
     arguments=(OUT,),
-    examples=("tumorprog report --out runs/tcia --report.bootstrap 5000",),
+    examples=(
+        "tumorprog report --out runs/tcia --report.bootstrap 5000",
+        "tumorprog report --out runs/tcia --study.ethics 'approved by ...'    # printed in the report",
+    ),
 )

@@ -113,7 +113,7 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(cell=_cell, is_number=_is_number, table_rows=_table_rows)
+    environment.filters.update(cell=_cell, is_number=_is_number, table_rows=table_rows)
     environment.globals.update(interval=_interval, value=_value, reason=_reason, files=files)
     by_variable = {name: f"var(--{name})" for name in theme.LIGHT}
     colours = {
@@ -185,7 +185,8 @@ def _is_number(content: object) -> bool:
     return isinstance(content, (int, float, np.integer, np.floating)) and not isinstance(content, bool)
 
 
-def _table_rows(table: Table) -> tuple[list[str], list[list[object]]]:
+def table_rows(table: Table) -> tuple[list[str], list[list[object]]]:
+    """Return the names of the columns of a table, and its rows of cells."""
     frame = table.rows if isinstance(table.rows, pd.DataFrame) else pd.DataFrame(list(table.rows), dtype=object)
     # column by column, because taking rows of a mixed frame converts integers to floats
     columns = [frame.iloc[:, index].tolist() for index in range(frame.shape[1])]

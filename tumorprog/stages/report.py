@@ -1,4 +1,4 @@
-"""Stage report: evaluate the predictions in a run directory and write metrics.json, report.html and figures/."""
+"""Stage report: evaluate the predictions in a run directory; write metrics.json, report.html, figures/ and cards/."""
 
 import importlib.metadata
 import json
@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from tumorprog import __version__, storage, tables
-from tumorprog.cohort.columns import COHORT, OUTCOMES, TIMELINE, VOLUMES
+from tumorprog.cohort.columns import OUTCOMES, TIMELINE, VOLUMES
 from tumorprog.conventions import GRADES
 from tumorprog.encoders import spectral
 from tumorprog.evaluation import combination, metrics, overlap, progression, repetitions, survival, sweeps
@@ -40,6 +40,10 @@ from tumorprog.report.progression import sections as progression_sections
 from tumorprog.report.regions import examples as feature_examples
 from tumorprog.report.regions import sections as regions_sections
 from tumorprog.report.regions.level import level
+from tumorprog.report.study import cards
+from tumorprog.report.study import facts as study_facts
+from tumorprog.report.study import sections as study_sections
+from tumorprog.report.study.statement import TITLE
 from tumorprog.report.survival import sections as survival_sections
 from tumorprog.report.sweep import sections as sweep_sections
 from tumorprog.settings import Settings
@@ -55,13 +59,9 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     Returns:
         A line on the content of the report.
     """
-    summary = tables.read_summary(folder / "catalogue")
-    catalogue = tables.read_shards(folder / "catalogue", CATALOGUE).to_pandas()
-    quarantine = tables.read_csv(folder / "quarantine.csv", QUARANTINE)
+    archive = _read_archive(folder, settings)
     evaluated: dict[str, Any] = {}
-    content = [data_sections.archive(summary, catalogue, quarantine, synthetic=_is_synthetic(settings))]
-    if (folder / "slices" / "_cohort.csv").exists():
-        content.append(data_sections.cohort(tables.read_csv(folder / "slices" / "_cohort.csv", COHORT)))
+    content: list[page.Section] = []
     slices = feature_examples.slices_of(tables.shards(folder / "catalogue"))
     if (folder / "grader" / "predictions.parquet").exists():
         evaluated["grader"], results = _evaluate_grader(folder, slices, settings)
@@ -85,8 +85,20 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         content.append(paper.paper(evaluated))
     if (folder / "tune" / "test.json").exists():
         content.append(_sweep(folder / "tune", settings))
-    _write(out, evaluated, content, _footer(summary, settings))
+    facts = study_facts.read(folder, settings, archive=archive, metrics=evaluated)
+    content = study_sections.arranged(data_sections.sections(archive, facts.cohort), content, facts)
+    _write_cards(out / "cards", facts)
+    _write(out, evaluated, content, archive["summary"], settings)
     return f"{len(content)} sections, {sum(len(section.pictures) for section in content)} figures"
+
+
+def _read_archive(folder: Path, settings: Settings) -> dict[str, Any]:
+    return {
+        "summary": tables.read_summary(folder / "catalogue"),
+        "catalogue": tables.read_shards(folder / "catalogue", CATALOGUE).to_pandas(),
+        "quarantine": tables.read_csv(folder / "quarantine.csv", QUARANTINE),
+        "synthetic": _is_synthetic(settings),
+    }
 
 
 def _is_synthetic(settings: Settings) -> bool:
@@ -229,7 +241,15 @@ def _footer(summary: dict[str, Any], settings: Settings) -> dict[str, str]:
     return {**provenance, "settings": "config.yaml", "licence": "Apache-2.0"}
 
 
-def _write(out: Path, evaluated: dict[str, Any], content: list[page.Section], footer: dict[str, str]) -> None:
+def _write_cards(folder: Path, facts: study_facts.Facts) -> None:
+    folder.mkdir(exist_ok=True)
+    storage.write_text(folder / "model.md", cards.model_card(facts))
+    storage.write_text(folder / "data.md", cards.data_card(facts))
+
+
+def _write(
+    out: Path, evaluated: dict[str, Any], content: list[page.Section], summary: dict[str, Any], settings: Settings
+) -> None:
     (out / "figures").mkdir(exist_ok=True)
     for section in content:
         for picture in section.pictures:
@@ -237,10 +257,10 @@ def _write(out: Path, evaluated: dict[str, Any], content: list[page.Section], fo
                 storage.write_text(out / name, theme.standalone(svg))
     tables.write_json(out / "metrics.json", evaluated)
     report = page.Page(
-        title="Glioma grade and time to progression",
+        title=settings.study.title or TITLE,
         summary="Results of a tumorprog run. The source files named in the captions are in the run directory.",
         headlines=headline.tiles(evaluated),
         sections=content,
-        footer=footer,
+        footer=_footer(summary, settings),
     )
     storage.write_text(out / "report.html", page.render(report))

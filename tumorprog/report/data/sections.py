@@ -8,6 +8,25 @@ import pandas as pd
 from tumorprog.report.data import figures as data_figures
 from tumorprog.report.drawing import picture
 from tumorprog.report.page import Section, Table
+from tumorprog.report.study.phrases import tallied
+
+_PATHOLOGY = {
+    "Histology": "Histology",
+    "IDH": "IDH",
+    "Codeletion": "1p/19q codeletion",
+    "MGMT": "MGMT promoter",
+    "Edition": "Edition of the WHO classification",
+}
+
+
+def sections(facts: Mapping[str, Any], patients: pd.DataFrame | None) -> list[Section]:
+    """Return the sections on the input data and, if there is a grading cohort, its patients.
+
+    Args:
+        facts: the arguments of `archive`, by name.
+        patients: rows of `cohort.columns.COHORT`.
+    """
+    return [archive(**facts), *([] if patients is None else [cohort(patients)])]
 
 
 def archive(
@@ -84,6 +103,14 @@ def cohort(patients: pd.DataFrame) -> Section:
                 caption="Patients of the grading cohort by institution, status and grade",
                 rows=counts,
                 source="slices/_cohort.csv",
-            )
+            ),
+            _pathology(known[known["status"] == "graded"]),
         ],
     )
+
+
+def _pathology(graded: pd.DataFrame) -> Table:
+    """Return how many graded patients have each histology and molecular status, as far as the table states them."""
+    rows = [{"": name, "Graded patients": tallied(graded[column])} for column, name in _PATHOLOGY.items()]
+    caption = "Histology, molecular markers and edition of the WHO classification, as the table of grades states them"
+    return Table(caption=caption, rows=rows, source="slices/_cohort.csv")

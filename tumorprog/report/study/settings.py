@@ -1,0 +1,43 @@
+"""What only the authors of a study know, and its report should state."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Texts about the study that the data do not contain; they are printed in the report and change no result."""
+
+    title: str = ""
+    """Title of the report, e.g. "Grading of diffuse glioma by deep learning: a retrospective study"."""
+    objectives: str = ""
+    """Objectives and hypotheses, and whether a model is developed, evaluated or both."""
+    intended_use: str = ""
+    """Who would use the models on whom, at which point of care, and for what; and for what they must not be used."""
+    eligibility: str = ""
+    """How patients were selected for the archives: inclusion and exclusion criteria, consecutive or not, treatment."""
+    setting_and_dates: str = ""
+    """Number and location of the centres, prospective or retrospective, start and end of enrolment and follow-up."""
+    reference_standard: str = ""
+    """How grades and progression were determined: by whom, criteria, edition, blinding, agreement, disagreements."""
+    deidentification: str = ""
+    """How the images and tables were de-identified."""
+    sample_size: str = ""
+    """How the number of patients was determined."""
+    ethics: str = ""
+    """The committee that approved the study, and the number of the approval."""
+    consent: str = ""
+    """Informed consent of the participants, or its waiver."""
+    registration: str = ""
+    """Register and number, or that the study was not registered."""
+    protocol_url: str = ""
+    """Where the study protocol can be read, or that there is none."""
+    funding: str = ""
+    """Sources of funding, and the role of the funders."""
+    conflicts: str = ""
+    """Conflicts of interest of all authors."""
+    patient_involvement: str = ""
+    """How patients and the public were involved, or that they were not."""
+    data_availability: str = ""
+    """Where the data can be obtained, and under which conditions and licence."""
+    contact: str = ""
+    """Whom readers may ask."""
