@@ -237,9 +237,13 @@ def test_three_patients_have_wilsons_interval_of_accuracy_and_no_other():
 def test_a_perfect_grader_of_few_patients_is_not_certain():
     rows = with_grades(2, 3, 4)
     perfect = rows.assign(**{f"p{grade}": (rows["grade"] == grade).astype(float) for grade in (2, 3, 4)})
-    balanced = grader_metrics(grader_levels(perfect)["patient"], resamples=100, seed=0)["balanced_accuracy"]
+    levels = grader_levels(perfect)
+    found = grader_metrics_with_baselines(levels, {"majority": always(rows, 4)}, resamples=100, seed=0)["patient"]
+    balanced, difference = found["balanced_accuracy"], found["baselines"]["majority"]["difference"]
     assert balanced["value"] == balanced["upper"] == 1.0
     assert 0.6 < balanced["lower"] < 0.85
+    assert difference["lower"] == pytest.approx(balanced["lower"] - 1 / 3)
+    assert difference["upper"] == pytest.approx(2 / 3)
 
 
 def test_the_difference_to_a_baseline_is_of_the_same_patients_whatever_the_order_of_the_rows():

@@ -1,7 +1,8 @@
 """Training of the grader with real Ray. Expected content of grader/ with both protocols, folds and null controls:
 
 checkpoint.pt  history.csv  leaks.csv  model.json  model.safetensors  predictions.parquet  split.csv
-null/{checkpoint.pt, history.csv, model.json, model.safetensors, predictions.parquet}
+null/draw-1/{checkpoint.pt, history.csv, model.json, model.safetensors, predictions.parquet} ...
+seeds/seed-1/ ... as null/draw-1
 paper/ ... as above, with its own null/
 folds/{split.csv, predictions.parquet}  folds/fold-1/{checkpoint.pt, history.csv, model.json, model.safetensors} ...
 """
@@ -124,13 +125,28 @@ def test_bfloat16_and_compiled_kernels_give_the_same_training(run, sliced, tmp_p
     assert {tensor.dtype for name, tensor in saved.items() if name.endswith("weight")} == {torch.float32}
 
 
+def check_repetitions(grading):
+    """Another seed changes nothing but the seed; a null draw has other grades, one per patient."""
+    for folder in (grading / "seeds" / "seed-1", grading / "null" / "draw-1", grading / "paper" / "null" / "draw-1"):
+        assert {path.name for path in folder.iterdir()} == NEW_MODEL | {"predictions.parquet"}
+        assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+        assert set(pd.read_parquet(folder / "predictions.parquet")["side"]) == {"test"}
+    assert not (grading / "paper" / "seeds").exists()
+    other = read_description(grading / "seeds" / "seed-1")
+    assert other == {**read_description(grading), "seed": 1, "epoch": other["epoch"]}
+    null = pd.read_parquet(grading / "null" / "draw-1" / "predictions.parquet")
+    assert (null.groupby("PatientID")["grade"].nunique() == 1).all()
+    assert read_description(grading / "null" / "draw-1")["data_fingerprint"] != other["data_fingerprint"]
+
+
 @pytest.mark.long
 def test_folds_and_null_controls_are_trained_alongside_the_protocols_and_reported(run):
-    train(run, *shlex.split("--protocol both --folds 3 --grader.null_control true --grader.epochs 1"))
+    repeated = "--grader.null_control true --grader.null_draws 1 --grader.seeds 2"
+    train(run, *shlex.split(f"--protocol both --folds 3 {repeated} --grader.epochs 1"))
     grading = run / "grader"
     for folder in (grading, grading / "paper"):
         assert {path.name for path in folder.iterdir()} >= NEW_MODEL | {"leaks.csv", "split.csv", "predictions.parquet"}
-        assert {path.name for path in (folder / "null").iterdir()} == NEW_MODEL | {"predictions.parquet"}
+    check_repetitions(grading)
     assert {path.name for path in (grading / "folds").iterdir()} == {
         *("fold-1", "fold-2", "fold-3", "split.csv", "predictions.parquet")
     }
@@ -143,16 +159,14 @@ def test_folds_and_null_controls_are_trained_alongside_the_protocols_and_reporte
     side = split.set_index(["fold", "patient"])["side"]
     assert (side.loc[list(zip(tested["fold"], tested["PatientID"], strict=True))] == "test").all()
 
-    null = pd.read_parquet(grading / "null" / "predictions.parquet").set_index("slice").sort_index()
-    assert (null.groupby("PatientID")["grade"].nunique() == 1).all()
-    assert (null["grade"] != slices["grade"]).any()
-    assert read_description(grading / "null")["data_fingerprint"] != read_description(grading)["data_fingerprint"]
-
-    assert cli.main(["report", "--out", str(run)]) == 0
+    assert cli.main(["report", "--out", str(run), "--report.evidence_slices", "8"]) == 0
     reported = json.loads((run / "metrics.json").read_text())["grader"]
     assert set(reported) == {"patient", "paper", "folds"}
     assert reported["folds"]["patient"]["accuracy"]["n"] == 9
-    assert reported["patient"]["slice"]["baselines"]["null control"]["accuracy"]["n"] > 0
+    assert len(reported["patient"]["null_control"]["draws"]) == len(reported["paper"]["null_control"]["draws"]) == 1
+    assert len(reported["patient"]["seeds"]["balanced_accuracy"]["values"]) == 2
+    assert reported["patient"]["evidence"]["outside_head"]["model"]["evidence"]["n"] > 0
+    assert "evidence" not in reported["paper"]
     page = (run / "report.html").read_text()
     assert "each patient held out once" in page
     assert "Comparison with the paper" in page

@@ -47,7 +47,7 @@ def as_svg(figures):
 
 
 def metric(value, lower=None, upper=None, count=5):
-    return {"value": value, "lower": lower, "upper": upper, "n": count}
+    return {"value": value, "lower": lower, "upper": upper, "n": count, "patients": count, "reason": ""}
 
 
 def history(saved=("Yes", "No", "Yes", "No")):
@@ -65,7 +65,10 @@ def levels():
 
 def bins():
     return pd.DataFrame(
-        {"lower": [0.4, 0.6], "upper": [0.5, 0.7], "count": [3, 4], "confidence": [0.45, 0.66], "accuracy": [0.3, 0.7]}
+        {
+            **{"confidence": [0.45, 0.66], "accuracy": [0.3, 0.7], "lower": [0.1, 0.4], "upper": [0.6, 0.9]},
+            **{"count": [30, 30], "patients": [12, 14]},
+        }
     )
 
 
@@ -277,7 +280,7 @@ def test_ids_are_unique_over_all_panels_of_all_figures_and_every_reference_has_a
 def test_text_that_looks_like_markup_is_text():
     hostile = '<script>alert("x")</script> id="y" url(#y) & #y'
     (panel,) = as_svg(grading_figures.confusion({hostile: level()}, "Test"))
-    assert [text.text for text in parsed(panel).iter(f"{SVG}text") if "script" in text.text] == [f"per {hostile}"]
+    assert [text.text for text in parsed(panel).iter(f"{SVG}text") if "script" in text.text] == [hostile]
     assert "<script" not in panel
 
 

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.long
 
 OPTIONS = shlex.split(
     "--grader.weights none --grader.workers 0 --grader.epochs 3 --grader.batch_size 16 --report.bootstrap 20 "
+    "--report.evidence_slices 8 "
     "--cluster.cores 2"
 )
 

@@ -19,7 +19,6 @@ DEMO_SETTINGS = {
     "grader.batch_size": 8,
     "grader.workers": 0,
     "protocol": "both",
-    "progression.null_draws": 10,
     "synthetic.progression_patients": 10,
     "synthetic.series_slices": 4,
 }

@@ -39,7 +39,7 @@ class Plan:
         sides: (N,) uint8, indexed by the number in `slice`: index into `splits.SIDES`, or `UNUSED`.
         labels: (N,) uint8, indexed by the number in `slice`: index into `conventions.GRADES`.
         grader: the settings.
-        seed: seed of the shuffling.
+        seed: seed of the initial weights and of the shuffling.
         class_weights: class weights of the training set, in the order of `conventions.GRADES`.
         cores: CPU cores for the computation of each worker.
         description: content of model.json.
@@ -62,7 +62,7 @@ class Plan:
         return self.target / CHECKPOINT
 
 
-_IGNORED_FOR_RESUME = ("epochs", "folds", "null_control")
+_IGNORED_FOR_RESUME = ("epochs", "folds", "seeds", "null_control", "null_draws")
 """Settings of the grader that may differ from those of a training that is resumed."""
 _METADATA = [name for name in SLICES.names if name != "image"]
 
@@ -77,6 +77,9 @@ class Training:
         folder: folder of its files, relative to the run directory.
         slices: the slices without their images, with the side of each.
         fold: fold of the cross-validation, from 1; 0 for a training outside the cross-validation.
+        seed: seed of the initial weights and of the order of the slices; None for that of the settings.
+        is_repetition: whether it repeats a training with another seed or with permuted grades, to compare with it; only
+            its test set is predicted.
     """
 
     name: str
@@ -84,6 +87,8 @@ class Training:
     folder: str
     slices: pd.DataFrame
     fold: int = 0
+    seed: int | None = None
+    is_repetition: bool = False
 
 
 def read_slice_metadata(folder: Path) -> pd.DataFrame:
@@ -114,15 +119,14 @@ def build_plan(training: Training, folder: Path, out: Path, settings: Settings, 
         cores: CPU cores for the computation of each worker.
     """
     slices, shards = training.slices, tables.shards(folder / "slices")
+    seed = settings.seed if training.seed is None else training.seed
     training_slices = slices[slices["side"] == "train"]
     counts = [int((training_slices["grade"] == grade).sum()) for grade in GRADES]
     sides, labels = (np.full(int(slices["slice"].max()) + 1, UNUSED, np.uint8) for _ in range(2))
     code = {side: number for number, side in enumerate(splits.SIDES)}
     sides[slices["slice"]] = slices["side"].map(code).fillna(UNUSED)
     labels[slices["slice"]] = slices["grade"] - GRADES[0]
-    excluded = splits.surplus_slices(
-        np.sort(training_slices["slice"]), workers=settings.grader.workers, seed=settings.seed
-    )
+    excluded = splits.surplus_slices(np.sort(training_slices["slice"]), workers=settings.grader.workers, seed=seed)
     if len(excluded):
         log.info("  %s: %d training slices excluded, so that workers have equal numbers", training.name, len(excluded))
         sides[excluded] = UNUSED
@@ -134,7 +138,7 @@ def build_plan(training: Training, folder: Path, out: Path, settings: Settings, 
         "initial_weights": settings.grader.weights,
         "training": {name: value for name, value in asdict(settings.grader).items() if name not in _IGNORED_FOR_RESUME},
         "data_fingerprint": _fingerprint(slices),
-        "seed": settings.seed,
+        "seed": seed,
         "training_slices": dict(zip(map(str, GRADES), counts, strict=True)),
         "training_slices_left_out": len(excluded),
         "versions": {"tumorprog": __version__, "torch": torch.__version__},
@@ -146,7 +150,7 @@ def build_plan(training: Training, folder: Path, out: Path, settings: Settings, 
         sides=sides,
         labels=labels,
         grader=settings.grader,
-        seed=settings.seed,
+        seed=seed,
         class_weights=class_weights(counts).tolist(),
         cores=cores,
         description=description,

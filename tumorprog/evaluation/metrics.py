@@ -152,6 +152,8 @@ def _measure_auc(level: pd.DataFrame, *, resamples: int, seed: int) -> Metric:
     reason = reason or measures.too_few(patients, MIN_RANKED, "an AUC")
     if reason:
         return measures.not_measured(patients, reason)
+    if (probabilities == probabilities[0]).all():
+        return measures.metric(patients, 0.5, intervals.no_interval("the same prediction for all"))
     return measures.measure(
         patients,
         lambda rows: _macro_auc(truth[rows], probabilities[rows]),
@@ -196,18 +198,31 @@ def grader_metrics_with_baselines(
     metrics: dict[str, dict[str, Any]] = {name: grader_metrics(level, **options) for name, level in levels.items()}
     for name, predictions in baselines.items():
         for level, rows in grader_levels(predictions).items():
-            compared = {
-                **grader_metrics(rows, **options),
-                "difference": measures.difference(
-                    rows["PatientID"].to_numpy(),
-                    BalancedAccuracy(levels[level]),
-                    BalancedAccuracy(rows),
-                    strata=rows["grade"].to_numpy(),
-                    **options,
-                ),
-            }
-            metrics[level].setdefault("baselines", {})[name] = compared
+            baseline = grader_metrics(rows, **options)
+            difference = _difference(levels[level], rows, **options)
+            if difference["lower"] is None and rows["predicted"].nunique() == 1:
+                difference = _shifted(metrics[level]["balanced_accuracy"], baseline["balanced_accuracy"])
+            metrics[level].setdefault("baselines", {})[name] = {**baseline, "difference": difference}
     return metrics
+
+
+def _difference(model: pd.DataFrame, baseline: pd.DataFrame, *, resamples: int, seed: int) -> Metric:
+    return measures.difference(
+        model["PatientID"].to_numpy(),
+        BalancedAccuracy(model),
+        BalancedAccuracy(baseline),
+        resamples=resamples,
+        seed=seed,
+        strata=model["grade"].to_numpy(),
+    )
+
+
+def _shifted(model: Metric, constant: Metric) -> Metric:
+    """Return the difference to a constant, whose balanced accuracy is the same for all patients of these grades."""
+    if model["value"] is None or constant["value"] is None:
+        return model
+    bounds = {end: None if model[end] is None else model[end] - constant["value"] for end in ("lower", "upper")}
+    return {**model, "value": model["value"] - constant["value"], **bounds}
 
 
 def by_group(level: pd.DataFrame, column: str, *, resamples: int, seed: int) -> dict[str, dict[str, Metric]]:

@@ -123,7 +123,9 @@ def probabilities(
     return np.concatenate(batches)
 
 
-def grad_cam(model: nn.Module, images: np.ndarray, classes: np.ndarray, *, device: torch.device | str) -> np.ndarray:
+def grad_cam(
+    model: nn.Module, images: np.ndarray, classes: np.ndarray | None, *, device: torch.device | str
+) -> np.ndarray:
     """Return Grad-CAM heat maps of the last convolutional layer for one class per image.
 
     After that layer a ResNet consists of global average pooling and a linear layer only, so the gradient of a class is
@@ -132,7 +134,7 @@ def grad_cam(model: nn.Module, images: np.ndarray, classes: np.ndarray, *, devic
     Args:
         model: from `build`; it is moved to the device and left in evaluation mode.
         images: (N, 224, 224) uint8, processed as one batch.
-        classes: (N,) indices into `conventions.GRADES`, the class of each map.
+        classes: (N,) indices into `conventions.GRADES`, the class of each map; None for the most probable one.
         device: device of the computation.
 
     Returns:
@@ -146,11 +148,17 @@ def grad_cam(model: nn.Module, images: np.ndarray, classes: np.ndarray, *, devic
     layers = nn.Sequential(*list(model.children())[:-2])
     with torch.inference_mode():
         activations = layers(normalise(torch.from_numpy(images.copy()).to(device)))
-        weights = model.fc.weight[torch.from_numpy(classes.copy()).to(device)]
+        weights = model.fc.weight[_classes(model, activations, classes)]
         maps = torch.einsum("nchw,nc->nhw", activations, weights).clamp(min=0)
         maps = maps / maps.amax(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(maps.dtype).tiny)
         heat_maps = interpolate(maps[:, None], size=images.shape[-2:], mode="bilinear", align_corners=False)
     return heat_maps[:, 0].cpu().numpy()
+
+
+def _classes(model: nn.Module, activations: torch.Tensor, classes: np.ndarray | None) -> torch.Tensor:
+    if classes is None:
+        return model.fc(activations.mean(dim=(2, 3))).argmax(dim=1)
+    return torch.from_numpy(classes.copy()).to(activations.device)
 
 
 def _imagenet_state() -> dict[str, torch.Tensor]:

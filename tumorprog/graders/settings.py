@@ -49,8 +49,12 @@ class Grader:
     """A CSV with columns patient and side (train, validation, test), to use instead of a random split."""
     folds: int = 0
     """Folds of an additional cross-validation by patient; 0 for none. Short form: --folds K."""
+    seeds: int = 1
+    """Trainings on the patient split that differ only in their seed (initial weights, order of slices)."""
     null_control: bool = False
-    """Whether to add a null control: a training with grades permuted between patients, which reveals leakage."""
+    """Whether to add a null control: trainings with grades permuted between patients, which reveal leakage."""
+    null_draws: int = 5
+    """Trainings of the null control, each with a permutation of its own."""
     workers: int = 1
     """Ray Train workers; 0 trains in the calling process (Ray Train's local mode), faster for small runs."""
     gpu: bool = False
@@ -63,6 +67,8 @@ class Grader:
         at_least("grader.weight_decay", self.weight_decay, 0)
         at_least("grader.step_epochs", self.step_epochs, 1)
         above("grader.step_factor", self.step_factor, 0)
+        at_least("grader.seeds", self.seeds, 1)
+        at_least("grader.null_draws", self.null_draws, 1)
         at_least("grader.workers", self.workers, 0)
         if self.workers and self.batch_size % self.workers:
             raise SettingsError(

@@ -14,5 +14,9 @@ class Report:
     identifiers: bool = False
     """Whether the report shows patient ids and dates instead of pseudonyms and days since the first scan."""
 
+    evidence_slices: int = 256
+    """Slices, spread over the patients, whose Grad-CAM evidence is compared with head and tumour; 0 for none."""
+
     def __post_init__(self) -> None:
         at_least("report.bootstrap", self.bootstrap, 10)
+        at_least("report.evidence_slices", self.evidence_slices, 0)

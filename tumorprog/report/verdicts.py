@@ -9,7 +9,8 @@ from tumorprog.evaluation.prediction_intervals import COVERAGE
 from tumorprog.report import names
 from tumorprog.report.page import number
 
-_SIGNIFICANT = 0.05
+_SIGNIFICANT, _MIN_DRAWS = 0.05, 19
+"""With fewer draws than these, a permutation test cannot reach this level."""
 
 _WORDS = {
     "better": "better than",
@@ -127,11 +128,18 @@ def alerts(metrics: Mapping[str, Any]) -> list[str]:
             f"Prediction intervals of months are too narrow: they contain {coverage['value']:.0%} of the true values, "
             f"not {COVERAGE:.0%}."
         )
-    control = metrics.get("null_control", {}).get("patient")
-    if control and control["p"] > _SIGNIFICANT:
-        found.append(
-            f"Months to progression: {control['as_good']} of {len(control['draws'])} trainings on permuted months are "
-            f"as good as those on the true ones (p = {number(control['p'])}): it is not shown that the model learns "
-            "from the images."
-        )
+    controls = {
+        "Months to progression": metrics.get("null_control", {}).get("patient"),
+        "Grade": metrics.get("grader", {}).get("patient", {}).get("null_control"),
+    }
+    for task, control in controls.items():
+        if control and len(control["draws"]) >= _MIN_DRAWS and control["p"] > _SIGNIFICANT:
+            found.append(_not_shown(task, control))
     return found
+
+
+def _not_shown(task: str, control: Mapping[str, Any]) -> str:
+    return (
+        f"{task}: {control['as_good']} of {len(control['draws'])} trainings on permuted targets are as good as that on "
+        f"the true targets (p = {number(control['p'])}): it is not shown that the model learns from the images."
+    )

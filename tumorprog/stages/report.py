@@ -8,15 +8,15 @@ from typing import Any
 
 import pandas as pd
 
-from tumorprog import __version__, model_files, storage, tables
+from tumorprog import __version__, storage, tables
 from tumorprog.cohort.columns import OUTCOMES, TIMELINE, VOLUMES
 from tumorprog.conventions import GRADES
 from tumorprog.encoders import spectral
 from tumorprog.evaluation import combination, metrics, overlap, progression, repetitions, survival, sweeps
-from tumorprog.evaluation.baselines import institution, majority, on_published_intervals
+from tumorprog.evaluation.baselines import on_published_intervals
 from tumorprog.formats.columns import CATALOGUE, QUARANTINE
 from tumorprog.graders import resnet18
-from tumorprog.graders.columns import FOLD_PREDICTIONS, GRADER_PREDICTIONS, HISTORY
+from tumorprog.graders.columns import GRADER_PREDICTIONS
 from tumorprog.graders.images import read_images
 from tumorprog.progression.columns import (
     BASELINES,
@@ -30,10 +30,11 @@ from tumorprog.progression.columns import (
     SURVIVAL_MODELS,
 )
 from tumorprog.regions.agreement import overlaps
-from tumorprog.report import headline, page, paper, theme
+from tumorprog.report import headline, page, paper, theme, verdicts
 from tumorprog.report.data import sections as data_sections
 from tumorprog.report.geometry import geometry
 from tumorprog.report.grading import examples as grading_examples
+from tumorprog.report.grading import results as grading_results
 from tumorprog.report.grading import sections as grading_sections
 from tumorprog.report.identifiers import Identifiers
 from tumorprog.report.patients import courses, images
@@ -66,10 +67,11 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     catalogue = archive["catalogue"]
     evaluated: dict[str, Any] = {}
     content: list[page.Section] = []
+    slices = feature_examples.slices_of(tables.shards(folder / "catalogue"))
     if (folder / "grader" / "predictions.parquet").exists():
-        evaluated["grader"], results = _evaluate_grader(folder, settings)
+        evaluated["grader"], results = _evaluate_grader(folder, slices, settings)
         content += grading_sections.sections(evaluated["grader"], results)
-    scores, sections = _regions(folder, settings, catalogue)
+    scores, sections = _regions(slices, settings, catalogue)
     evaluated |= scores
     content += sections
     if (folder / "progression" / "predictions.csv").exists():
@@ -87,7 +89,7 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     facts = study_facts.read(folder, settings, archive=archive, metrics=evaluated)
     content = study_sections.arranged(data_sections.sections(archive, facts.cohort), content, facts)
     _write_cards(out / "cards", facts)
-    _write(out, evaluated, content, archive["summary"], settings)
+    _write(out, evaluated, content, archive, settings)
     return f"{len(content)} sections, {sum(len(section.pictures) for section in content)} figures"
 
 
@@ -100,9 +102,10 @@ def _read_archive(folder: Path, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _regions(folder: Path, settings: Settings, catalogue: pd.DataFrame) -> tuple[dict[str, Any], list[page.Section]]:
+def _regions(
+    slices: pd.DataFrame, settings: Settings, catalogue: pd.DataFrame
+) -> tuple[dict[str, Any], list[page.Section]]:
     """Return the part of metrics.json on the regions of interest and its section; both empty without examples."""
-    slices = feature_examples.slices_of(tables.shards(folder / "catalogue"))
     examples = feature_examples.examples(
         slices, spectral.options(settings.features, settings.roi), max_examples=_NUM_FEATURE_EXAMPLES
     )
@@ -121,75 +124,19 @@ def _is_synthetic(settings: Settings) -> bool:
 
 
 def _evaluate_grader(
-    folder: Path, settings: Settings
-) -> tuple[dict[str, Any], dict[str, grading_sections.GraderResults]]:
+    folder: Path, masked: pd.DataFrame, settings: Settings
+) -> tuple[dict[str, Any], dict[str, grading_results.GraderResults]]:
     evaluated, results = {}, {}
-    for subfolder in ("grader", "grader/folds", "grader/paper"):
+    for subfolder in grading_results.SUBFOLDERS:
         if (folder / subfolder / "predictions.parquet").exists():
-            evaluate = _evaluate_folds if subfolder == "grader/folds" else _evaluate_protocol
-            protocol, scores, shown = evaluate(folder, subfolder, settings)
-            evaluated[protocol], results[protocol] = scores, shown
+            protocol, evaluated[protocol], shown = grading_results.evaluate(folder, subfolder, masked, settings)
+            if subfolder != grading_results.FOLDS and (folder / "slices").exists():
+                predictions = tables.read_shards(folder / subfolder, GRADER_PREDICTIONS).to_pandas()
+                test = predictions[predictions["side"] == "test"]
+                examples = _grad_cam_examples(folder / subfolder, folder / "slices", folder / "catalogue", test)
+                shown = replace(shown, examples=examples)
+            results[protocol] = shown
     return evaluated, results
-
-
-def _evaluate_protocol(
-    folder: Path, subfolder: str, settings: Settings
-) -> tuple[str, dict[str, Any], grading_sections.GraderResults]:
-    """Evaluate the test set of the training in a subfolder; return its protocol, metrics and results."""
-    description = model_files.load_description(folder / subfolder)
-    predictions = tables.read_shards(folder / subfolder, GRADER_PREDICTIONS).to_pandas()
-    train, test = (predictions[predictions["side"] == side] for side in ("train", "test"))
-    compared = {"majority": majority(train, test), "institution": institution(train, test)}
-    if (folder / subfolder / "null" / "predictions.parquet").exists():
-        null = tables.read_shards(folder / subfolder / "null", GRADER_PREDICTIONS).to_pandas()
-        compared[grading_sections.NULL_CONTROL] = null[null["side"] == "test"]
-    shown = _collect_results(test, description, subfolder, settings, by=("Institution", "Manufacturer"))
-    images, catalogue = folder / "slices", folder / "catalogue"
-    shown = replace(
-        shown,
-        history=tables.read_csv(folder / subfolder / "history.csv", HISTORY),
-        leaks=tables.read_csv(folder / subfolder / "leaks.csv", ("what",)),
-        examples=_grad_cam_examples(folder / subfolder, images, catalogue, test) if images.exists() else [],
-    )
-    bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
-    return description["protocol"], metrics.grader_metrics_with_baselines(shown.levels, compared, **bootstrap), shown
-
-
-def _evaluate_folds(
-    folder: Path, subfolder: str, settings: Settings
-) -> tuple[str, dict[str, Any], grading_sections.GraderResults]:
-    """Evaluate the test sets of all folds together, so that every patient counts once."""
-    description = model_files.load_description(folder / subfolder / "fold-1")
-    tested = tables.read_shards(folder / subfolder, FOLD_PREDICTIONS).to_pandas()
-    split = tables.read_csv(folder / subfolder / "split.csv", ("fold", "patient", "side"))
-    compared = {}
-    for name, baseline in (("majority", majority), ("institution", institution)):
-        by_fold = []
-        for fold, test in tested.groupby("fold"):
-            train_patients = split.loc[(split["fold"] == fold) & (split["side"] == "train"), "patient"]
-            by_fold.append(baseline(tested[tested["PatientID"].isin(train_patients)], test))
-        compared[name] = pd.concat(by_fold)
-    shown = _collect_results(tested, description, subfolder, settings, by=("Institution", "Manufacturer", "fold"))
-    bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
-    return "folds", metrics.grader_metrics_with_baselines(shown.levels, compared, **bootstrap), shown
-
-
-def _collect_results(
-    test: pd.DataFrame, description: dict[str, Any], subfolder: str, settings: Settings, *, by: tuple[str, ...]
-) -> grading_sections.GraderResults:
-    bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
-    levels = metrics.grader_levels(test)
-    slices = levels["slice"].assign(**{name: test[name].to_numpy() for name in by})
-    return grading_sections.GraderResults(
-        folder=subfolder,
-        levels=levels,
-        bins={name: metrics.reliability_bins(level) for name, level in levels.items()},
-        groups={column: metrics.by_group(slices, column, **bootstrap) for column in by},
-        initial_weights=description["initial_weights"],
-        history=pd.DataFrame(),
-        leaks=pd.DataFrame(),
-        examples=[],
-    )
 
 
 def _grad_cam_examples(model_folder: Path, slices: Path, catalogue: Path, test: pd.DataFrame) -> list[dict[str, Any]]:
@@ -360,8 +307,14 @@ def _write_cards(folder: Path, facts: study_facts.Facts) -> None:
     storage.write_text(folder / "data.md", cards.data_card(facts))
 
 
+def _alerts(evaluated: dict[str, Any], *, synthetic: bool) -> list[str]:
+    """Return the warnings at the top of the report."""
+    notice = ["These patients do not exist: their images were generated by tumorprog synthesize."] if synthetic else []
+    return [*notice, *verdicts.alerts(evaluated)]
+
+
 def _write(
-    out: Path, evaluated: dict[str, Any], content: list[page.Section], summary: dict[str, Any], settings: Settings
+    out: Path, evaluated: dict[str, Any], content: list[page.Section], archive: dict[str, Any], settings: Settings
 ) -> None:
     (out / "figures").mkdir(exist_ok=True)
     for section in content:
@@ -372,8 +325,10 @@ def _write(
     report = page.Page(
         title=settings.study.title or TITLE,
         summary="Results of a tumorprog run. The source files named in the captions are in the run directory.",
+        verdicts=verdicts.summary(evaluated),
+        alerts=_alerts(evaluated, synthetic=archive["synthetic"]),
         headlines=headline.tiles(evaluated),
         sections=content,
-        footer=_footer(summary, settings),
+        footer=_footer(archive["summary"], settings),
     )
     storage.write_text(out / "report.html", page.render(report))

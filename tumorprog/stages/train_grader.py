@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -23,8 +24,9 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     """Train under the protocol of the settings, or under both: the paper's results are then in `grader/paper/`.
 
     `grader.folds` adds this number of trainings, in `grader/folds/`: each patient is in the test set of one of them.
-    `grader.null_control` adds a permutation control (null control) for each protocol, in `null/`: a training with the
-    grades shuffled between patients.
+    `grader.seeds` above 1 repeats the training under the patient protocol with further seeds, in `grader/seeds/`.
+    `grader.null_control` adds a permutation control (null control) for each protocol, in `null/`: `grader.null_draws`
+    trainings, each with the grades shuffled between patients in its own way.
 
     Raises:
         LeakError: if data of one patient is in two sets of a split by patients.
@@ -41,13 +43,13 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         plan.target.mkdir(parents=True, exist_ok=True)
         grader_training.resume_from(folder / training.folder, plan)
     grader_training.train_all([plan for _, plan in planned], max_concurrent=max_concurrent)
-    summaries = [_predict(training.slices, plan) for training, plan in planned if not training.fold]
+    summaries = [_predict(training, plan) for training, plan in planned if not training.fold]
     folds = [(training, plan) for training, plan in planned if training.fold]
     if folds:
         summaries.append(_predict_folds(folds, out / "grader" / "folds" / "predictions.parquet"))
     for _, plan in planned:
         storage.remove(plan.target / grader_training.RAY_FOLDER)
-    return "; ".join(summaries)
+    return "; ".join(filter(None, summaries))
 
 
 def _by_protocol(slices: pd.DataFrame, out: Path, settings: Settings) -> Iterator[Training]:
@@ -70,12 +72,28 @@ def _by_protocol(slices: pd.DataFrame, out: Path, settings: Settings) -> Iterato
         (out / folder).mkdir(parents=True, exist_ok=True)
         tables.write_csv(out / folder / "split.csv", split, list(split.columns))
         tables.write_csv(out / folder / "leaks.csv", leaks, list(leaks.columns))
-        name = f"{protocol} protocol"
-        yield Training(name=name, protocol=protocol, folder=folder, slices=assigned)
+        training = Training(name=f"{protocol} protocol", protocol=protocol, folder=folder, slices=assigned)
+        yield training
+        if protocol == "patient":
+            yield from _with_other_seeds(training, settings)
         if settings.grader.null_control:
-            grades = splits.shuffled_between_patients(assigned["PatientID"], assigned["grade"], seed=settings.seed)
-            null = assigned.assign(grade=grades)
-            yield Training(name=f"{name}, null control", protocol=protocol, folder=f"{folder}/null", slices=null)
+            yield from _null_draws(training, settings)
+
+
+def _with_other_seeds(training: Training, settings: Settings) -> Iterator[Training]:
+    for seed in range(settings.seed + 1, settings.seed + settings.grader.seeds):
+        name, folder = f"{training.name}, seed {seed}", f"{training.folder}/seeds/seed-{seed}"
+        yield replace(training, name=name, folder=folder, seed=seed, is_repetition=True)
+
+
+def _null_draws(training: Training, settings: Settings) -> Iterator[Training]:
+    """Yield the null control: the same training, with the same seed, on permuted grades."""
+    slices = training.slices
+    for draw in range(1, settings.grader.null_draws + 1):
+        seed = settings.seed + draw - 1
+        grades = splits.shuffled_between_patients(slices["PatientID"], slices["grade"], seed=seed)
+        name, folder = f"{training.name}, null control {draw}", f"{training.folder}/null/draw-{draw}"
+        yield replace(training, name=name, folder=folder, slices=slices.assign(grade=grades), is_repetition=True)
 
 
 def _by_fold(slices: pd.DataFrame, out: Path, settings: Settings) -> Iterator[Training]:
@@ -111,11 +129,14 @@ def _counts(assigned: pd.DataFrame) -> dict[str, int]:
     return {side: int((assigned["side"] == side).sum()) for side in splits.SIDES}
 
 
-def _predict(slices: pd.DataFrame, plan: Plan) -> str:
-    """Predict all slices, unless an interrupted call already has, and return a summary of the training."""
-    target = plan.target / "predictions.parquet"
+def _predict(training: Training, plan: Plan) -> str:
+    """Predict the slices, unless an interrupted call already has, and return a summary; "" for a repetition."""
+    target, slices = plan.target / "predictions.parquet", training.slices
     if not target.exists():
-        _write(target, predictions(slices, plan), GRADER_PREDICTIONS)
+        wanted = slices[slices["side"] == "test"] if training.is_repetition else slices
+        _write(target, predictions(wanted, plan), GRADER_PREDICTIONS)
+    if training.is_repetition:
+        return ""
     history = tables.read_csv(plan.target / "history.csv", HISTORY)
     best = history[history["Best Model Saved"]].iloc[-1]
     return (

@@ -11,15 +11,20 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from tumorprog.conventions import GRADES
-from tumorprog.report import drawing, slices
-from tumorprog.report.drawing import BLUE, GREEN, GREY, INK, SKY, Panels
+from tumorprog.report import drawing, names, slices
+from tumorprog.report.drawing import BLUE, GREEN, GREY, INK, ORANGE, SKY, SMALL, Panels
 
-_ACCURACIES = {"Train": "Training Acc (%)", "Validation": "Validation Acc (%)", "Test": "Test Acc (%)"}
+_ACCURACIES = {"Train": "Training Acc (%)", "Validation": "Validation Acc (%)"}
+CHANCE = 1 / len(GRADES)
+"""Balanced accuracy of guessing."""
+
 _HEAT = LinearSegmentedColormap.from_list("heat", [(0.84, 0.37, 0.0, 0.0), (0.84, 0.37, 0.0, 0.75)])
 
 
 def learning_curves(history: pd.DataFrame, *, leaks: bool = False) -> Panels:
-    """Draw the loss and accuracy on each data set at each epoch, and the selected epoch.
+    """Draw the loss and accuracy on the training and the validation set at each epoch, and the selected epoch.
+
+    The test set is not drawn, so that nobody chooses an epoch or a setting by it.
 
     Args:
         history: rows of `HISTORY`; the last row whose "Best Model Saved" is Yes or true is the selected epoch.
@@ -27,7 +32,8 @@ def learning_curves(history: pd.DataFrame, *, leaks: bool = False) -> Panels:
     """
     figures, (loss, accuracy) = drawing.canvas(3.8, 1, 2)
     epochs = history["Epoch"].to_numpy()
-    for name, (label, colour, marker) in drawing.DATA_SETS.items():
+    for name in _ACCURACIES:
+        label, colour, marker = drawing.DATA_SETS[name]
         style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4, "label": label}
         loss.plot(epochs, history[f"{name} Loss"].to_numpy(np.float64), **style)
         accuracy.plot(epochs, history[_ACCURACIES[name]].to_numpy(np.float64), **style)
@@ -60,7 +66,7 @@ def confusion(levels: Mapping[str, pd.DataFrame], title: str, *, leaks: bool = F
         for (row, column), count in np.ndenumerate(counts):
             share = shares[row, column]
             axes.text(column, row, f"{count:,}\n{share:.0%}", ha="center", va="center", color=INK)
-        axes.set_title(f"per {name}", fontsize=10)
+        axes.set_title(names.level(name), fontsize=10)
         axes.set_xticks(range(len(GRADES)), [str(grade) for grade in GRADES])
         axes.set_yticks(range(len(GRADES)), [f"{grade}\nn = {total:,}" for grade, total in _totals(counts)])
         axes.set_xlabel("Predicted grade")
@@ -77,65 +83,93 @@ def _totals(counts: np.ndarray) -> list[tuple[int, int]]:
 
 
 def reliability(bins: Mapping[str, pd.DataFrame], title: str, *, leaks: bool = False) -> Panels:
-    """Draw the accuracy and the number of predictions by confidence, for each level.
+    """Draw the accuracy in each bin of confidence with its interval, for each level.
+
+    Points are not joined: between two bins nothing was measured.
 
     Args:
-        bins: from `evaluation.metrics.reliability_bins`, by level.
+        bins: from `evaluation.calibration.reliability_bins`, by level; at least one.
         title: title of the figure.
         leaks: whether patients are in more than one data set.
     """
-    columns = max(len(bins), 1)
-    figures, all_axes = drawing.canvas(4.4, 2, columns, sharex=True, height_ratios=(3, 1))
-    for axes, counts, (name, level) in zip(all_axes[:columns], all_axes[columns:], bins.items(), strict=False):
+    figures, all_axes = drawing.canvas(3.8, 1, len(bins))
+    for axes, (name, level) in zip(all_axes, bins.items(), strict=True):
         axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="perfectly calibrated")
-        axes.plot(level["confidence"], level["accuracy"], color=BLUE, marker="o", label="grader")
-        widths = (level["upper"] - level["lower"]).to_numpy()
-        counts.bar(level["lower"], level["count"], width=widths, align="edge", color=SKY, edgecolor="white")
-        axes.set_title(f"per {name}", fontsize=10)
-        axes.set_ylim(-0.02, 1.02)
-        axes.set_ylabel("Accuracy")
-        axes.legend(frameon=False, loc="upper left")
-        counts.set_ylabel("Predictions")
-        counts.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-        counts.set_xlim(0, 1)
-        counts.set_xlabel("Confidence (highest probability)")
+        accuracy = level["accuracy"].to_numpy()
+        ends = np.stack([accuracy - level["lower"], level["upper"] - accuracy]).clip(0)
+        axes.errorbar(level["confidence"], accuracy, yerr=ends, color=BLUE, fmt="o", capsize=3, label="grader")
+        for row in level.to_dict("records"):
+            place = (row["confidence"], row["upper"])
+            text = f"{row['patients']:,}"
+            axes.annotate(text, place, (0, 4), textcoords="offset points", ha="center", fontsize=SMALL)
+        axes.set_title(names.level(name), fontsize=10)
+        axes.set_xlim(0, 1)
+        axes.set_ylim(-0.02, 1.12)
+        axes.set_xlabel("Confidence (highest probability)")
+        axes.set_ylabel("Accuracy, 95% CI")
+    all_axes[0].legend(frameon=False, loc="upper left")
     return drawing.add_title(figures, title, leaks=leaks)
 
 
-def grader_with_baselines(
-    grader: Mapping[str, Any],
-    *,
-    metric: str = "balanced_accuracy",
-    level: str = "patient",
-    label: str = "Balanced accuracy",
-) -> Panels:
-    """Draw a metric of the grader and of its baselines, one panel per protocol.
+def grader_with_baselines(grader: Mapping[str, Any]) -> Panels:
+    """Draw the balanced accuracy per patient of the grader and of its baselines, one panel per protocol.
+
+    Chance and the majority class are lines rather than bars. Trainings with other seeds and those of the null control
+    are points.
 
     Args:
-        grader: part `grader` of metrics.json: protocol -> level -> metric, and baselines -> name -> metric.
-        metric: a key of `evaluation.metrics.grader_metrics`.
-        level: "slice", "series" or "patient".
-        label: label of the axis.
+        grader: part `grader` of metrics.json.
     """
-    panels = {(protocol, f"protocol: {protocol}"): levels[level] for protocol, levels in grader.items()}
-    return drawing.compare_with_baselines(panels, metric, label=label, title="Grader and baselines")
+    ordered = sorted(grader.items(), key=lambda item: names.leaking_last(item[0]))
+    figures, all_axes = drawing.panels(len(ordered), height=2.9)
+    for axes, (protocol, scores) in zip(all_axes, ordered, strict=True):
+        _draw_comparison(axes, scores, leaks=names.leaking_last(protocol))
+        axes.set_title(names.protocol(protocol), loc="left", fontsize=10)
+        drawing.mark_leakage(axes, protocol)
+    return drawing.add_title(figures, "Balanced accuracy per patient")
 
 
-def group_bars(groups: Mapping[str, Mapping[str, Mapping[str, Any]]], title: str, *, leaks: bool = False) -> Panels:
+def _draw_comparison(axes: Axes, scores: Mapping[str, Any], *, leaks: bool) -> None:
+    compared = {"model": scores["patient"], **scores["patient"]["baselines"]}
+    majority = compared.pop("majority")["balanced_accuracy"]["value"]
+    bars = {names.model(name): level["balanced_accuracy"] for name, level in compared.items()}
+    drawing.bars(axes, bars, [GREY if leaks else BLUE] + [SKY] * (len(bars) - 1), hatch="///" if leaks else "")
+    repeated = {
+        "other seeds": scores.get("seeds", {}).get("balanced_accuracy", {}).get("values", [])[1:],
+        "null control": scores.get("null_control", {}).get("draws", []),
+    }
+    labels = list(bars)
+    for name, values in repeated.items():
+        if values:
+            axes.scatter(values, [len(labels)] * len(values), color=INK, s=16, zorder=3)
+            labels.append(name)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    if majority is None or abs(majority - CHANCE) < 0.005:
+        axes.axvline(CHANCE, color=ORANGE, linestyle="--", label="chance and majority class (0.33)")
+    else:
+        axes.axvline(CHANCE, color=ORANGE, linestyle="--", label="chance (0.33)")
+        axes.axvline(majority, color=GREEN, linestyle=":", label=f"majority class ({majority:.2f})")
+    axes.legend(frameon=False, fontsize=SMALL, loc="upper center", bbox_to_anchor=(0.5, -0.22))
+    axes.set_xlim(0, 1.15)
+    axes.set_xlabel("Balanced accuracy, 95% CI")
+
+
+def group_bars(groups: Mapping[str, Mapping[str, Any]], title: str, *, leaks: bool = False) -> Panels:
     """Draw the accuracy and balanced accuracy of each institution, manufacturer or fold.
 
     Args:
-        groups: from `evaluation.metrics.by_group`.
+        groups: groups with enough patients, as in `report.grading.results.GraderResults.groups`.
         title: title of the figure.
         leaks: whether patients are in more than one data set.
     """
     figures, all_axes = drawing.canvas(1.6 + 0.42 * max(len(groups), 2), 1, 2)
-    names = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy"}
-    for axes, (metric, label), colour in zip(all_axes, names.items(), (BLUE, GREEN), strict=True):
-        bars = {f"{name} (n = {group[metric]['n']:,})": group[metric] for name, group in groups.items()}
+    for axes, metric, colour in zip(all_axes, ("accuracy", "balanced_accuracy"), (BLUE, GREEN), strict=True):
+        bars = {f"{name} ({group['accuracy']['patients']} patients)": group[metric] for name, group in groups.items()}
         drawing.bars(axes, bars, [GREY if leaks else colour] * len(bars), hatch="///" if leaks else "")
+        axes.axvline(CHANCE, color=ORANGE, linestyle="--")
         axes.set_xlim(0, 1.15)
-        axes.set_xlabel(f"{label}, 95% CI")
+        axes.set_xlabel(f"{names.metric(metric)}, 95% CI")
     return drawing.add_title(figures, title, leaks=leaks)
 
 
