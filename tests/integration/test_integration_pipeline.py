@@ -181,7 +181,7 @@ def test_volumes_and_their_changes_match_the_truth(finished, cohort_folder):
     later = both.dropna(subset="change_ml")
     assert len(later) == 3
     assert (later["days_since"].to_numpy() == both["days"].dropna().to_numpy()).all()
-    assert "Tumour volume (ml)" in (finished / "report.html").read_text()
+    assert "Masked volume (ml)" in (finished / "report.html").read_text()
 
 
 def test_a_patients_prediction_is_the_weighted_mean_over_its_series(finished):

@@ -112,7 +112,7 @@ def test_the_primary_metric_comes_first_and_the_verdict_follows_from_the_paired_
     assert section.paragraphs[0].startswith(
         "Primary metric, held-out patients: balanced accuracy per patient, 15 patients"
     )
-    assert "better than majority class" in section.paragraphs[1]
+    assert "better than the majority class" in section.paragraphs[1]
     assert next(iter(section.tables[0].rows[0].values())) == "Balanced accuracy"
     assert "per patient" in section.tables[0].caption
     assert 0 < scores["patient"]["weighted_kappa"]["value"] < 1
@@ -120,7 +120,7 @@ def test_the_primary_metric_comes_first_and_the_verdict_follows_from_the_paired_
 
 def test_three_patients_give_reasons_instead_of_intervals_diagrams_and_bars(run):
     scores, section = evaluate(run(predictions(test=3, slices=20)))
-    assert "not comparable with majority class" in section.paragraphs[1]
+    assert "not comparable with the majority class" in section.paragraphs[1]
     assert scores["slice"]["calibration"]["brier_score"]["reason"] == "3 patients; calibration per slice needs 10"
     text = " ".join(section.paragraphs)
     assert "With 3 patients calibration is not estimated per patient (needs 50 patients), per series" in text
@@ -151,7 +151,7 @@ def test_a_picture_says_its_result_without_being_seen(run):
     alts = {picture.name: picture.alt for picture in section.pictures}
     value = scores["patient"]["balanced_accuracy"]["value"]
     assert f"model {value:.2f}" in alts["figures/grader-patient-baselines.svg"]
-    assert "training accuracy from 40 % to 40 %" in alts["figures/grader-patient-history.svg"]
+    assert "training accuracy from 40% to 40%" in alts["figures/grader-patient-history.svg"]
     assert "of 30 patients" in alts["figures/grader-patient-confusion.svg"]
 
 

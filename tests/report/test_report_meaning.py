@@ -56,11 +56,11 @@ def test_patients_without_a_second_date_are_said_to_be_excluded():
 
 def test_volumes_that_reach_the_threshold_are_counted_as_unconfirmed():
     text = text_of(BTP, 39.9, 40.0, 120.0, -10.0)
-    assert "rose by at least 40 % in 2 of 4 cases" in text
+    assert "rose by at least 40% in 2 of 4 cases" in text
     assert "unconfirmed" in text
     assert "enhancing part" in text
     assert "is not recorded in these data" in text_of(OTHER, 50.0)
-    assert "40 %" not in text_of(BTP)
+    assert "40%" not in text_of(BTP)
 
 
 def test_without_masks_nothing_is_said_about_volumes():

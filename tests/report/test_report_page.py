@@ -258,3 +258,13 @@ def test_numbers_are_short_and_keep_their_significant_digits(value, shown):
 def test_rendering_is_reproducible(panels):
     assert render(page(panels)) == render(page(panels))
     assert io.StringIO(render(page(panels))).readline().strip() == "<!doctype html>"
+
+
+def test_a_reason_that_many_cells_share_is_printed_once_below_the_table():
+    few = {"value": 0.5, "lower": None, "upper": None, "n": 3, "reason": "3 patients; an interval needs 5"}
+    absent = {**few, "value": None, "reason": "no patient of grade 4"}
+    table = Table(caption="T", rows=[{"Metric": name, "A": few, "B": absent} for name in "xyz"], source="f")
+    rendered = render(Page(title="t", summary="s", sections=[Section(id="s", title="S", tables=[table])]))
+    assert rendered.count("3 patients; an interval needs 5") == 1
+    assert rendered.count("no patient of grade 4") == 1
+    assert rendered.count("<sup>a</sup>") == rendered.count("<sup>b</sup>") == 4  # three cells and the note

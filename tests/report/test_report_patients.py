@@ -72,8 +72,8 @@ def test_the_captions_and_alternative_texts_state_the_results(tables):
     ]
     expected = {
         "courses": "6 count as progressed, 0 are censored",
-        "kaplan-meier": "Median 2.96 months (95 % CI 0.99 to not reached); 6 patients, 6 of whom progressed",
-        "waterfall": "1 of 2 rise by at least 40 %, and 1 fall; the median is +15 %",
+        "kaplan-meier": "Median 2.96 months (95% CI 0.99 to not reached); 6 patients, 6 of whom progressed",
+        "waterfall": "1 of 2 rise by at least 40%, and 1 fall; the median is +15%",
         "volume": "Spearman's rho -1.00 (no interval",
     }
     for name, text in expected.items():

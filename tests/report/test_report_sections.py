@@ -83,19 +83,19 @@ def results():
 def test_the_model_is_compared_with_its_baselines_by_paired_differences(results):
     values = metrics()
     text = " ".join(progression_sections.section(values, results).paragraphs)
-    assert "better than mean of the other patients (difference -2.05 months, -3.50 to -0.50)" in text
-    assert "not distinguishable from median of the other patients (difference -1.35 months, -3.00 to +0.25)" in text
-    assert "These are 2 comparisons, each at 95 %" in text
+    assert "better than the mean of the other patients (difference -2.05 months, -3.50 to -0.50)" in text
+    assert "not distinguishable from the median of the other patients (difference -1.35 months, -3.00 to +0.25)" in text
+    assert "These are 2 comparisons, each at 95%" in text
     values["progression"]["patient"]["all"]["patient"]["baselines"] = {"volume": baseline(2.5, 0.5, 0.1, 0.9)}
     values["progression"]["patient"]["all"]["patient"]["baselines"]["median"] = baseline(None)
     text = " ".join(progression_sections.section(values, results).paragraphs)
-    assert "worse than tumour volume only (difference +0.50 months, +0.10 to +0.90)" in text
-    assert "not comparable with median of the other patients (4 patients; an interval needs 5)" in text
+    assert "worse than masked volume only (difference +0.50 months, +0.10 to +0.90)" in text
+    assert "not comparable with the median of the other patients (4 patients; an interval needs 5)" in text
 
 
 def test_coverage_is_stated_with_its_interval_and_whether_the_intervals_are_informative(results):
     text = " ".join(progression_sections.section(metrics(), results).paragraphs)
-    assert "contain the true value of 75% of 4 patients (95 % interval 30% to 95%): this does not contradict" in text
+    assert "contain the true value of 75% of 4 patients (95% interval 30% to 95%): this does not contradict" in text
     assert text.count("They are uninformative.") == 1
     values = metrics()
     evaluated = values["progression"]["patient"]["all"]["patient"]
@@ -107,8 +107,8 @@ def test_coverage_is_stated_with_its_interval_and_whether_the_intervals_are_info
 
 
 def test_the_baselines_on_the_published_intervals_are_listed_with_the_model(results):
-    table = progression_sections.section(metrics(), results).tables[0]
-    assert [(row["Data: predictor"].split(":")[-1], row["MAE"]["value"]) for row in table.rows] == [
+    table = progression_sections.section(metrics(), results).tables[2]
+    assert [(row["Data: predictor"].split(":")[-1], row["Mean absolute error"]["value"]) for row in table.rows] == [
         (" median of the other patients", 4.35),
         (" mean of the other patients", 5.05),
         (" median of the other patients", 4.35),
@@ -129,7 +129,7 @@ def test_the_null_control_is_reported_with_its_errors_and_a_figure(results):
 
 
 def test_volumes_and_their_changes_are_listed_for_each_patient(results):
-    table = progression_sections.section(metrics(), results).tables[2]
+    table = progression_sections.section(metrics(), results).tables[3]
     shown = {
         row["Patient, date"]: (row["Masked volume (ml)"], row["Change to the next date (ml)"], row["Change (%)"])
         for row in table.rows
@@ -141,7 +141,7 @@ def test_volumes_and_their_changes_are_listed_for_each_patient(results):
 
 
 def test_patients_with_one_date_are_listed(results):
-    table = progression_sections.section(metrics(), results).tables[3]
+    table = progression_sections.section(metrics(), results).tables[4]
     assert table.caption == "Patients of the progression cohort excluded because they do not have two dates (1)"
     assert table.rows.to_numpy().tolist() == [["Z", "one date", "1999-01-01", 1]]
 

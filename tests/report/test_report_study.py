@@ -356,7 +356,7 @@ def test_phrases():
     assert len(tallied(["word " * 30])) < 70
     assert measured(metric(None) | {"reason": "1 patient"}) == "not defined: 1 patient"
     assert measured(metric(0.5)) == "0.50 (no confidence interval)"
-    assert measured(metric(0.5, 0.25, 0.75)) == "0.50 (95 % confidence interval 0.25 to 0.75)"
+    assert measured(metric(0.5, 0.25, 0.75)) == "0.50 (95% confidence interval 0.25 to 0.75)"
     assert spread([1.0, 3.0, np.nan]) == "2 (1 to 3); 1 unknown"
     assert spread([np.nan]) == "1 unknown"
     assert spread([]) == "none"

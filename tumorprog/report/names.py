@@ -22,11 +22,12 @@ MODELS = {
     "mean": "mean of the other patients",
     "median": "median of the other patients",
     "ridge": "ridge regression on the features",
-    "volume": "tumour volume only",
+    "volume": "masked volume only",
     "life table": "life table",
     "null control": "null control",
 }
 """Names of the models and of the baselines."""
+_WITHOUT_ARTICLE = {"institution", "ridge", "volume"}
 METRICS = {
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
@@ -83,6 +84,11 @@ def counted(key: str, count: int) -> str:
 def model(key: str) -> str:
     """Return the name of a model or baseline, e.g. "median of the other patients"."""
     return MODELS.get(key, key)
+
+
+def model_in_text(key: str) -> str:
+    """Return the name of a model or baseline inside a sentence, e.g. "the median of the other patients"."""
+    return model(key) if key in _WITHOUT_ARTICLE else f"the {model(key)}"
 
 
 def metric(key: str) -> str:

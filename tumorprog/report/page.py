@@ -3,6 +3,7 @@
 All texts are escaped. The stage fills the dataclasses; page.html defines the layout.
 """
 
+import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,7 +115,7 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(cell=_cell, is_number=_is_number, table_rows=table_rows)
-    environment.globals.update(interval=_interval, value=_value, reason=_reason, files=files)
+    environment.globals.update(interval=_interval, value=_value, reason=_reason, reasons=_reasons, files=files)
     by_variable = {name: f"var(--{name})" for name in theme.LIGHT}
     colours = {
         "light": theme.variables(theme.LIGHT),
@@ -166,6 +167,16 @@ def _interval(metric: Mapping[str, Any] | str) -> str:
     if isinstance(metric, str) or metric["lower"] is None or metric["upper"] is None:
         return ""
     return f"{_cell(metric['lower'])} to {_cell(metric['upper'])}"
+
+
+def _reasons(rows: Sequence[Sequence[object]]) -> dict[str, str]:
+    """Return the reasons for missing values and intervals of a table's cells, each with the letter of its note."""
+    found = [_reason(cell) for row in rows for cell in row if isinstance(cell, Mapping)]
+    return {reason: _letter(number) for number, reason in enumerate(dict.fromkeys(filter(None, found)))}
+
+
+def _letter(number: int) -> str:
+    return string.ascii_lowercase[number % 26] * (1 + number // 26)
 
 
 def _reason(metric: Mapping[str, Any] | str) -> str:

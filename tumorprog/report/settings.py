@@ -10,7 +10,7 @@ class Report:
     """The evaluation and its report."""
 
     bootstrap: int = 2000
-    """Resamples of the patients for each 95 % confidence interval; all different ones where there are fewer."""
+    """Resamples of the patients for each 95% confidence interval; all different ones where there are fewer."""
     identifiers: bool = False
     """Whether the report shows patient ids and dates instead of pseudonyms and days since the first scan."""
 

@@ -36,7 +36,7 @@ def compared(name: str, difference: Mapping[str, Any], *, unit: str = "", lower_
         lower_is_better: whether the compared metric is an error.
     """
     shown = outcome(dict(difference), lower_is_better=lower_is_better)
-    return f"{_WORDS[shown]} {names.model(name)} ({_describe(difference, unit)})"
+    return f"{_WORDS[shown]} {names.model_in_text(name)} ({_describe(difference, unit)})"
 
 
 def _describe(difference: Mapping[str, Any], unit: str) -> str:
@@ -69,8 +69,8 @@ def comparisons(baselines: Mapping[str, Any], *, metric: str, unit: str = "", lo
     ]
     return [
         f"Primary metric: {metric} on held-out patients. By the paired difference, model minus baseline on the same "
-        f"patients with its 95 % interval, the model is {'; '.join(statements)}. These are "
-        f"{count_of(len(statements), 'comparison')}, each at 95 %, without correction for their number; all other "
+        f"patients with its 95% interval, the model is {'; '.join(statements)}. These are "
+        f"{count_of(len(statements), 'comparison')}, each at 95%, without correction for their number; all other "
         "figures are secondary."
     ]
 
@@ -111,7 +111,7 @@ def _conclusion(task: str, evaluated: Mapping[str, Any], metric: str, baseline: 
     values = "" if value is None or other is None else f"{label} {number(value)} against {number(other)}; "
     return (
         f"{task}: on {count_of(evaluated[metric]['patients'], 'held-out patient')} the model {_CONCLUSIONS[shown]} "
-        f"the baseline, {names.model(baseline)} ({values}{_describe(difference, '')})."
+        f"the baseline, {names.model_in_text(baseline)} ({values}{_describe(difference, '')})."
     )
 
 

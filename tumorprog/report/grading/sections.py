@@ -180,7 +180,7 @@ def _learning_curves(protocol: str, shown: GraderResults, *, leaks: bool) -> lis
         return []
     first, last = shown.history.iloc[0], shown.history.iloc[-1]
     accuracies = [
-        f"{side.lower()} accuracy from {first[f'{side} Acc (%)']:.0f} % to {last[f'{side} Acc (%)']:.0f} %"
+        f"{side.lower()} accuracy from {first[f'{side} Acc (%)']:.0f}% to {last[f'{side} Acc (%)']:.0f}%"
         for side in ("Training", "Validation")
     ]
     curves = picture(

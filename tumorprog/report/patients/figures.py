@@ -87,7 +87,7 @@ def months_by_volume(patients: pd.DataFrame) -> Panels:
 
 
 def kaplan_meier(table: pd.DataFrame, follow_up: pd.DataFrame, median: Mapping[str, Any]) -> Panels:
-    """Draw the Kaplan-Meier estimate with its 95 % band, censored patients, and the numbers at risk.
+    """Draw the Kaplan-Meier estimate with its 95% band, censored patients, and the numbers at risk.
 
     Args:
         table: from `evaluation.survival.life_table`.
@@ -98,7 +98,7 @@ def kaplan_meier(table: pd.DataFrame, follow_up: pd.DataFrame, median: Mapping[s
     last = float(follow_up["months"].max())
     months = [*table["months"], last]
     share, lower, upper = ([*table[name], table[name].iloc[-1]] for name in ("share", "lower", "upper"))
-    axes.fill_between(months, lower, upper, step="post", color=SKY, alpha=0.35, linewidth=0, label="95 % band")
+    axes.fill_between(months, lower, upper, step="post", color=SKY, alpha=0.35, linewidth=0, label="95% band")
     axes.step(months, share, where="post", color=BLUE, linewidth=2, label="Kaplan-Meier")
     censored = follow_up.loc[~follow_up["event"].astype(bool), "months"].to_numpy()
     if len(censored):

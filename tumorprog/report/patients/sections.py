@@ -92,7 +92,7 @@ def _kaplan_meier(tables: Tables, metrics: Mapping[str, Any]) -> list[Picture]:
         picture(
             "patients-kaplan-meier",
             patients_figures.kaplan_meier(table, follow_up, median),
-            caption="Kaplan-Meier estimate of the time to progression with its pointwise 95 % confidence band "
+            caption="Kaplan-Meier estimate of the time to progression with its pointwise 95% confidence band "
             f"(Greenwood, log-log). {result}{assumed}",
             alt=f"Step curve of the share of patients without progression by month. {result}",
             source="reference_sheet.csv" if tables.outcomes is None else "progression/outcomes.csv",
@@ -106,8 +106,8 @@ def _waterfall(tables: Tables) -> list[Picture]:
         return []
     shown, percent = changes.head(_MAX_PATIENTS), changes["change_percent"]
     result = (
-        f"{int((percent >= THRESHOLD_PERCENT).sum())} of {len(percent)} rise by at least {THRESHOLD_PERCENT:.0f} %, "
-        f"and {int((percent < 0).sum())} fall; the median is {percent.median():+.0f} %."
+        f"{int((percent >= THRESHOLD_PERCENT).sum())} of {len(percent)} rise by at least {THRESHOLD_PERCENT:.0f}%, "
+        f"and {int((percent < 0).sum())} fall; the median is {percent.median():+.0f}%."
     )
     return [
         picture(
@@ -159,7 +159,7 @@ def _correlation(rho: Mapping[str, Any]) -> str:
         return f"No correlation is given: {rho['reason']}."
     interval = f"no interval: {rho['reason']}"
     if rho["lower"] is not None:
-        interval = f"95 % CI {rho['lower']:.2f} to {rho['upper']:.2f}"
+        interval = f"95% CI {rho['lower']:.2f} to {rho['upper']:.2f}"
     return f"Spearman's rho {rho['value']:.2f} ({interval}; {rho['patients']} patients)."
 
 
@@ -167,7 +167,7 @@ def _median(median: Mapping[str, Any]) -> str:
     if median["value"] is None:
         return f"not reached ({median['reason']})"
     lower, upper = ("not reached" if median[end] is None else number(median[end]) for end in ("lower", "upper"))
-    return f"{number(median['value'])} months (95 % CI {lower} to {upper})"
+    return f"{number(median['value'])} months (95% CI {lower} to {upper})"
 
 
 def _cut(shown: int, known: int, what: str) -> str:

@@ -81,7 +81,7 @@ def masked_volumes(volumes: pd.DataFrame, *, known: bool) -> list[str]:
     )
     reached = int((changes >= THRESHOLD_PERCENT).sum())
     counted = (
-        f" From one date with a mask to the next, it rose by at least {THRESHOLD_PERCENT:.0f} % in {reached} of "
+        f" From one date with a mask to the next, it rose by at least {THRESHOLD_PERCENT:.0f}% in {reached} of "
         f"{len(changes)} cases. This is the increase that {_SOURCE} counts as progression by volume, but it is "
         "unconfirmed here: no later scan confirms it, the reference is the previous date and not the smallest volume, "
         "and new lesions, steroids and the clinical state are not known."

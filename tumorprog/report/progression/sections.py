@@ -17,15 +17,16 @@ from tumorprog.report.progression import figures as progression_figures
 from tumorprog.report.progression import meaning
 
 _METRICS = {
-    "mae": "MAE",
-    "median_ae": "Median AE",
-    "rmse": "RMSE",
+    "mae": "Mean absolute error",
+    "difference": "Mean absolute error, model minus baseline",
+    "median_ae": "Median absolute error",
+    "rmse": "Root mean square error",
     "concordance": "Concordance",
-    "coverage": "Coverage",
-    "interval_width": "Interval width",
+    "coverage": "Coverage of the prediction intervals",
+    "interval_width": "Median width of the prediction intervals",
     "interval_score": "Interval score",
 }
-"""Metrics shown, with the headings of their columns."""
+"""Metrics shown, with the names of their rows."""
 _MAX_ROWS = 40
 
 
@@ -59,7 +60,7 @@ def section(metrics: Mapping[str, Any], results: ProgressionResults) -> Section:
             metrics.json.
         results: the tables that the figures are drawn from.
     """
-    tables = [_baseline_table(metrics), _metrics_table(metrics["progression"])]
+    tables = [*_metrics_tables(metrics["progression"]), _baseline_table(metrics)]
     tables += [_patients_table(results), *_excluded_table(results)]
     null = metrics.get("null_control")
     return Section(
@@ -87,7 +88,7 @@ def _pictures(progression: Mapping[str, Any], results: ProgressionResults) -> li
             "months",
             progression_figures.months_scatter(results.predictions, results.patients),
             caption="Predicted and measured months to progression; error bars are prediction intervals with a nominal "
-            "coverage of 80 %.",
+            "coverage of 80%.",
             alt="Scatter of predicted against measured months for each protocol and cohort.",
             source="progression/predictions.csv, progression/patient_predictions.csv",
         ),
@@ -178,7 +179,7 @@ def _coverage(progression: Mapping[str, Any]) -> list[str]:
         f"Prediction intervals should contain {COVERAGE:.0%} of the true values. The interval of a patient divides and "
         "multiplies the prediction by a factor, taken from the errors of the other patients in models that were "
         "trained on neither, so that the patient has no part in it. The intervals contain the true value of "
-        f"{coverage['value']:.0%} of {coverage['patients']} patients (95 % interval {coverage['lower']:.0%} to "
+        f"{coverage['value']:.0%} of {coverage['patients']} patients (95% interval {coverage['lower']:.0%} to "
         f"{coverage['upper']:.0%}): {_coverage_verdict(coverage)}. Half of them are wider than "
         f"{number(width['value'])} months. {_informative(evaluated['baselines']['median'])}"
     ]
@@ -244,14 +245,11 @@ def _baseline_table(metrics: Mapping[str, Any]) -> Table:
         {
             "Data: predictor": name,
             "n": scores["mae"]["n"],
-            **{_METRICS[key]: scores[key] for key in ("mae", "median_ae")},
+            **{names.metric(key): scores[key] for key in ("mae", "median_ae")},
         }
         for name, scores in compared.items()
     ]
-    caption = (
-        "The baseline: errors in months of constant predictions on the published intervals, and of the model. MAE: "
-        "mean absolute error; Median AE: median absolute error"
-    )
+    caption = "The baseline: errors in months of constant predictions on the published intervals, and of the model"
     return Table(caption=caption, rows=rows, source="metrics.json")
 
 
@@ -308,27 +306,28 @@ def _dates(row: Mapping[Hashable, Any], identifiers: Identifiers) -> str:
     return ", ".join(identifiers.date(row["PatientID"], date) for date in dates.split())
 
 
-def _metrics_table(metrics: Mapping[str, Any]) -> Table:
-    rows: list[dict[str, Any]] = []
-    leaking = set()
-    for protocol, cohorts in metrics.items():
-        for cohort_name, levels in cohorts.items():
-            for level, model in levels.items():
-                for name, scores in {"model": model, **model["baselines"]}.items():
-                    if protocol == "paper":
-                        leaking.add(len(rows))
-                    group = f"{names.protocol(protocol)}, {names.cohort(cohort_name)}, {names.level(level)}"
-                    shown = {title: scores[metric] for metric, title in _METRICS.items()}
-                    difference = {"Difference": scores.get("difference", "")}
-                    counts = {"n": scores["mae"]["n"]}
-                    rows.append(
-                        {"Evaluated on": group, "Predictor": names.model(name), **counts, **shown, **difference}
-                    )
+def _metrics_tables(metrics: Mapping[str, Any]) -> list[Table]:
+    return [
+        _metrics_table(f"{names.protocol(protocol)}, {names.cohort(cohort)}, {names.level(level)}", protocol, model)
+        for protocol, cohorts in metrics.items()
+        for cohort, levels in cohorts.items()
+        for level, model in sorted(levels.items(), key=lambda item: item[0] != "patient")
+    ]
+
+
+def _metrics_table(group: str, protocol: str, model: Mapping[str, Any]) -> Table:
+    """Return the metrics of the model and its baselines, a row per metric, without metrics that none of them has."""
+    compared = {"model": model, **model["baselines"]}
+    rows = [
+        {"Metric": title, **{names.model(name): scores.get(metric, "") for name, scores in compared.items()}}
+        for metric, title in _METRICS.items()
+        if any(scores.get(metric, {"value": None})["value"] is not None for scores in compared.values())
+    ]
+    counted = "" if model["mae"]["n"] == model["mae"]["patients"] else f", {model['mae']['n']} series"
     return Table(
-        caption="Errors in months (MAE: mean absolute error; Median AE: median absolute error; RMSE: root mean square "
-        "error), concordance, and the prediction intervals' coverage (share that contains the true value), median "
-        "width and score in months. Difference: MAE of the model minus that of the baseline on the same patients",
+        caption=f"Results: {group}, {model['mae']['patients']} patients{counted}, with 95% confidence intervals over "
+        "patients. Errors and widths are in months",
         rows=rows,
         source="metrics.json",
-        leaking=frozenset(leaking),
+        leaking=frozenset(range(len(rows))) if protocol == LEAKING_PROTOCOL else frozenset(),
     )

@@ -84,7 +84,7 @@ CLAIM = _items(
     ("35", "Numbers included and excluded, with a flow chart", (_FLOW,), (), ""),
     ("36", "Demographic and clinical characteristics of each set", (_WHO, "cohort"), (), ""),
     ("37", "Performance on each set and in subgroups", (RESULTS,), (), ""),
-    ("38", "Estimates with 95 % confidence intervals", (RESULTS,), (), ""),
+    ("38", "Estimates with 95% confidence intervals", (RESULTS,), (), ""),
     ("39", "Analysis of failures", (RESULTS,), (), "their clinical meaning: only the authors can write this"),
     ("40", "Limitations", (_LIMITS,), (), ""),
     ("41", "Implications for practice", (), ("intended_use",), ""),

@@ -7,6 +7,8 @@ from typing import Any
 from tumorprog.conventions import DAYS_PER_MONTH, GRADES
 from tumorprog.encoders.columns import VECTOR_LENGTH
 from tumorprog.encoders.spectral import NUM_COEFFICIENTS
+from tumorprog.evaluation.intervals import MIN_PATIENTS
+from tumorprog.report.names import model_in_text
 from tumorprog.report.page import Section
 from tumorprog.report.study.environment import software
 from tumorprog.report.study.facts import SIDES, Facts, Training
@@ -110,14 +112,14 @@ def _split(facts: Facts, protocol: str, training: Training) -> Iterator[str]:
     )
     if protocol == "paper":
         yield (
-            "Slices were assigned at random regardless of the patient, as in the paper: 80 % for training, 10 % for "
-            f"validation and 10 % for testing: {sizes}."
+            "Slices were assigned at random regardless of the patient, as in the paper: 80% for training, 10% for "
+            f"validation and 10% for testing: {sizes}."
         )
     elif training.model["training"].get("split"):
         yield f"The sets are those of a table given by the user: {sizes}."
     else:
         yield (
-            "The patients of each grade were assigned at random: 80 % for training, 10 % for validation and 10 % for "
+            "The patients of each grade were assigned at random: 80% for training, 10% for validation and 10% for "
             f"testing, at least one in each set: {sizes}."
         )
     found = f"{training.num_leaks:,} of these" if training.num_leaks else "none"
@@ -220,8 +222,9 @@ def _progression(facts: Facts) -> Iterator[str]:
     yield from _folds(facts)
     if facts.progression.get("interval_coverage"):
         yield (
-            f"Prediction intervals have a nominal coverage of {facts.progression['interval_coverage']:.0%} and are "
-            "derived from the errors on other held-out patients."
+            f"Prediction intervals have a nominal coverage of {facts.progression['interval_coverage']:.0%}: a "
+            "prediction is divided and multiplied by a quantile of the errors of the other patients, on the logarithmic scale, in "
+            "models that were trained on neither."
         )
 
 
@@ -238,14 +241,27 @@ def _folds(facts: Facts) -> Iterator[str]:
 
 
 def _evaluation(facts: Facts) -> Iterator[str]:
-    resamples = facts.settings.report.bootstrap
-    yield f"Confidence intervals (95 %) are bootstrap intervals over patients with {resamples:,} resamples."
+    yield (
+        "Confidence intervals (95%) of shares with one value per patient are Wilson's. All others are bootstrap "
+        f"intervals over patients: {facts.settings.report.bootstrap:,} resamples, or all different ones where there are fewer; "
+        "quantiles are not interpolated; each resample has as many patients of each grade as the data where grades are "
+        "evaluated; intervals of errors and of differences are corrected for bias and skewness (BCa). There is none "
+        f"for fewer than {MIN_PATIENTS} patients."
+    )
+    yield (
+        "A model is compared with a baseline by the difference of the primary metric on the same patients; it counts "
+        "as better or worse if the interval of the difference does not contain 0. Intervals are not adjusted for the "
+        "number of comparisons."
+    )
+    null = facts.metrics.get("null_control", {}).get("patient")
+    if null:
+        yield f"The null control of the progression model has {len(null['draws'])} permutations of the months."
     if facts.graders or facts.tested is not None:
         yield "The probabilities of a series or patient are the means over its slices."
     for task, title in (("grader", "the grader"), ("progression", "the progression model")):
         names = sorted(_baselines(facts.metrics.get(task, {})))
         if names:
-            yield f"Baselines for {title} are: {listed(names)}."
+            yield f"Baselines for {title} are: {listed(map(model_in_text, names))}."
 
 
 def _baselines(evaluated: Any) -> set[str]:

@@ -64,11 +64,11 @@ def spread(values: pd.Series | Sequence[float], digits: int = 1) -> str:
 
 
 def measured(metric: Mapping[str, Any], unit: str = "") -> str:
-    """Return a metric {value, lower, upper} with its 95 % confidence interval, or that it has none."""
+    """Return a metric {value, lower, upper} with its 95% confidence interval, or that it has none."""
     reason = f": {metric['reason']}" if metric.get("reason") else ""
     if metric["value"] is None:
         return f"not defined{reason}"
     text = number(metric["value"]) + (f" {unit}" if unit else "")
     if metric["lower"] is None or metric["upper"] is None:
         return f"{text} (no confidence interval{reason})"
-    return f"{text} (95 % confidence interval {number(metric['lower'])} to {number(metric['upper'])})"
+    return f"{text} (95% confidence interval {number(metric['lower'])} to {number(metric['upper'])})"
