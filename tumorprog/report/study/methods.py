@@ -223,8 +223,8 @@ def _progression(facts: Facts) -> Iterator[str]:
     if facts.progression.get("interval_coverage"):
         yield (
             f"Prediction intervals have a nominal coverage of {facts.progression['interval_coverage']:.0%}: a "
-            "prediction is divided and multiplied by a quantile of the errors of the other patients, on the logarithmic "
-            "scale, in models that were trained on neither."
+            "prediction is divided and multiplied by a quantile of the errors of the other patients, on the "
+            "logarithmic scale, in models that were trained on neither."
         )
 
 
@@ -243,9 +243,10 @@ def _folds(facts: Facts) -> Iterator[str]:
 def _evaluation(facts: Facts) -> Iterator[str]:
     yield (
         "Confidence intervals (95%) of shares with one value per patient are Wilson's. All others are bootstrap "
-        f"intervals over patients: {facts.settings.report.bootstrap:,} resamples, or all different ones where there are "
-        "fewer; quantiles are not interpolated; each resample has as many patients of each grade as the data where grades are "
-        "evaluated; intervals of errors and of differences are corrected for bias and skewness (BCa). There is none "
+        f"intervals over patients: {facts.settings.report.bootstrap:,} resamples, or all different ones where there "
+        "are fewer; quantiles are not interpolated; each resample has as many patients of each grade as the data where "
+        "grades are evaluated; intervals of errors and of differences are corrected for bias and skewness (BCa). There "
+        "is none "
         f"for fewer than {MIN_PATIENTS} patients."
     )
     yield (
