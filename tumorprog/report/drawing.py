@@ -284,11 +284,6 @@ def describe_bars(levels: Mapping[tuple[str, str], Mapping[str, Any]], metric: s
     return ". ".join([label, *(part.replace("\n", ", ") for part in parts)]) + "."
 
 
-def describe_groups(groups: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return metrics by name in words, e.g. "Henry Ford 0.90 (0.70 to 1.00); Jefferson not defined"."""
-    return _in_words(groups)
-
-
 def _in_words(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     return "; ".join(f"{name} {shown(metric)}" for name, metric in metrics.items())
 

@@ -240,7 +240,8 @@ def _grad_cam(protocol: str, shown: GraderResults) -> list[Picture]:
         "contributed to the predicted grade (Grad-CAM). Highlighted regions outside the brain are a warning sign. "
         "Slices are drawn to scale with the patient's directions at their edges, as in the section on the region of "
         "interest.",
-        alt="Pairs of MRI slices, plain and with the Grad-CAM heat map in orange.",
+        alt="Slices, each also with its heat map: "
+        + "; ".join(str(example["title"]).replace("\n", ", ") for example in shown.examples),
         source=f"{shown.folder}: model.safetensors, predictions.parquet",
     )
     return [heat_maps]

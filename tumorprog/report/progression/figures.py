@@ -108,13 +108,18 @@ def errors_with_baselines(
         level: "series" or "patient".
         label: label of the axis, with the unit.
     """
-    panels = {
+    panels = compared_panels(progression, level=level)
+    return drawing.compare_with_baselines(panels, metric, label=label, title="Progression model and baselines")
+
+
+def compared_panels(progression: Mapping[str, Any], *, level: str = "patient") -> dict[tuple[str, str], Any]:
+    """Return the metrics at a level by protocol and panel title, without cohorts that are too small."""
+    return {
         (protocol, panel_title(protocol, cohort)): levels[level]
         for protocol, cohorts in progression.items()
         for cohort, levels in cohorts.items()
         if level in levels
     }
-    return drawing.compare_with_baselines(panels, metric, label=label, title="Progression model and baselines")
 
 
 def null_control(null: Mapping[str, Any]) -> Panels:

@@ -9,7 +9,7 @@ import pandas as pd
 from tumorprog.conventions import DAYS_PER_MONTH
 from tumorprog.evaluation.measures import outcome
 from tumorprog.evaluation.prediction_intervals import COVERAGE
-from tumorprog.report import names, verdicts
+from tumorprog.report import drawing, names, verdicts
 from tumorprog.report.drawing import LEAKING_PROTOCOL, picture
 from tumorprog.report.identifiers import Identifiers
 from tumorprog.report.page import Picture, Section, Table, number
@@ -89,24 +89,50 @@ def _pictures(progression: Mapping[str, Any], results: ProgressionResults) -> li
             progression_figures.months_scatter(results.predictions, results.patients),
             caption="Predicted and measured months to progression; error bars are prediction intervals with a nominal "
             "coverage of 80%.",
-            alt="Scatter of predicted against measured months for each protocol and cohort.",
+            alt=_describe_months(results.patients),
             source="progression/predictions.csv, progression/patient_predictions.csv",
         ),
         picture(
             "months-baselines",
             progression_figures.errors_with_baselines(progression),
             caption="Mean absolute error per patient of the model and of the baselines, evaluated on the same folds.",
-            alt="Bars of mean absolute error of the model and its baselines.",
+            alt=drawing.describe_bars(
+                progression_figures.compared_panels(progression), "mae", label="Mean absolute error (months)"
+            ),
             source="metrics.json",
         ),
         picture(
             "months-history",
             progression_figures.progression_curves(results.history),
             caption="Loss during training: thin lines are folds, thick lines the mean over the folds.",
-            alt="Curves of training and validation loss.",
+            alt=_describe_losses(results.history),
             source="progression/history.csv",
         ),
     ]
+
+
+def _describe_months(patients: pd.DataFrame) -> str:
+    """Return the ranges of the measured and the predicted months of the patients under each protocol, in words."""
+    parts = []
+    for protocol, rows in patients.groupby("Protocol", sort=False):
+        measured, predicted = rows["days"] / DAYS_PER_MONTH, rows["Predicted_Progression_Timeline"]
+        parts.append(
+            f"{names.protocol(str(protocol))}: measured {number(measured.min())} to {number(measured.max())} months, "
+            f"predicted {number(predicted.min())} to {number(predicted.max())}"
+        )
+    return "; ".join(parts) + "."
+
+
+def _describe_losses(history: pd.DataFrame) -> str:
+    """Return the validation loss at the start and at its lowest, mean over the folds, under each protocol, in words."""
+    parts = []
+    for protocol, rows in history.groupby("Protocol", sort=False):
+        folds = rows.groupby(["Cohort", "Fold"])["Validation Loss"]
+        parts.append(
+            f"{names.protocol(str(protocol))}: mean validation loss {number(float(folds.first().mean()))} after the "
+            f"first epoch, {number(float(folds.min().mean()))} at the best"
+        )
+    return "; ".join(parts) + "."
 
 
 def _null_control_picture(null: Mapping[str, Any]) -> Picture:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tumorprog.imaging.window import SHARE
 from tumorprog.regions.methods import DESCRIPTIONS
 from tumorprog.report.drawing import picture
@@ -50,7 +52,8 @@ def rois(
                     regions_figures.feature_steps(example),
                     caption="Steps from a slice to its feature vector; tumorprog features --show draws any slice. LH "
                     "and HL are named for the rows and columns as stored.",
-                    alt="A slice, its clusters and region, the four sub-bands and the kept DCT coefficients.",
+                    alt=f"{example['title']}: region {np.mean(example['mask']):.1%} of the slice, its sub-bands and "
+                    f"{len(example['coefficients'])} DCT coefficients.",
                     source="the archive",
                 )
                 for number, example in enumerate(examples, 1)
@@ -67,7 +70,8 @@ def _level(shown: Level) -> Picture:
         regions_figures.level_panel(shown),
         caption=f"One level of a study of the progression cohort in its sequences, with the outline of the ROI{mask}; "
         f"{shown.choice}. {_WINDOWS}",
-        alt=f"MRI slices of {len(shown.views)} sequences at one level, with the outline of the region of interest.",
+        alt="Share of the slice inside the region of interest: "
+        + "; ".join(f"{view.title.replace(chr(10), ', ')} {view.region.mean():.1%}" for view in shown.views),
         source="the archive",
     )
 
