@@ -57,6 +57,9 @@ def test_each_draw_of_the_null_control_permutes_the_grades_between_patients_in_i
             assert draw.seed == real.seed
             assert draw.is_repetition
             pd.testing.assert_series_equal(draw.slices["side"], real.slices["side"])
+            if folder == "grader":
+                counts = [table.groupby("side")["grade"].value_counts() for table in (draw.slices, real.slices)]
+                pd.testing.assert_series_equal(counts[0].sort_index(), counts[1].sort_index())
             by_patient = draw.slices.groupby("PatientID")["grade"]
             assert (by_patient.nunique() == 1).all()
             assert by_patient.first().value_counts().to_dict() == {2: 10, 3: 10, 4: 10}

@@ -203,19 +203,22 @@ def _with_verb(patients: list[str]) -> str:
     return f"{shorten(patients)} {'is' if len(patients) == 1 else 'are'}"
 
 
-def shuffled_between_patients(patients: pd.Series, targets: pd.Series, *, seed: int) -> np.ndarray:
+def shuffled_between_patients(patients: pd.Series, targets: pd.Series, within: pd.Series, *, seed: int) -> np.ndarray:
     """Permute the targets between patients for the permutation control (null control).
 
     Args:
         patients: (N,) patient of each row.
         targets: (N,) one value for all rows of a patient.
+        within: (N,) one value for all rows of a patient: patients with the same value exchange their targets.
         seed: of the random generator.
 
     Returns:
-        (N,) targets, again one value per patient; each value is assigned to the same number of patients as before.
+        (N,) targets, again one value per patient; within each group, each value is assigned to the same number of
+        patients as before.
     """
-    by_patient = targets.groupby(patients.to_numpy()).first()
-    drawn = pd.Series(np.random.default_rng(seed).permutation(by_patient.to_numpy()), index=by_patient.index)
+    by_patient = pd.DataFrame({"target": targets, "within": within}).groupby(patients.to_numpy()).first()
+    generator = np.random.default_rng(seed)
+    drawn = by_patient.groupby("within")["target"].transform(lambda values: generator.permutation(values.to_numpy()))
     return patients.map(drawn).to_numpy()
 
 

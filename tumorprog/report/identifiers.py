@@ -13,7 +13,8 @@ class Identifiers:
 
     A pseudonym is the patient's number in a random order of all patients, so that it reveals nothing about the order of
     ids or dates. The same patients and seed give the same pseudonyms. A day is counted from the patient's first known
-    scan. Both remain linked to the persons through the tables of the run directory.
+    scan. This is not de-identification: the tables of the run directory link both to the persons, and whoever knows all
+    ids and the seed can repeat the order.
     """
 
     def __init__(self, patients: Iterable[str], first_dates: Mapping[str, str], *, shown: bool, seed: int) -> None:

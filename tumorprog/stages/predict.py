@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from tumorprog import tables
+from tumorprog.errors import InputError
 from tumorprog.evaluation import combination, prediction_intervals
 from tumorprog.graders.columns import SERIES_GRADES
 from tumorprog.heads import bilstm, hazard
@@ -24,7 +25,8 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         settings: not used; the model and the features record the settings they were computed with.
 
     Raises:
-        InputError: if a file is missing, or the features were computed with other options than the model's.
+        InputError: if a file is missing, the features were computed with other options than the model's, or the model
+            is of an earlier version.
     """
     del settings
     model, description = bilstm.load(folder / "progression", read_options(folder))
@@ -38,6 +40,11 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     weight = combination.weights(graded, description["validation_errors_months"])
     graded = graded.assign(Predicted_Progression_Timeline=months, Weight=weight)
     patients = combination.weighted_means(graded, keys[:2], ["Predicted_Progression_Timeline"]).reset_index()
+    if "interval_factor" not in description:
+        raise InputError(
+            f"{folder / 'progression'}: the model is of an earlier version, without prediction intervals on the "
+            "logarithmic scale; run `tumorprog train-progression` again"
+        )
     predictions = _with_interval(graded, description["interval_factor"])
     tables.write_csv(out / "predictions.csv", predictions, PREDICTIONS)
     combined = _with_interval(patients, description["patient_interval_factor"])

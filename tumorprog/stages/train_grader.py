@@ -87,11 +87,16 @@ def _with_other_seeds(training: Training, settings: Settings) -> Iterator[Traini
 
 
 def _null_draws(training: Training, settings: Settings) -> Iterator[Training]:
-    """Yield the null control: the same training, with the same seed, on permuted grades."""
+    """Yield the null control: the same training, with the same seed, on permuted grades.
+
+    Under the patient protocol the grades are permuted within each set, so that every set keeps its numbers of grades.
+    Under the paper's protocol a patient can be in several sets.
+    """
     slices = training.slices
+    within = slices["side"] if training.protocol == "patient" else slices["side"].mask(slices["side"] != "", "all")
     for draw in range(1, settings.grader.null_draws + 1):
         seed = settings.seed + draw - 1
-        grades = splits.shuffled_between_patients(slices["PatientID"], slices["grade"], seed=seed)
+        grades = splits.shuffled_between_patients(slices["PatientID"], slices["grade"], within, seed=seed)
         name, folder = f"{training.name}, null control {draw}", f"{training.folder}/null/draw-{draw}"
         yield replace(training, name=name, folder=folder, slices=slices.assign(grade=grades), is_repetition=True)
 

@@ -135,7 +135,8 @@ def _groups(
     patients, counts = levels["patient"], levels["slice"]["PatientID"].value_counts()
     patients = patients.assign(slices=patients["PatientID"].map(counts))
     if coincide(patients):
-        both = patients["Institution"] + ", " + patients["Manufacturer"]
+        institution, manufacturer = (patients[column].replace("", "unknown") for column in SITES)
+        both = institution + ", " + manufacturer
         patients = patients.assign(**{"Institution and manufacturer": both})
         by = ("Institution and manufacturer", *(column for column in by if column not in SITES))
     return {column: _group(patients, column, settings) for column in by}

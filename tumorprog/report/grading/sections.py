@@ -114,7 +114,7 @@ _EVIDENCE_NOTE = (
 def _repetitions(metrics: Mapping[str, Any]) -> list[str]:
     return [
         *([verdicts.seeds(metrics["seeds"]["balanced_accuracy"])] if "seeds" in metrics else []),
-        *([verdicts.null_control(metrics["null_control"])] if "null_control" in metrics else []),
+        *([verdicts.null_control(metrics["null_control"], leaks=leaks)] if "null_control" in metrics else []),
     ]
 
 
@@ -260,15 +260,29 @@ def _paragraph(protocol: str, shown: GraderResults) -> str:
         )
     if protocol == "patient":
         return (
-            start + "The data were split by patient; the audit found no patient, study, series, SOP instance or "
-            "identical image in more than one set. Intervals are 95% confidence intervals over the test patients."
+            start
+            + f"The data were split by patient. {_audit(shown.leaks)} Intervals are 95% confidence intervals over "
+            "the test patients."
         )
-    counts = ", ".join(f"{what} {count:,}" for what, count in shown.leaks["what"].value_counts().items())
+    counts = _counted(shown.leaks)
     return (
         start + "Slices were split at random, as in the paper, so slices of one patient are in more than one set. The "
         f"audit counts the identities found in more than one set: {counts or 'none'}. These results describe how well "
         "the network recognises patients, not how well it grades new ones."
     )
+
+
+def _audit(leaks: pd.DataFrame) -> str:
+    if leaks.empty:
+        return "The audit found no patient, study, series, SOP instance or identical image in more than one set."
+    return (
+        f"The audit found no patient in more than one set, and what cohort.allow_shared permits: {_counted(leaks)}. "
+        "Check that these do not identify patients."
+    )
+
+
+def _counted(leaks: pd.DataFrame) -> str:
+    return ", ".join(f"{what} {count:,}" for what, count in leaks["what"].value_counts().items())
 
 
 def _table(level: str, metrics: Mapping[str, Any], *, leaks: bool) -> Table:

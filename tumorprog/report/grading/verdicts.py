@@ -87,19 +87,27 @@ def seeds(spread: Mapping[str, Any]) -> str:
     )
 
 
-def null_control(test: Mapping[str, Any]) -> str:
+def null_control(test: Mapping[str, Any], *, leaks: bool) -> str:
     """Say how many trainings on permuted grades reach the balanced accuracy of the grader.
 
     Args:
         test: part `null_control` of metrics.json.
+        leaks: whether the patients of the test set are known from training.
     """
+    meaning = (
+        "The patients of this test set are known from training: a grader that recognises them reaches more than chance "
+        "(0.33) with permuted grades as well."
+        if leaks
+        else "Permuted grades cannot be predicted from the images of new patients: single draws differ from chance "
+        "(0.33 for three grades) by luck, but a mean of many draws well above it indicates leakage."
+    )
     draws, least = test["draws"], 1 / (1 + len(test["draws"]))
     return (
         f"Null control: {len(draws)} {'training' if len(draws) == 1 else 'trainings'} with the grades permuted between "
-        f"patients reached a balanced accuracy per patient of {number(min(draws))} to {number(max(draws))}; "
+        f"patients reached a balanced accuracy per patient of {number(min(draws))} to {number(max(draws))} "
+        f"(mean {number(sum(draws) / len(draws))}); "
         f"{test['as_good']} of them reached that of the grader ({number(test['observed'])}), p = {number(test['p'])}. "
-        f"The lowest p that {len(draws)} can give is {number(least)}. Permuted grades cannot be predicted from the "
-        "images of new patients, so that a null control above chance (0.33) indicates leakage."
+        f"The lowest p that {len(draws)} can give is {number(least)}. {meaning}"
     )
 
 

@@ -28,6 +28,12 @@ _METRICS = {
 }
 """Metrics shown, with the names of their rows."""
 _MAX_ROWS = 40
+_INFORMATIVE = {
+    "better": "They are informative.",
+    "worse": "They are less informative than that.",
+    "undecided": "It is not shown that they are informative.",
+    "unknown": "It is not shown that they are informative.",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +94,7 @@ def _pictures(progression: Mapping[str, Any], results: ProgressionResults) -> li
             "months",
             progression_figures.months_scatter(results.predictions, results.patients),
             caption="Predicted and measured months to progression; error bars are prediction intervals with a nominal "
-            "coverage of 80%.",
+            f"coverage of {COVERAGE:.0%}, where there are enough patients for them.",
             alt=_describe_months(results.patients),
             source="progression/predictions.csv, progression/patient_predictions.csv",
         ),
@@ -223,10 +229,10 @@ def _informative(constant: Mapping[str, Any]) -> str:
     if difference["value"] is None:
         return "There are too few patients for an interval without images to compare them with."
     compared = verdicts.compared("median", difference, unit="months", lower_is_better=True)
-    verdict = "" if outcome(dict(difference), lower_is_better=True) == "better" else " They are uninformative."
+    verdict = _INFORMATIVE[outcome(dict(difference), lower_is_better=True)]
     return (
         "By the interval score, which adds to the width a penalty for each value missed (lower is better), they are "
-        f"{compared}, whose interval is made of the other patients' months without images.{verdict}"
+        f"{compared}, whose interval is made of the other patients' months without images. {verdict}"
     )
 
 
@@ -244,7 +250,7 @@ def _seeds_paragraph(seeds: Mapping[str, Any]) -> str:
 def _null_control_paragraph(null: Mapping[str, Any]) -> str:
     """Describe the null control and its results."""
     results = [
-        f"under the {names.protocol(protocol)}, {number(control['observed'])} months with the true months and "
+        f"{names.protocol(protocol)}, {number(control['observed'])} months with the true months and "
         f"{number(min(control['draws']))} to {number(max(control['draws']))} in {len(control['draws'])} permutations, "
         f"of which {control['as_good']} are at least as good (p = {number(control['p'])})"
         for protocol, control in sorted(null.items(), key=lambda item: item[0] == LEAKING_PROTOCOL)
@@ -255,7 +261,7 @@ def _null_control_paragraph(null: Mapping[str, Any]) -> str:
         "trained on the true months. Of the held-out patients it can then be better than the mean of the other "
         "patients only by chance; under the paper's split, where other series of the patient are in the training set, "
         "it can be better through leakage. The mean absolute error per patient of the model minus that of the mean of "
-        f"the other patients is, {'; '.join(results)}."
+        f"the other patients is: {'; '.join(results)}."
     )
 
 
