@@ -81,10 +81,19 @@ def test_only_the_surplus_over_equal_numbers_per_worker_is_excluded(count, worke
 def test_shuffled_grades_are_constant_per_patient_and_keep_their_frequencies():
     names = pd.Series(np.repeat([f"P{number}" for number in range(30)], np.arange(1, 31)))
     grades = pd.Series(np.repeat(np.tile([2, 3, 4], 10), np.arange(1, 31)))
-    drawn = pd.Series(splits.shuffled_between_patients(names, grades, seed=0))
+    everyone = pd.Series("all", index=names.index)
+    drawn = pd.Series(splits.shuffled_between_patients(names, grades, everyone, seed=0))
     assert (drawn.groupby(names).nunique() == 1).all()
     assert drawn.groupby(names).first().value_counts().to_dict() == {2: 10, 3: 10, 4: 10}
     assert (drawn.groupby(names).first() != grades.groupby(names).first()).sum() > 10
+
+
+def test_shuffled_grades_keep_their_frequencies_within_each_set():
+    names = pd.Series(np.repeat([f"P{number}" for number in range(12)], 3))
+    grades, sides = pd.Series(np.repeat([2, 3, 4] * 4, 3)), pd.Series(np.repeat(["train"] * 9 + ["test"] * 3, 3))
+    drawn = pd.Series(splits.shuffled_between_patients(names, grades, sides, seed=3))
+    assert sorted(drawn[sides == "test"].groupby(names).first()) == [2, 3, 4]
+    assert not drawn.equals(grades)
 
 
 def test_the_split_of_the_paper_is_80_10_10_of_the_slices():

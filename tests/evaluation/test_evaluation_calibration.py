@@ -34,7 +34,7 @@ def confidence_and_correct(table):
     return table[["p2", "p3", "p4"]].max(axis=1).to_numpy(), (table["grade"] == table["predicted"]).to_numpy(float)
 
 
-@pytest.mark.parametrize(("name", "minimum"), [("patient", 50), ("series", 10), ("slice", 10)])
+@pytest.mark.parametrize(("name", "minimum"), [("patient", 50), ("series", 30), ("slice", 30)])
 def test_nothing_is_estimated_with_too_few_patients_however_many_slices_they_have(name, minimum):
     small = level(minimum - 1, rows=1 if name == "patient" else 30)
     found = calibration_metrics(small, name, resamples=20, seed=0)

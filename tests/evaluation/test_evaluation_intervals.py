@@ -14,10 +14,19 @@ def interval_of_mean(values, groups, seed=0, resamples=2000, **options):
     return found.lower, found.upper
 
 
+def confidence_level(count):
+    """Return the level of Hesterberg's expanded percentile interval for a nominal one of 95 %."""
+    score = np.sqrt(count / (count - 1)) * scipy.stats.t.ppf(0.975, count - 1)
+    return 2 * scipy.stats.norm.cdf(score) - 1
+
+
 def test_with_one_row_per_patient_the_interval_agrees_with_the_percentile_bootstrap_of_scipy():
     values = np.random.default_rng(1).exponential(size=40)
     actual = interval_of_mean(values, np.arange(40), resamples=9999)
-    reference = scipy.stats.bootstrap((values,), np.mean, method="percentile", n_resamples=9999, rng=3)
+    level = confidence_level(40)
+    reference = scipy.stats.bootstrap(
+        (values,), np.mean, method="percentile", n_resamples=9999, rng=3, confidence_level=level
+    )
     expected = reference.confidence_interval
     assert actual == pytest.approx((expected.low, expected.high), abs=0.02)
 
@@ -81,7 +90,8 @@ def test_few_patients_are_enumerated_exactly_whatever_the_seed():
     values = np.array([0.0, 1.0, 1.0, 4.0, 9.0])
     found = interval_of_mean(values, np.arange(5), seed=0)
     assert found == interval_of_mean(values, np.arange(5), seed=1)
-    assert found == pytest.approx((brute_force(values, 0.025), brute_force(values, 0.975)))
+    tail = (1 - confidence_level(5)) / 2
+    assert found == pytest.approx((brute_force(values, tail), brute_force(values, 1 - tail)))
 
 
 def test_the_bounds_of_shares_are_shares_that_can_occur():
@@ -107,8 +117,12 @@ def test_a_grade_with_one_patient_gives_no_interval():
 def test_skewed_errors_have_the_interval_of_scipys_bca():
     values = np.random.default_rng(3).lognormal(0, 1.2, 30)
     found = interval_of_mean(values, np.arange(30), resamples=9999, skewed=True)
-    reference = scipy.stats.bootstrap((values,), np.mean, method="BCa", n_resamples=9999, rng=1).confidence_interval
-    assert found == pytest.approx((reference.low, reference.high), rel=0.03)
+    level = confidence_level(30)
+    found_by_scipy = scipy.stats.bootstrap(
+        (values,), np.mean, method="BCa", n_resamples=9999, rng=1, confidence_level=level
+    )
+    reference = found_by_scipy.confidence_interval
+    assert found == pytest.approx((reference.low, reference.high), rel=0.1)
     plain = interval_of_mean(values, np.arange(30), resamples=9999)
     assert found[1] > plain[1] + 0.1
 
@@ -140,3 +154,11 @@ def test_the_rows_of_the_groups_are_a_partition(labels):
     assert sorted(np.concatenate([*rows, np.empty(0, np.int64)])) == list(range(len(labels)))
     assert [labels[members[0]] for members in rows] == sorted(set(labels.tolist()))
     assert all((labels[members] == labels[members[0]]).all() for members in rows)
+
+
+@pytest.mark.parametrize("n", [5, 8, 12])
+def test_a_difference_that_is_none_is_rarely_found(n):
+    """With plain percentile levels, 15 % of the intervals of five patients exclude 0."""
+    random = np.random.default_rng(n)
+    found = [interval_of_mean(random.normal(size=n), np.arange(n), resamples=400) for _ in range(200)]
+    assert np.mean([lower > 0 or upper < 0 for lower, upper in found]) < 0.11

@@ -98,7 +98,7 @@ def test_the_brier_score_is_compared_with_that_of_the_baseline_on_the_same_patie
 
 def test_few_patients_and_no_events_have_reasons():
     found = survival_metrics(level(*cohort(4)), {}, resamples=20, seed=0)
-    assert found["concordance"]["reason"] == "4 patients; a concordance needs 10"
+    assert found["concordance"]["reason"] == "3 progressed patients; this metric needs 10"
     months, _, expected = cohort(20)
     censored = survival_metrics(level(months, np.zeros(20), expected), {}, resamples=20, seed=0)
-    assert censored["integrated_brier_score"]["reason"] == "not defined on these data"
+    assert censored["integrated_brier_score"]["reason"] == "0 progressed patients; this metric needs 5"

@@ -54,7 +54,7 @@ def sliced(cohort_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "sliced"
     arguments = (
         *("--grading", str(cohort_folder / plan.GRADING), "--grades", str(cohort_folder / archive.CLINICAL_TABLE)),
-        *("--slices.sequences", "[T1post,FLAIR]", "--report.bootstrap", "20", "--out", str(folder)),
+        *("--slices.sequences", "[T1post,FLAIR]", "--report.bootstrap", "200", "--out", str(folder)),
     )
     for command in ("catalogue", "slices"):
         assert cli.main([command, *arguments]) == 0

@@ -46,7 +46,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 SMALL = shlex.split(
     "--slices.sequences [T1post,FLAIR] --grader.weights none --grader.workers 0 --grader.epochs 2 "
     "--grader.batch_size 16 --progression.epochs 3 --progression.hidden 8 --progression.null_draws 2 "
-    "--report.bootstrap 20 --report.evidence_slices 8"
+    "--report.bootstrap 200 --report.evidence_slices 8"
 )
 
 
@@ -331,7 +331,7 @@ def test_survival_is_trained_on_a_table_of_outcomes_and_one_date(one_date, cohor
     outcomes = pd.read_csv(cohort_folder / archive.OUTCOMES_TABLE).assign(event=1)
     outcomes.to_csv(tmp_path / "outcomes.csv", index=False)
     arguments = ["--outcomes", str(tmp_path / "outcomes.csv"), "--progression.target", "survival"]
-    arguments += shlex.split("--progression.epochs 2 --progression.hidden 4 --report.bootstrap 20")
+    arguments += shlex.split("--progression.epochs 2 --progression.hidden 4 --report.bootstrap 200")
     arguments += ["--report.evidence_slices", "8"]
     assert cli.main(["train-progression", "--out", str(one_date), *arguments]) == 0
     assert cli.main(["report", "--out", str(one_date)]) == 0

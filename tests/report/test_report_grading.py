@@ -121,7 +121,7 @@ def test_the_primary_metric_comes_first_and_the_verdict_follows_from_the_paired_
 def test_three_patients_give_reasons_instead_of_intervals_diagrams_and_bars(run):
     scores, section = evaluate(run(predictions(test=3, slices=20)))
     assert "not comparable with the majority class" in section.paragraphs[1]
-    assert scores["slice"]["calibration"]["brier_score"]["reason"] == "3 patients; calibration per slice needs 10"
+    assert scores["slice"]["calibration"]["brier_score"]["reason"] == "3 patients; calibration per slice needs 30"
     text = " ".join(section.paragraphs)
     assert "With 3 patients calibration is not estimated per patient (needs 50 patients), per series" in text
     assert "Henry Ford, GE (2 patients, 40 slices): too few; Jefferson, SIEMENS (1 patient, 20 slices): too few" in text

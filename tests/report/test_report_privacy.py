@@ -31,7 +31,7 @@ from tumorprog.stages import report
 from tumorprog.synthetic import plan
 
 NAMES = {"PGBM-001": "QQX-DOE-1", "PGBM-002": "QQX-DOE-2", "PGBM-003": "QQX-DOE-3"}
-REPORT = Report(bootstrap=10)
+REPORT = Report(bootstrap=200)
 
 
 @pytest.fixture(scope="module")

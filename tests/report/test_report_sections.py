@@ -85,7 +85,7 @@ def test_the_model_is_compared_with_its_baselines_by_paired_differences(results)
     text = " ".join(progression_sections.section(values, results).paragraphs)
     assert "better than the mean of the other patients (difference -2.05 months, -3.50 to -0.50)" in text
     assert "not distinguishable from the median of the other patients (difference -1.35 months, -3.00 to +0.25)" in text
-    assert "These are 2 comparisons, each at 95%" in text
+    assert "These are 2 comparisons, each at 95%, without" in text
     values["progression"]["patient"]["all"]["patient"]["baselines"] = {"volume": baseline(2.5, 0.5, 0.1, 0.9)}
     values["progression"]["patient"]["all"]["patient"]["baselines"]["median"] = baseline(None)
     text = " ".join(progression_sections.section(values, results).paragraphs)
@@ -95,7 +95,7 @@ def test_the_model_is_compared_with_its_baselines_by_paired_differences(results)
 
 def test_coverage_is_stated_with_its_interval_and_whether_the_intervals_are_informative(results):
     text = " ".join(progression_sections.section(metrics(), results).paragraphs)
-    assert "contain the true value of 75% of 4 patients (95% interval 30% to 95%): this does not contradict" in text
+    assert "contain the true value of 75% of 4 patients (95% interval 30% to 95%): this is compatible" in text
     assert text.count("It is not shown that they are informative.") == 1
     values = metrics()
     evaluated = values["progression"]["patient"]["all"]["patient"]

@@ -24,7 +24,7 @@ from tumorprog.synthetic import archive, plan
 pytestmark = pytest.mark.long
 
 OPTIONS = shlex.split(
-    "--grader.weights none --grader.workers 0 --grader.epochs 3 --grader.batch_size 16 --report.bootstrap 20 "
+    "--grader.weights none --grader.workers 0 --grader.epochs 3 --grader.batch_size 16 --report.bootstrap 200 "
     "--report.evidence_slices 8 "
     "--cluster.cores 2"
 )

@@ -23,7 +23,7 @@ from tumorprog.evaluation import measures
 from tumorprog.evaluation.intervals import no_interval, wilson
 from tumorprog.evaluation.measures import Metric
 
-MIN_PATIENTS = {"slice": 10, "series": 10, "patient": 50}
+MIN_PATIENTS = {"slice": 30, "series": 30, "patient": 50}
 """Patients from which calibration is estimated at each level; the patient level has a single row for each."""
 
 _MAX_BINS, _MIN_PATIENTS_OF_BIN = 5, 10

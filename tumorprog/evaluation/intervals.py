@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 MIN_PATIENTS = 5
 """Number of patients below which the bootstrap gives no interval: its quantiles would be those of a few values."""
 
-_TAILS = (0.025, 0.975)
+_MIN_SKEWED = 10
+"""Number of patients below which skewness is not corrected: its estimate would be noise."""
+_TAIL = 0.025
 _DECIMALS = 12
 """Resampled values are rounded to this, so that equal values are equal whatever the order of their sums."""
 
@@ -48,7 +50,8 @@ def bootstrap(
 
     Where there are at most `resamples` different resamples, all of them are evaluated with their probabilities, so that
     the interval is exact; otherwise they are drawn at random. Bounds are values that occur: quantiles are not
-    interpolated. Resamples in which the statistic is undefined (NaN) are excluded.
+    interpolated. Their levels are wider than 2.5 % and 97.5 % for few patients, as a t-interval is wider than a normal
+    one, because the resampled values vary too little. Resamples in which the statistic is undefined (NaN) are excluded.
 
     Args:
         groups: (N,) patient of each row.
@@ -57,15 +60,17 @@ def bootstrap(
         seed: of the random generator; the same seed, `groups` and `strata` give the same resamples for every statistic.
         strata: (N,) stratum of each row, the same for all rows of a patient. Each resample has as many patients of each
             stratum as the data, for example of each grade.
-        skewed: whether to correct the interval for bias and skewness (BCa), for errors, which are bounded below only.
+        skewed: whether to correct the interval for bias and skewness (BCa), for errors, which are bounded below only;
+            from ten patients on.
 
     Returns:
         The interval. There is none, with a reason, for fewer than five patients or two in a stratum, where most
         resamples are undefined, or where all give the same value.
 
     Source: Efron & Tibshirani 1993, An Introduction to the Bootstrap, ch. 13 and 14.3 (BCa); Fisher & Hall 1991,
-    Journal of Statistical Planning and Inference 27:157-169 (exact enumeration); whole clusters are drawn as in Davison
-    & Hinkley 1997, Bootstrap Methods and their Application, section 3.8.
+    Journal of Statistical Planning and Inference 27:157-169 (exact enumeration); Hesterberg 2015, The American
+    Statistician 69:371-386, section 4.3 (wider levels for small samples); whole clusters are drawn as in Davison &
+    Hinkley 1997, Bootstrap Methods and their Application, section 3.8.
     """
     patients, members = _by_stratum(groups, strata)
     if reason := _too_few(members, stratified=strata is not None):
@@ -78,8 +83,11 @@ def bootstrap(
     values, weights = values[defined].round(_DECIMALS), probabilities[defined] / probabilities[defined].sum()
     if values.min() == values.max():
         return no_interval("every resample of the patients gives the same value")
-    tails = _corrected_tails(values, weights, patients, statistic) if skewed else _TAILS
-    lower, upper = (_quantile(values, weights, tail) for tail in tails)
+    scores = _expanded_scores(len(patients), len(members))
+    levels = norm.cdf(scores)
+    if skewed and len(patients) >= _MIN_SKEWED:
+        levels = _corrected_levels(values, weights, scores, patients, statistic)
+    lower, upper = (_quantile(values, weights, level) for level in levels)
     return Interval(lower, upper)
 
 
@@ -134,9 +142,15 @@ def _quantile(values: np.ndarray, weights: np.ndarray, level: float) -> float:
     return float(values[order][reached.argmax()] if reached.any() else values[order][-1])
 
 
-def _corrected_tails(
-    values: np.ndarray, weights: np.ndarray, patients: list[np.ndarray], statistic: Statistic
-) -> tuple[float, ...]:
+def _expanded_scores(count: int, strata: int) -> np.ndarray:
+    """Return the standard normal scores of the two levels for a number of patients in a number of strata."""
+    freedom = max(count - strata, 1)
+    return math.sqrt(count / freedom) * t.ppf([_TAIL, 1 - _TAIL], freedom)
+
+
+def _corrected_levels(
+    values: np.ndarray, weights: np.ndarray, scores: np.ndarray, patients: list[np.ndarray], statistic: Statistic
+) -> np.ndarray:
     """Return the levels of the BCa interval; the plain ones where the bias or the skewness cannot be estimated."""
     estimate = round(statistic(np.concatenate(patients)), _DECIMALS)
     below = float(weights[values < estimate].sum() + weights[values == estimate].sum() / 2)
@@ -145,10 +159,10 @@ def _corrected_tails(
     deviations = jackknife.mean() - jackknife
     spread = 6 * float((deviations**2).sum()) ** 1.5
     if not 0 < below < 1 or not np.isfinite(spread) or spread == 0:
-        return _TAILS
+        return np.asarray(norm.cdf(scores))
     bias, skewness = float(norm.ppf(below)), float((deviations**3).sum()) / spread
-    shifted = bias + norm.ppf(_TAILS)
-    return tuple(float(level) for level in norm.cdf(bias + shifted / (1 - skewness * shifted)))
+    shifted = bias + scores
+    return np.asarray(norm.cdf(bias + shifted / np.maximum(1 - skewness * shifted, 1e-6)))
 
 
 def wilson(hits: float, count: float) -> Interval:
@@ -160,7 +174,7 @@ def wilson(hits: float, count: float) -> Interval:
 
     Source: Wilson 1927, JASA 22:209-212; Brown, Cai & DasGupta 2001, Statistical Science 16:101-133.
     """
-    z = float(norm.ppf(_TAILS[1]))
+    z = float(norm.ppf(1 - _TAIL))
     share, scale = hits / count, 1 + z**2 / count
     centre = (share + z**2 / (2 * count)) / scale
     half = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / scale

@@ -130,7 +130,6 @@ def difference(
         resamples=resamples,
         seed=seed,
         strata=strata,
-        skewed=True,
     )
 
 

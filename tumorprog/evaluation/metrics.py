@@ -101,10 +101,11 @@ def _most_probable(level: pd.DataFrame) -> np.ndarray:
 def grader_metrics(level: pd.DataFrame, *, resamples: int, seed: int) -> dict[str, Metric]:
     """Compute the metrics of the grader at one level of one side.
 
-    Balanced accuracy is the mean recall of the grades that occur (as in scikit-learn). Its interval is over resamples
-    with as many patients of each grade as the data; where all patients of each grade agree, it is combined from the
-    intervals of the recalls. macro_auc is the mean of the one-versus-rest areas under the ROC curve, defined for ten
-    patients or more with all three grades. Shares have Wilson's interval where each patient has one row.
+    Balanced accuracy is the mean recall of the grades that occur (as in scikit-learn). Where each patient has one row,
+    its interval is combined from Wilson's intervals of the recalls; otherwise it is over resamples with as many
+    patients of each grade as the data. A constant prediction has none. macro_auc is the mean of the one-versus-rest
+    areas under the ROC curve, defined for ten patients or more with all three grades. Shares have Wilson's interval
+    where each patient has one row.
 
     Args:
         level: a table from `grader_levels`.
@@ -133,23 +134,19 @@ def grader_metrics(level: pd.DataFrame, *, resamples: int, seed: int) -> dict[st
 
 def _measure_balanced_accuracy(level: pd.DataFrame, *, resamples: int, seed: int) -> Metric:
     patients, truth = level["PatientID"].to_numpy(), level["grade"].to_numpy()
-    statistic = BalancedAccuracy(level)
-    measured = measures.measure(patients, statistic, resamples=resamples, seed=seed, strata=truth)
-    occurring = [grade for grade in GRADES if (truth == grade).any()]
-    recalls = np.array([statistic(np.flatnonzero(truth == grade)) for grade in occurring])
-    certain = len(recalls) > 0 and np.isin(recalls, (0.0, 1.0)).all() and level["predicted"].nunique() > 1
-    if not certain or measured["patients"] < intervals.MIN_PATIENTS:
-        return measured
-    counts = np.array([len(np.unique(patients[truth == grade])) for grade in occurring])
-    return measures.metric(patients, measured["value"], intervals.mean_of_proportions(recalls * counts, counts))
+    number = len(np.unique(patients))
+    if number < len(patients) or number < intervals.MIN_PATIENTS or level["predicted"].nunique() < 2:
+        return measures.measure(patients, BalancedAccuracy(level), resamples=resamples, seed=seed, strata=truth)
+    correct = pd.Series(truth == level["predicted"].to_numpy()).groupby(truth)
+    hits, counts = correct.sum().to_numpy(), correct.size().to_numpy()
+    value = float((hits / counts).mean())
+    return measures.metric(patients, value, intervals.mean_of_proportions(hits, counts))
 
 
 def _measure_auc(level: pd.DataFrame, *, resamples: int, seed: int) -> Metric:
     patients, truth = level["PatientID"].to_numpy(), level["grade"].to_numpy()
     probabilities = level[_PROBABILITIES].to_numpy(np.float64)
-    absent = [str(grade) for grade in GRADES if not (truth == grade).any()]
-    reason = f"no patient of grade {' and '.join(absent)}" if absent else ""
-    reason = reason or measures.too_few(patients, MIN_RANKED, "an AUC")
+    reason = _absent(level) or measures.too_few(patients, MIN_RANKED, "an AUC")
     if reason:
         return measures.not_measured(patients, reason)
     if (probabilities == probabilities[0]).all():
@@ -161,6 +158,12 @@ def _measure_auc(level: pd.DataFrame, *, resamples: int, seed: int) -> Metric:
         seed=seed,
         strata=truth,
     )
+
+
+def _absent(level: pd.DataFrame) -> str:
+    """Return which grades no patient has, as a reason; "" if all occur."""
+    absent = [str(grade) for grade in GRADES if not (level["grade"] == grade).any()]
+    return f"no patient of grade {' and '.join(absent)}" if absent else ""
 
 
 class BalancedAccuracy:
@@ -200,13 +203,16 @@ def grader_metrics_with_baselines(
         for level, rows in grader_levels(predictions).items():
             baseline = grader_metrics(rows, **options)
             difference = _difference(levels[level], rows, **options)
-            if difference["lower"] is None and rows["predicted"].nunique() == 1:
+            if difference["value"] is not None and rows["predicted"].nunique() == 1:
                 difference = _shifted(metrics[level]["balanced_accuracy"], baseline["balanced_accuracy"])
             metrics[level].setdefault("baselines", {})[name] = {**baseline, "difference": difference}
     return metrics
 
 
 def _difference(model: pd.DataFrame, baseline: pd.DataFrame, *, resamples: int, seed: int) -> Metric:
+    absent = _absent(model)
+    if absent and len(model):
+        return measures.not_measured(model["PatientID"].to_numpy(), f"{absent}: chance is not that of three grades")
     return measures.difference(
         model["PatientID"].to_numpy(),
         BalancedAccuracy(model),

@@ -76,12 +76,15 @@ def fold_name(first: str, second: str) -> str:
 def add_bounds(predictions: pd.DataFrame, factor: np.ndarray | float) -> pd.DataFrame:
     """Return predictions with Lower and Upper: the prediction divided and multiplied by a factor.
 
+    A lower bound within the shortest time that the logarithmic scale distinguishes, a week, is 0.
+
     Args:
         predictions: N rows with Predicted_Progression_Timeline.
         factor: (N,) or one for all; NaN for no interval.
     """
     months = predictions[_MONTHS].clip(lower=_SHORTEST_MONTHS)
-    return predictions.assign(Lower=months / factor, Upper=months * factor)
+    lower = (months / factor).mask(months / factor <= _SHORTEST_MONTHS, 0.0)
+    return predictions.assign(Lower=lower, Upper=months * factor)
 
 
 def constant_interval(months: np.ndarray, *, coverage: float = COVERAGE) -> tuple[float, float]:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from tumorprog.conventions import SURVIVAL_MONTHS
 from tumorprog.evaluation import measures
-from tumorprog.evaluation.intervals import Statistic
+from tumorprog.evaluation.intervals import MIN_PATIENTS, Statistic
 from tumorprog.evaluation.measures import Metric
 from tumorprog.evaluation.progression import MIN_RANKED
 
@@ -39,9 +39,9 @@ def survival_metrics(
 
     Returns:
         integrated_brier_score, 0 for a perfect model, 0.25 for one that always predicts a survival probability of one
-        half; concordance, 0.5 at chance level, 1 if all comparable pairs are in the correct order, for ten patients or
-        more; and `baselines` -> name -> metric, with `difference`: the integrated Brier score of the model minus that
-        of the baseline on the same patients.
+        half, for five patients who progressed or more; concordance, 0.5 at chance level, 1 if all comparable pairs are
+        in the correct order, for ten or more; and `baselines` -> name -> metric, with `difference`: the integrated
+        Brier score of the model minus that of the baseline on the same patients.
 
     Source: Uno et al. 2011, Statistics in Medicine 30:1105-1117; Graf et al. 1999, Statistics in Medicine 18:2529-2545.
     """
@@ -63,14 +63,21 @@ def _measure(
     level: pd.DataFrame, brier: Statistic, concordance: Statistic, *, resamples: int, seed: int
 ) -> dict[str, Metric]:
     patients = level["PatientID"].to_numpy()
-    few = measures.too_few(patients, MIN_RANKED, "a concordance")
     options: dict[str, Any] = {"resamples": resamples, "seed": seed}
-    return {
-        "integrated_brier_score": measures.measure(patients, brier, skewed=True, **options),
-        "concordance": measures.not_measured(patients, few)
-        if few
-        else measures.measure(patients, concordance, **options),
-    }
+    progressed = level.loc[level["event"] == 1, "PatientID"].to_numpy()
+    metrics = {}
+    for name, statistic, minimum in (
+        ("integrated_brier_score", brier, MIN_PATIENTS),
+        ("concordance", concordance, MIN_RANKED),
+    ):
+        few = measures.too_few(progressed, minimum, "this metric").replace("patient", "progressed patient", 1)
+        skewed = name == "integrated_brier_score"
+        metrics[name] = (
+            measures.not_measured(patients, few)
+            if few
+            else measures.measure(patients, statistic, skewed=skewed, **options)
+        )
+    return metrics
 
 
 def _statistics(level: pd.DataFrame) -> tuple[Statistic, Statistic]:

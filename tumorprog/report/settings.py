@@ -18,5 +18,5 @@ class Report:
     """Slices, spread over the patients, whose Grad-CAM evidence is compared with head and tumour; 0 for none."""
 
     def __post_init__(self) -> None:
-        at_least("report.bootstrap", self.bootstrap, 10)
+        at_least("report.bootstrap", self.bootstrap, 200)
         at_least("report.evidence_slices", self.evidence_slices, 0)

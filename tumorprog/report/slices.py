@@ -14,7 +14,9 @@ from tumorprog.report.geometry import Geometry
 GREYS = mpl.colormaps["gray"].with_extremes(bad="black")
 """From black to white; padding, which is NaN, is black."""
 
-_DARK_EDGE = (withStroke(linewidth=2, foreground="black"),)
+_LETTERS, _EDGE = "#fefefe", "#010101"
+"""Not white and black, which the dark mode exchanges: the image below does not change either."""
+_DARK_EDGE = (withStroke(linewidth=2.5, foreground=_EDGE),)
 
 
 def draw(axes: Axes, values: np.ndarray, shape: Geometry, *, left_mm: float = 0.0, **style: Any) -> AxesImage:
@@ -52,4 +54,4 @@ def letter(axes: Axes, shape: Geometry, *, left_mm: float = 0.0) -> None:
         (shown.top, width / 2, 0.02 * height, "center", "top"),
         (shown.bottom, width / 2, 0.98 * height, "center", "bottom"),
     ):
-        axes.text(left_mm + x, y, text, ha=across, va=down, color="white", fontsize=9.5, path_effects=_DARK_EDGE)
+        axes.text(left_mm + x, y, text, ha=across, va=down, color=_LETTERS, fontsize=9.5, path_effects=_DARK_EDGE)

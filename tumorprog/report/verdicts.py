@@ -70,8 +70,8 @@ def comparisons(baselines: Mapping[str, Any], *, metric: str, unit: str = "", lo
     return [
         f"Primary metric: {metric} on held-out patients. By the paired difference, model minus baseline on the same "
         f"patients with its 95% interval, the model is {'; '.join(statements)}. These are "
-        f"{count_of(len(statements), 'comparison')}, each at 95%, without correction for their number; all other "
-        "figures are secondary."
+        f"{count_of(len(statements), 'comparison')}, each at 95%, without correction for their number, and "
+        "not for the training patients that the models of the folds share; all other figures are secondary."
     ]
 
 
@@ -108,10 +108,16 @@ def _conclusion(task: str, evaluated: Mapping[str, Any], metric: str, baseline: 
     compared_with = evaluated["baselines"][baseline]
     difference, value, other = compared_with["difference"], evaluated[metric]["value"], compared_with[metric]["value"]
     shown = outcome(dict(difference), lower_is_better=lower)
+    others = [
+        compared(name, scores["difference"], lower_is_better=lower)
+        for name, scores in evaluated["baselines"].items()
+        if name != baseline
+    ]
+    also = f" Against the other baselines: {'; '.join(others)}." if others else ""
     values = "" if value is None or other is None else f"{label} {number(value)} against {number(other)}; "
     return (
         f"{task}: on {count_of(evaluated[metric]['patients'], 'held-out patient')} the model {_CONCLUSIONS[shown]} "
-        f"the baseline, {names.model_in_text(baseline)} ({values}{_describe(difference, '')})."
+        f"the baseline, {names.model_in_text(baseline)} ({values}{_describe(difference, '')}).{also}"
     )
 
 
@@ -140,6 +146,7 @@ def alerts(metrics: Mapping[str, Any]) -> list[str]:
 
 def _not_shown(task: str, control: Mapping[str, Any]) -> str:
     return (
-        f"{task}: {control['as_good']} of {len(control['draws'])} trainings on permuted targets are as good as that on "
-        f"the true targets (p = {number(control['p'])}): it is not shown that the model learns from the images."
+        f"{task}: {control['as_good']} of {len(control['draws'])} trainings on permuted targets are at least as good "
+        f"as that on the true targets (p = {number(control['p'])}): it is not shown that the model learns from the "
+        "images."
     )

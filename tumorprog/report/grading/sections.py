@@ -84,7 +84,7 @@ def _section(protocol: str, metrics: Mapping[str, Any], shown: GraderResults) ->
         paragraphs=[
             verdicts.primary(protocol, metrics),
             verdicts.comparisons(metrics),
-            *_repetitions(metrics),
+            *_repetitions(metrics, leaks=leaks),
             *verdicts.evidence(metrics.get("evidence", {})),
             *([_EVIDENCE_NOTE] if "evidence" in metrics else []),
             *_calibration_paragraph(metrics),
@@ -111,7 +111,7 @@ _EVIDENCE_NOTE = (
 )
 
 
-def _repetitions(metrics: Mapping[str, Any]) -> list[str]:
+def _repetitions(metrics: Mapping[str, Any], *, leaks: bool) -> list[str]:
     return [
         *([verdicts.seeds(metrics["seeds"]["balanced_accuracy"])] if "seeds" in metrics else []),
         *([verdicts.null_control(metrics["null_control"], leaks=leaks)] if "null_control" in metrics else []),
@@ -141,7 +141,7 @@ def _groups_paragraph(column: str, groups: Mapping[str, Mapping[str, Any]]) -> s
     start = f"By {column.lower()}: "
     if column == "Institution and manufacturer":
         start = (
-            "Each institution among the test patients has scanners of one manufacturer and the other way round, so "
+            "Each institution among the test patients has scanners of one manufacturer and vice versa, so "
             "that their effects cannot be separated. By both together: "
         )
     return start + "; ".join(_group(name, group) for name, group in groups.items()) + "."

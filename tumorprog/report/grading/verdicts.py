@@ -22,7 +22,7 @@ _REGIONS = {
         "unknown": "too few patients to say whether the evidence prefers the head",
     },
     "in_tumour": {
-        "lies": "of the head lies inside the tumour's mask",
+        "lies": "of the head lies inside the tumour's mask, on the cohort that has masks",
         "better": "the evidence prefers the tumour",
         "worse": "the evidence avoids the tumour",
         "undecided": "no preference for the tumour",

@@ -98,7 +98,10 @@ def kaplan_meier(table: pd.DataFrame, follow_up: pd.DataFrame, median: Mapping[s
     last = float(follow_up["months"].max())
     months = [*table["months"], last]
     share, lower, upper = ([*table[name], table[name].iloc[-1]] for name in ("share", "lower", "upper"))
-    axes.fill_between(months, lower, upper, step="post", color=SKY, alpha=0.35, linewidth=0, label="95% band")
+    known = pd.DataFrame({"lower": lower, "upper": upper}).ffill()  # after the last event there is no estimate
+    axes.fill_between(
+        months, known["lower"], known["upper"], step="post", color=SKY, alpha=0.35, linewidth=0, label="95% band"
+    )
     axes.step(months, share, where="post", color=BLUE, linewidth=2, label="Kaplan-Meier")
     censored = follow_up.loc[~follow_up["event"].astype(bool), "months"].to_numpy()
     if len(censored):
@@ -116,8 +119,8 @@ def kaplan_meier(table: pd.DataFrame, follow_up: pd.DataFrame, median: Mapping[s
 def _number_at_risk(axes: Axes, months: np.ndarray, last: float) -> None:
     axes.set_xlim(0, 1.03 * last)
     ticks = [tick for tick in MaxNLocator(8, integer=True).tick_values(0, last) if 0 <= tick <= 1.03 * last]
-    axes.set_xticks(ticks, [f"{tick:g}\n{int((months >= tick).sum())}" for tick in ticks])
-    axes.set_xlabel("Months since the first images; below: patients at risk")
+    axes.set_xticks(ticks, [f"{tick:g}\n({int((months >= tick).sum())})" for tick in ticks])
+    axes.set_xlabel("Months since the first images (patients at risk)")
 
 
 def outlined(examples: Sequence[Mapping[str, Any]]) -> Panels:

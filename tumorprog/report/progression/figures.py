@@ -26,15 +26,16 @@ def progression_curves(history: pd.DataFrame) -> Panels:
     for axes, ((protocol, cohort), rows) in zip(all_axes, panels.items(), strict=True):
         for name, (label, colour, _) in list(drawing.DATA_SETS.items())[:2]:
             by_fold = rows.pivot_table(index="Epoch", columns="Fold", values=f"{name} Loss").ffill()
-            axes.plot(by_fold.index, by_fold.to_numpy(), color=colour, alpha=0.18, linewidth=0.8)
+            axes.plot(by_fold.index, by_fold.to_numpy(), color=colour, alpha=0.4, linewidth=0.8)
             axes.plot(by_fold.index, by_fold.mean(axis=1), color=colour, linewidth=2, label=label)
         axes.set_title(panel_title(protocol, cohort), loc="left", fontsize=10)
         axes.set_xlabel("Epoch")
         axes.set_ylabel("Loss (squared error, standardised)")
+        axes.set_yscale("log")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         drawing.mark_leakage(axes, protocol)
         axes.legend(frameon=False)
-    return drawing.add_title(figures, "Training of the progression model: mean over folds")
+    return drawing.add_title(figures, "Training of the progression model")
 
 
 def months_scatter(predictions: pd.DataFrame, patients: pd.DataFrame) -> Panels:
@@ -67,7 +68,7 @@ def months_scatter(predictions: pd.DataFrame, patients: pd.DataFrame) -> Panels:
         _draw_patients(axes, combined[protocol, cohort], colour)
         _set_month_axes(axes, limits)
         drawing.mark_leakage(axes, protocol)
-        axes.legend(frameon=False, loc="upper left", fontsize=drawing.SMALL)
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=1, fontsize=drawing.SMALL)
     return drawing.add_title(figures, "Months to progression")
 
 
@@ -76,7 +77,8 @@ def _draw_patients(axes: Axes, patients: pd.DataFrame, colour: str) -> None:
     bars = np.stack([predicted - patients["Lower"], patients["Upper"] - predicted]).clip(min=0)
     style: dict[str, Any] = {"fmt": "o", "color": colour, "markerfacecolor": "white", "elinewidth": 1, "capsize": 2}
     months = patients["days"] / DAYS_PER_MONTH
-    axes.errorbar(months, predicted, yerr=bars, label="patient, prediction interval", **style)
+    label = "patient, prediction interval" if patients["Upper"].notna().any() else "patient"
+    axes.errorbar(months, predicted, yerr=bars, label=label, **style)
 
 
 def _set_month_axes(axes: Axes, limits: tuple[float, float]) -> None:

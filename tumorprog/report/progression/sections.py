@@ -142,14 +142,18 @@ def _describe_losses(history: pd.DataFrame) -> str:
 
 
 def _null_control_picture(null: Mapping[str, Any]) -> Picture:
-    held_out = null["patient"]
+    described = [
+        f"{names.protocol(protocol)}: {number(control['observed'])} months with the true months, "
+        f"{number(min(control['draws']))} to {number(max(control['draws']))} in the permutations"
+        for protocol, control in null.items()
+    ]
     return picture(
         "months-null-control",
         progression_figures.null_control(null),
-        caption="Benefit of the model over the mean of the other patients (difference of the mean absolute errors per "
-        "patient), with the true months and with each permutation of the months between patients.",
-        alt=f"Held-out patients: {number(held_out['observed'])} months with the true months, "
-        f"{number(min(held_out['draws']))} to {number(max(held_out['draws']))} in the permutations.",
+        caption="Mean absolute error per patient of the model minus that of the mean of the other patients, with the "
+        "true months and with each permutation of the months between patients: left of 0 the model is better. The "
+        "vertical position has no meaning.",
+        alt="; ".join(described),
         source="progression/null_control.csv",
     )
 
@@ -220,7 +224,7 @@ def _coverage(progression: Mapping[str, Any]) -> list[str]:
 def _coverage_verdict(coverage: Mapping[str, Any]) -> str:
     if coverage["upper"] < COVERAGE:
         return "they are too narrow"
-    return "they are too wide" if coverage["lower"] > COVERAGE else "this does not contradict the promise"
+    return "they are too wide" if coverage["lower"] > COVERAGE else "this is compatible with the promise"
 
 
 def _informative(constant: Mapping[str, Any]) -> str:
@@ -258,9 +262,11 @@ def _null_control_paragraph(null: Mapping[str, Any]) -> str:
     return (
         "The permutation control (null control) trains on months that are permuted between patients, so that the "
         "images no longer predict them and a model can only memorise patients; for comparison, the same folds are "
-        "trained on the true months. Of the held-out patients it can then be better than the mean of the other "
-        "patients only by chance; under the paper's split, where other series of the patient are in the training set, "
-        "it can be better through leakage. The mean absolute error per patient of the model minus that of the mean of "
+        "trained on the true months. These are five folds by patient instead of leave-one-patient-out, so the "
+        "difference on the true months is not that of the results above. Of the held-out patients the model can then "
+        "be better than the mean of the other patients only by chance; under the paper's split, where other series of "
+        "the patient are in the training set, it can be better through leakage. The mean absolute error per patient of "
+        "the model minus that of the mean of "
         f"the other patients is: {'; '.join(results)}."
     )
 
