@@ -25,6 +25,7 @@ def test_the_interval_contains_the_true_correlation_as_often_as_it_says():
     ("first", "second", "value", "reason"),
     [
         ([1, 2, 3, 4], [1, 3, 2, 4], None, "4 patients; a rank correlation needs 5"),
+        ([1], [1], None, "1 patient; a rank correlation needs 5"),
         ([1, 1, 1, 1, 1], [1, 2, 3, 4, 5], None, "all patients have the same value"),
         ([1, 2, 3, 4, 5], [10, 8, 6, 4, 2], -1.0, "the interval of a perfect rank correlation is not defined"),
     ],

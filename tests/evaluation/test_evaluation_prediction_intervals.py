@@ -168,3 +168,18 @@ def test_the_interval_score_is_lowest_for_the_true_quantiles():
         for level in (0.02, 0.1, 0.3)
     }
     assert min(scores, key=scores.get) == 0.1
+
+
+def test_the_factor_of_a_patient_with_many_rows_is_computed_once(monkeypatch):
+    feature, months = cohort(8, 0)
+    predictions, left_out, groups = leave_out(months, fit_line(feature, months))
+    computed = []
+
+    def counted(rows):
+        computed.append(rows)
+        return error_factor(rows)
+
+    monkeypatch.setattr(prediction_intervals, "error_factor", counted)
+    bounds = with_intervals(pd.concat([predictions] * 3), left_out, groups)
+    assert len(computed) == 8
+    assert bounds["Lower"].notna().all()

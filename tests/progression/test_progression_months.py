@@ -310,3 +310,41 @@ def test_a_study_shared_by_two_patients_is_refused_unless_allowed(tmp_path):
     audit(tmp_path, build_series(3), with_values(Settings(), {"cohort.allow_shared": ("study",)}))
     audit(tmp_path, build_series(1), Settings())  # P1 is not in the training data
     audit(tmp_path / "none", build_series(3), Settings())
+
+
+def with_dates(counts):
+    """Return series of patients with these numbers of dates, each date with other months."""
+    tables = [
+        build_series(len(counts)).assign(date=f"200{date}-01-01", days=lambda t, date=date: t["days"] + 7 * date)
+        for date in range(max(counts))
+    ]
+    series = pd.concat(tables, ignore_index=True)
+    allowed = dict(zip((f"P{number}" for number in range(len(counts))), counts, strict=True))
+    series = series[series["date"].str[3].astype(int) < series["PatientID"].map(allowed)]
+    return series.assign(months=series["days"] / DAYS_PER_MONTH)
+
+
+@pytest.mark.parametrize("counts", [(3, 1, 2), (2, 2, 2, 2), (4, 1, 1, 1, 1), (1, 1, 3, 2, 5, 1), (1, 1, 1)])
+def test_shuffling_never_gives_a_patient_one_of_its_own_intervals(counts):
+    series = with_dates(counts)
+    own = series.groupby("PatientID")["days"].agg(set)
+    assert sum(map(len, own)) == sum(counts)
+    results = []
+    for seed in range(30):
+        shuffled = shuffle_months(series, seed=seed)
+        assert shuffled["days"].equals(shuffle_months(series, seed=seed)["days"])
+        assert shuffled.index.equals(series.index)
+        pd.testing.assert_frame_equal(shuffled[["PatientID", "date", "Type"]], series[["PatientID", "date", "Type"]])
+        assert sorted(shuffled["days"]) == sorted(series["days"])
+        assert not any(
+            days in own[patient] for patient, days in zip(series["PatientID"], shuffled["days"], strict=True)
+        )
+        results.append(tuple(shuffled["days"]))
+    assert len(set(results)) > 1
+
+
+def test_without_enough_other_patients_there_is_no_null_control():
+    series = with_dates((4, 1, 2))
+    with pytest.raises(ValueError, match="more than half"):
+        shuffle_months(series, seed=0)
+    assert not [trial for trial in plan(series, Progression(null_draws=1), seed=0) if trial.purpose == "null"]

@@ -18,7 +18,7 @@ from tumorprog.report.grading import figures, sections, verdicts
 from tumorprog.report.grading import results as grading_results
 from tumorprog.settings import Settings, with_values
 
-SETTINGS = with_values(Settings(), {"report.bootstrap": 50, "report.evidence_slices": 0})
+SETTINGS = with_values(Settings(), {"report.bootstrap": 200, "report.evidence_slices": 0})
 NO_MASKS = pd.DataFrame({"sequence": []})
 
 

@@ -53,3 +53,9 @@ def test_months_of_an_empty_cohort_have_no_tile():
     (tile,) = headline.tiles({"progression": parts})
     assert tile.unit == "months"
     assert tile.note.startswith("median of the other patients 0.34")
+
+
+def test_patients_are_counted_and_not_their_intervals():
+    months = evaluated("mae", {**metric(2.5, 1.0, 4.0), "n": 7}, "median")
+    (tile,) = headline.tiles({"progression": {"patient": {"all": {"patient": months}}}})
+    assert tile.note.endswith("; 3 patients")

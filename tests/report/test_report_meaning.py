@@ -80,3 +80,14 @@ def test_with_outcomes_the_events_and_the_censored_are_those_of_the_table():
     assert "2 of 3 patients progressed, and 1 had not progressed at their last follow-up (censored)" in text
     assert "1 of 2 times to progression are shorter than 12 weeks" in text  # the censored patient does not count
     assert "No censoring" not in text
+
+
+def test_patients_with_several_intervals_are_told_apart_from_their_intervals():
+    once, _ = tables(BTP)
+    assert meaning.inputs(once) == (
+        "The inputs are the series of the first date only; the target is the time to the second date."
+    )
+    several = pd.concat([once, once.head(1).assign(date="2001-01-01")])
+    text = meaning.inputs(several)
+    assert "the time to the patient's next date. 3 patients have 4 such intervals: one prediction per" in text
+    assert "first date" not in text

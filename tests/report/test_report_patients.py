@@ -177,3 +177,41 @@ def test_slices_are_drawn_in_their_size(slices, intervals, identifiers):
     first = images.first_and_second(tall, intervals, identifiers, max_patients=1)[0]
     height, width = first["image"].shape
     assert (first["geometry"].height_mm, first["geometry"].width_mm) == (2.0 * height, width)
+
+
+def test_a_mask_of_another_plane_is_not_outlined_on_a_slice_of_the_same_position_and_size(
+    slices, intervals, identifiers
+):
+    assert images.first_and_second(slices, intervals, identifiers, max_patients=3)
+    coronal = slices.assign(plane=np.where(slices["sequence"] == "mask", "coronal", "axial"))
+    assert images.first_and_second(coronal, intervals, identifiers, max_patients=3) == []
+
+
+def test_the_two_dates_are_shown_in_the_same_plane(slices, intervals, identifiers):
+    later = slices["StudyDate"] == slices.groupby("PatientID")["StudyDate"].transform("max")
+    turned = slices.assign(plane=np.where(later, "coronal", "axial"))
+    assert images.first_and_second(turned, intervals, identifiers, max_patients=3) == []
+
+
+def test_a_patient_with_several_intervals_is_shown_once(slices, intervals, identifiers):
+    twice = pd.concat([intervals, intervals], ignore_index=True)
+    shown = images.first_and_second(slices, twice, identifiers, max_patients=3)
+    assert [example["title"].split(",")[0] for example in shown[::2]] == ["patient 01", "patient 02", "patient 03"]
+    repeated = pd.concat([predictions(intervals)] * 2, ignore_index=True)
+    found = images.largest_errors(slices, repeated, identifiers, roi="brightest", max_patients=3)
+    titles = [example["title"].split(":")[0] for example in found]
+    assert len(set(titles)) == len(titles) == 3
+
+
+@pytest.mark.parametrize("outcomes", [False, True])
+def test_the_end_is_counted_from_the_first_scan_also_if_the_time_starts_later(tables, outcomes):
+    timeline = pd.DataFrame([("P1", 3, "2000-01-01 2000-03-01 2000-06-01", 3, "two dates or more")])
+    known = {
+        "timeline": timeline.set_axis(list(TIMELINE), axis=1),
+        "intervals": pd.DataFrame({"PatientID": ["P1"], "date": "2000-03-01", "days": 92}),
+    }
+    if outcomes:
+        row = ("P1", "2000-03-01", "2000-06-01", 92 / 30.4375, 1, "followed")
+        known["outcomes"] = pd.DataFrame([row], columns=list(OUTCOMES))
+    (course,) = courses.courses(courses.Tables(**{**vars(tables), **known}))
+    assert (course.scans, course.end) == ([0, 60, 152], 152)

@@ -162,3 +162,15 @@ def test_the_section_on_survival_counts_followed_and_excluded_patients():
         "held-out patients: life table",
     ]
     assert section.tables[1].rows == [{"Reason": "no outcome", "Patients": 1}]
+
+
+def test_several_dates_of_a_patient_are_counted_as_dates(results):
+    values = metrics()
+    for level, scores_of in values["progression"]["patient"]["all"].items():
+        for name in ("mae", "coverage"):
+            scores_of[name]["n"] = {"series": 12, "patient": 6}[level]
+    section = progression_sections.section(values, results)
+    assert "contain the true value of 75% of 6 dates of 4 patients" in " ".join(section.paragraphs)
+    captions = [table.caption for table in section.tables[:2]]
+    assert "per patient, 6 dates of 4 patients, with 95%" in captions[0]
+    assert "per series, 4 patients, 12 series, with 95%" in captions[1]

@@ -71,7 +71,7 @@ def mean_months(train_months: np.ndarray, num_test: int) -> np.ndarray:
     the others; evaluate it by its errors instead.
 
     Args:
-        train_months: (N,) months, one per patient, so that patients with more series do not have a greater weight.
+        train_months: (N,) months, one per patient and date, so that more series do not have a greater weight.
         num_test: number of predictions.
 
     Returns:
@@ -84,7 +84,7 @@ def median_months(train_months: np.ndarray, num_test: int) -> np.ndarray:
     """Predict the median of the training months for all patients; with few patients, the strongest baseline.
 
     Args:
-        train_months: (N,) months, one per patient, so that patients with more series do not have a greater weight.
+        train_months: (N,) months, one per patient and date, so that more series do not have a greater weight.
         num_test: number of predictions.
 
     Returns:
@@ -118,7 +118,7 @@ def log_volume(train_ml: np.ndarray, train_months: np.ndarray, test_ml: np.ndarr
     months, because an exponential extrapolates to decades.
 
     Args:
-        train_ml: (N,) volume in ml of each patient's tumour on the first date; NaN without a mask.
+        train_ml: (N,) volume in ml of the tumour, one per patient and date; NaN without a mask.
         train_months: (N,) months above 0.
         test_ml: (M,).
 

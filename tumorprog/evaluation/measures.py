@@ -62,7 +62,7 @@ def metric(patients: np.ndarray, value: float, interval: Interval) -> Metric:
 
     Args:
         patients: (N,) patient of each row.
-        value: the value, finite.
+        value: the value; NaN if there is none although a bound is known.
         interval: its interval.
     """
     return {

@@ -56,7 +56,8 @@ def with_intervals(predictions: pd.DataFrame, left_out: pd.DataFrame, groups: pd
         groups: name of the group of each patient; index PatientID.
     """
     factors = {
-        patient: error_factor(_errors_without(patient, left_out, groups)) for patient in predictions["PatientID"]
+        patient: error_factor(_errors_without(patient, left_out, groups))
+        for patient in predictions["PatientID"].unique()
     }
     return add_bounds(predictions, predictions["PatientID"].map(factors).to_numpy(np.float64))
 
@@ -91,7 +92,7 @@ def constant_interval(months: np.ndarray, *, coverage: float = COVERAGE) -> tupl
     """Return the interval for a new patient from the months of other patients alone, without images.
 
     Args:
-        months: (N,) months, one per patient.
+        months: (N,) months, one per patient and date.
         coverage: nominal coverage.
 
     Returns:

@@ -23,15 +23,16 @@ def progression_metrics(level: pd.DataFrame, *, resamples: int, seed: int) -> di
     """Compute the metrics of the predicted months to progression, at one level of one protocol and cohort.
 
     Args:
-        level: rows of `PROGRESSION_PREDICTIONS` (series) or of `PATIENT_PREDICTIONS`; the truth is
+        level: rows of `PROGRESSION_PREDICTIONS` (series) or of `PATIENT_PREDICTIONS` (patients and dates); the truth is
             `days` / 30.4375 months.
         resamples: number of bootstrap resamples of the patients for each interval.
         seed: of the bootstrap.
 
     Returns:
-        mae, median_ae and rmse in months; concordance, for ten patients or more; and of the rows with a prediction
-        interval [Lower, Upper] the coverage (share of intervals that contain the truth), the interval_width (median, in
-        months) and the interval_score (mean, in months; lower is better).
+        Each over all rows, so that per patient every date of a patient counts: mae, median_ae and rmse in months;
+        concordance, for ten patients or more; and of the rows with a prediction interval [Lower, Upper] the coverage
+        (share of intervals that contain the truth), the interval_width (median, in months) and the interval_score
+        (mean, in months; lower is better).
     """
     options: dict[str, Any] = {"resamples": resamples, "seed": seed}
     truth, predicted = _months(level), level["Predicted_Progression_Timeline"].to_numpy(np.float64)

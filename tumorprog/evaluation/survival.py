@@ -3,6 +3,7 @@
 They are computed by torchsurv, an optional dependency (`tumorprog[survival]`) that is imported on first use.
 """
 
+import math
 import warnings
 from collections.abc import Mapping
 from functools import partial
@@ -14,7 +15,7 @@ import pandas as pd
 
 from tumorprog.conventions import SURVIVAL_MONTHS
 from tumorprog.evaluation import measures
-from tumorprog.evaluation.intervals import MIN_PATIENTS, Statistic
+from tumorprog.evaluation.intervals import MIN_PATIENTS, Interval, Statistic
 from tumorprog.evaluation.measures import Metric
 from tumorprog.evaluation.progression import MIN_RANKED
 
@@ -172,7 +173,7 @@ def life_table(months: np.ndarray, event: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def median_months(table: pd.DataFrame) -> dict[str, Any]:
+def median_months(table: pd.DataFrame) -> Metric:
     """Return the median of a life table: the first month from which on at most half the patients are without event.
 
     The bounds are the first months from which on the lower and the upper bound of the share are at most one half. What
@@ -187,12 +188,11 @@ def median_months(table: pd.DataFrame) -> dict[str, Any]:
     Source: Brookmeyer & Crowley 1982, Biometrics 38:29-41.
     """
     value, lower, upper = (_first_half(table, column) for column in ("share", "lower", "upper"))
-    reason = "" if upper is not None else "the upper bound is not reached"
-    reason = reason if value is not None else "more than half the patients are without event at the last one"
-    patients = int(table["at_risk"].iloc[0])
-    return {"value": value, "lower": lower, "upper": upper, "n": patients, "patients": patients, "reason": reason}
+    reason = "" if math.isfinite(upper) else "the upper bound is not reached"
+    reason = reason if math.isfinite(value) else "more than half the patients are without event at the last one"
+    return measures.metric(np.arange(table["at_risk"].iloc[0]), value, Interval(lower, upper, reason))
 
 
-def _first_half(table: pd.DataFrame, column: str) -> float | None:
+def _first_half(table: pd.DataFrame, column: str) -> float:
     reached = table.loc[table[column] <= 0.5 + _ROUNDING, "months"]
-    return float(reached.iloc[0]) if len(reached) else None
+    return float(reached.iloc[0]) if len(reached) else math.nan

@@ -83,8 +83,16 @@ def null_trials(series: pd.DataFrame, progression: Progression, *, seed: int) ->
         series: series of `read_training_series`.
         progression: `null_control`, `null_draws`.
         seed: seed of the folds, which are the same in all repetitions.
+
+    Returns:
+        The trials; none if one patient has more than half of the dates, so that `shuffle_months` is impossible.
     """
     if not progression.null_control:
+        return []
+    if not _can_shuffle(series):
+        log.info(
+            "  no null control: one patient has more than half of the dates, too few others to exchange months with"
+        )
         return []
     patients = series["PatientID"].to_numpy()
     groups = splits.patient_groups(patients, groups=_NULL_FOLDS, seed=seed)
@@ -105,18 +113,38 @@ def _whole_cohort(series: pd.DataFrame, protocol: str, fold: splits.Fold, **kind
 
 
 def shuffle_months(series: pd.DataFrame, *, seed: int) -> pd.DataFrame:
-    """Return the series with the months to progression permuted so that every patient gets another patient's value.
+    """Return the series with the months to progression permuted so that every date gets another patient's value.
+
+    The dates are put into a random order in which those of a patient are adjacent, and shifted by the largest number of
+    dates of a patient.
 
     Args:
         series: series of `read_training_series`, with all series of each patient.
         seed: seed of the permutation.
+
+    Raises:
+        ValueError: if one patient has more than half of the dates, so that there is no such permutation.
     """
+    if not _can_shuffle(series):
+        raise ValueError("one patient has more than half of the dates")
     targets = ["days", "MonthDif", "months"]
-    dates = series.drop_duplicates(KEYS[:2])[[*KEYS[:2], *targets]]
+    dates = _dates(series)[[*KEYS[:2], *targets]]
     order = np.random.default_rng(seed).permutation(len(dates))
+    patients = pd.factorize(dates["PatientID"].iloc[order])[0]
+    order = order[np.argsort(patients, kind="stable")]
     permuted = dates.copy()
-    permuted.iloc[order, 2:] = dates.iloc[np.roll(order, 1), 2:].to_numpy()
+    permuted.iloc[order, 2:] = dates.iloc[np.roll(order, np.bincount(patients).max()), 2:].to_numpy()
     return series.drop(columns=targets).merge(permuted, on=KEYS[:2], how="left").set_index(series.index)
+
+
+def _can_shuffle(series: pd.DataFrame) -> bool:
+    counts = _dates(series)["PatientID"].value_counts()
+    return bool(2 * counts.max() <= counts.sum())
+
+
+def _dates(series: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each date of each patient: a date with more series must not have a greater weight."""
+    return series.drop_duplicates(KEYS[:2])
 
 
 def train_fold(series: pd.DataFrame, trial: Trial, progression: Progression, seed: int) -> Result:
@@ -161,15 +189,13 @@ def validation_errors(model: ProgressionLSTM, series: pd.DataFrame, rows: np.nda
 
 def _baselines(fitted: pd.DataFrame, test: pd.DataFrame) -> dict[str, np.ndarray]:
     """Return the baselines' predictions for the test series, fitted on the training and validation series."""
-    patients = fitted.drop_duplicates(KEYS[:2])
-    months = patients["months"].to_numpy()
+    dates = _dates(fitted)
+    months = dates["months"].to_numpy()
     means = [np.stack([vectors.mean(axis=0) for vectors in rows["vectors"]]) for rows in (fitted, test)]
     predicted = {name: constant(months, len(test)) for name, constant in baselines.CONSTANTS.items()}
     predicted["ridge"] = baselines.ridge_on_mean_features(means[0], fitted["months"].to_numpy(), means[1])
     if pd.concat([fitted, test])["volume_ml"].notna().any():
-        predicted["volume"] = baselines.log_volume(
-            patients["volume_ml"].to_numpy(), months, test["volume_ml"].to_numpy()
-        )
+        predicted["volume"] = baselines.log_volume(dates["volume_ml"].to_numpy(), months, test["volume_ml"].to_numpy())
     return predicted
 
 
@@ -180,7 +206,7 @@ def _baseline_rows(rows: pd.DataFrame, fitted: pd.DataFrame, test: pd.DataFrame)
         for name, months in _baselines(fitted, test).items()
     ]
     table = pd.concat(predicted)
-    lower, upper = prediction_intervals.constant_interval(fitted.drop_duplicates(KEYS[:2])["months"].to_numpy())
+    lower, upper = prediction_intervals.constant_interval(_dates(fitted)["months"].to_numpy())
     table.loc[table["Baseline"] == "median", ["Lower", "Upper"]] = lower, upper
     return table
 

@@ -89,7 +89,7 @@ def _note(evaluated: Metrics, metric: str, baseline: str) -> str:
     parts = [f"{names.model(baseline)} {_value(compared[metric])}"]
     if "difference" in compared:
         parts.append(f"difference {shown(compared['difference'], signed=True)}")
-    return "; ".join([*parts, names.counted("patient", evaluated[metric]["n"])])
+    return "; ".join([*parts, names.counted("patient", evaluated[metric]["patients"])])
 
 
 def _value(metric: Metrics) -> str:

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from tumorprog.conventions import DAYS_PER_MONTH
+from tumorprog.evaluation import measures
 from tumorprog.evaluation.correlation import spearman
+from tumorprog.evaluation.intervals import count_of
 from tumorprog.evaluation.survival import life_table, median_months
 from tumorprog.report.identifiers import Identifiers, days_between
 
@@ -50,27 +52,27 @@ def courses(tables: Tables) -> list[Course]:
     """Return the course of each patient with a known scan date, the longest first."""
     ends = _ends(tables)
     found = [
-        _course(tables.identifiers.patient(patient), dates.split(), *ends.get(patient, (None, NONE)))
+        _course(tables.identifiers.patient(patient), dates.split(), ends.get(patient))
         for patient, dates in tables.timeline[["PatientID", "dates"]].itertuples(index=False)
         if isinstance(dates, str) and dates
     ]
     return sorted(found, key=lambda course: (-max([*course.scans, course.end or 0]), course.patient))
 
 
-def _course(name: str, dates: list[str], end: int | None, kind: str) -> Course:
-    return Course(patient=name, scans=[days_between(dates[0], date) for date in dates], end=end, kind=kind)
+def _course(name: str, dates: list[str], known: tuple[str, int, str] | None) -> Course:
+    scans = [days_between(dates[0], date) for date in dates]
+    if known is None:
+        return Course(patient=name, scans=scans, end=None, kind=NONE)
+    start, days, kind = known
+    return Course(patient=name, scans=scans, end=days_between(dates[0], start) + days, kind=kind)
 
 
-def _ends(tables: Tables) -> dict[str, tuple[int, str]]:
-    if tables.outcomes is None:
-        first = tables.intervals.sort_values("date").drop_duplicates("PatientID")
-        return {
-            patient: (int(days), SECOND_DATE) for patient, days in zip(first["PatientID"], first["days"], strict=True)
-        }
-    rows = tables.outcomes.loc[tables.outcomes["status"] == "followed", ["PatientID", "months", "event"]]
+def _ends(tables: Tables) -> dict[str, tuple[str, int, str]]:
+    """Return the date from which the time to the end is counted, that time in days, and the kind of the end."""
+    kind = SECOND_DATE if tables.outcomes is None else EVENT
     return {
-        patient: (round(months * DAYS_PER_MONTH), EVENT if event == 1 else CENSORED)
-        for patient, months, event in rows.itertuples(index=False)
+        patient: (start, round(months * DAYS_PER_MONTH), kind if event else CENSORED)
+        for patient, start, months, event in follow_up(tables).itertuples(index=False)
     }
 
 
@@ -109,9 +111,8 @@ def _volume_spearman(patients: pd.DataFrame) -> dict[str, Any]:
     censored = int((~patients["event"].astype(bool)).sum())
     if not censored:
         return spearman(patients["volume_ml"].to_numpy(), patients["months"].to_numpy())
-    reason = f"the months of {censored} of {len(patients)} patients are censored"
-    counts = {"n": len(patients), "patients": len(patients)}
-    return {"value": None, "lower": None, "upper": None, **counts, "reason": reason}
+    reason = f"the months of {censored} of {count_of(len(patients), 'patient')} are censored"
+    return measures.not_measured(patients["PatientID"].to_numpy(), reason)
 
 
 def volume_changes(tables: Tables) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Slices of the catalogue -> examples with outlines: a patient on two dates, and patients with large errors."""
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -11,13 +12,13 @@ from tumorprog.conventions import DAYS_PER_MONTH, SEQUENCES
 from tumorprog.errors import DicomError
 from tumorprog.formats import reading
 from tumorprog.imaging import intensity
+from tumorprog.regions.agreement import with_masks
 from tumorprog.regions.methods import REGIONS
 from tumorprog.report.geometry import geometry
 from tumorprog.report.identifiers import Identifiers
 from tumorprog.report.page import number
 
 _PREFERRED = ("T1post", "FLAIR")
-_GEOMETRY = ["Rows", "Columns", "position"]
 
 
 def first_and_second(
@@ -25,8 +26,9 @@ def first_and_second(
 ) -> list[dict[str, Any]]:
     """Return the slice with the largest mask on the first date, and the slice nearest to its position on the next.
 
-    The sequence is T1post, or FLAIR if there is no T1post on both dates. Patients without masks on both dates, and
-    those whose files cannot be read any more, are left out.
+    The sequence is T1post, or FLAIR if there is no T1post of the same plane on both dates. Of a patient with several
+    intervals, the first one with masks on both of its dates is shown. Patients without such an interval, and those
+    whose files cannot be read any more, are left out.
 
     Args:
         slices: rows of `formats.columns.CATALOGUE` of the progression cohort.
@@ -37,13 +39,8 @@ def first_and_second(
     Returns:
         Two examples of `report.patients.figures.outlined` per patient.
     """
-    ordered = sorted(intervals.to_dict("records"), key=lambda row: identifiers.patient(row["PatientID"]))
-    found: list[dict[str, Any]] = []
-    for interval in ordered:
-        if len(found) == 2 * max_patients:
-            break
-        found += _readable(partial(_both_dates, slices, interval, identifiers))
-    return found
+    ordered = sorted(intervals.to_dict("records"), key=lambda row: (identifiers.patient(row["PatientID"]), row["date"]))
+    return _once_per_patient(ordered, lambda row: _both_dates(slices, row, identifiers), max_patients=max_patients)
 
 
 def largest_errors(
@@ -52,11 +49,12 @@ def largest_errors(
     """Return a slice with its region of interest (ROI) of the held-out patients with the largest errors.
 
     The slice is the one with the largest mask, or the middle one without masks; the sequence is T1post, FLAIR, or the
-    first that the patient has. Patients whose files cannot be read any more are replaced by the next ones.
+    first that the patient has. A patient with several dates is shown once, on the date with the largest error.
+    Patients whose files cannot be read any more are replaced by the next ones.
 
     Args:
         slices: rows of `formats.columns.CATALOGUE` of the progression cohort.
-        patients: rows of `progression.columns.PATIENT_PREDICTIONS`, each patient once.
+        patients: rows of `progression.columns.PATIENT_PREDICTIONS`, of one protocol and cohort.
         identifiers: what patients are called.
         roi: the setting `roi.method`.
         max_patients: number of patients shown.
@@ -65,12 +63,23 @@ def largest_errors(
         Examples of `report.patients.figures.outlined`, the largest error first.
     """
     errors = (patients["Predicted_Progression_Timeline"] - patients["days"] / DAYS_PER_MONTH).abs()
-    found: list[dict[str, Any]] = []
-    for index in errors.sort_values(ascending=False, kind="stable").index:
+    ordered = patients.loc[errors.sort_values(ascending=False, kind="stable").index].to_dict("records")
+    return _once_per_patient(
+        ordered, lambda row: _large_error(slices, row, identifiers, roi), max_patients=max_patients
+    )
+
+
+def _once_per_patient(
+    rows: Iterable[dict[Hashable, Any]], examples_of: Callable[[Any], list[dict[str, Any]]], *, max_patients: int
+) -> list[dict[str, Any]]:
+    """Return the examples of each patient's first row that has some."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
         if len(found) == max_patients:
             break
-        found += _readable(partial(_large_error, slices, patients.loc[index], identifiers, roi))
-    return found
+        if row["PatientID"] not in found and (examples := _readable(partial(examples_of, row))):
+            found[row["PatientID"]] = examples
+    return list(itertools.chain.from_iterable(found.values()))
 
 
 def _readable(examples: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -86,11 +95,13 @@ def _both_dates(slices: pd.DataFrame, interval: Any, identifiers: Identifiers) -
     own = slices[slices["PatientID"] == patient]
     second = (pd.Timestamp(first) + pd.Timedelta(days=int(interval["days"]))).date().isoformat()
     for sequence in _PREFERRED:
-        pairs = [_with_masks(own[own["StudyDate"] == date], sequence) for date in (first, second)]
-        if not all(map(len, pairs)):
+        earlier, candidates = (with_masks(own[own["StudyDate"] == date]) for date in (first, second))
+        earlier = _first_stack(earlier, sequence)
+        later = _first_stack(candidates[candidates["plane"].isin(earlier["plane"])], sequence)
+        if earlier.empty or later.empty:
             continue
-        level = _largest_mask(pairs[0])
-        nearest = pairs[1].loc[(pairs[1]["position"] - level["position"]).abs().idxmin()]
+        level = _largest_mask(earlier)
+        nearest = later.loc[(later["position"] - level["position"]).abs().idxmin()]
         name = identifiers.patient(patient)
         return [
             {**_outlined_mask(row), "title": f"{name}, {identifiers.date(patient, date)}: {_where(row)}"}
@@ -116,25 +127,17 @@ def _large_error(slices: pd.DataFrame, row: Any, identifiers: Identifiers, roi: 
 def _candidates(rows: pd.DataFrame) -> Iterator[pd.Series]:
     """Yield the slice that shows most of the tumour, for each sequence in the order of preference."""
     for sequence in dict.fromkeys((*_PREFERRED, *SEQUENCES)):
-        pairs, images = _with_masks(rows, sequence), _images(rows, sequence)
+        pairs, images = _first_stack(with_masks(rows), sequence), _first_stack(rows, sequence)
         if len(pairs):
             yield _largest_mask(pairs)
         elif len(images):
             yield images.iloc[len(images) // 2]
 
 
-def _images(rows: pd.DataFrame, sequence: str) -> pd.DataFrame:
+def _first_stack(rows: pd.DataFrame, sequence: str) -> pd.DataFrame:
     """Return the slices of the first stack of the first series of a sequence, by order."""
     images = rows[rows["sequence"] == sequence].sort_values(["SeriesInstanceUID", "stack", "order"])
-    first = images.head(1)[["SeriesInstanceUID", "stack"]]
-    return images.merge(first).assign(position=lambda found: found["position_mm"].round(1))
-
-
-def _with_masks(rows: pd.DataFrame, sequence: str) -> pd.DataFrame:
-    """Return the slices of `_images` that have a mask slice of the same position and size, with its path and frame."""
-    masks = rows[rows["sequence"] == "mask"].assign(position=lambda found: found["position_mm"].round(1))
-    masks = masks.dropna(subset="position").drop_duplicates(_GEOMETRY)[[*_GEOMETRY, "path", "frame"]]
-    return _images(rows, sequence).merge(masks, on=_GEOMETRY, suffixes=("", "_mask"))
+    return images.merge(images.head(1)[["SeriesInstanceUID", "stack"]])
 
 
 def _largest_mask(pairs: pd.DataFrame) -> pd.Series:

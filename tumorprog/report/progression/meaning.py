@@ -24,6 +24,22 @@ def is_brain_tumor_progression(patients: Iterable[str]) -> bool:
     return bool(ids) and all(_COLLECTION.fullmatch(patient.strip()) for patient in ids)
 
 
+def inputs(intervals: pd.DataFrame) -> str:
+    """Say what the model predicts from what, and how many patients have several dates to predict from.
+
+    Args:
+        intervals: PatientID, date and days of each interval, each once.
+    """
+    patients = intervals["PatientID"].nunique()
+    if len(intervals) == patients:
+        return "The inputs are the series of the first date only; the target is the time to the second date."
+    return (
+        "The inputs are the series of one date only; the target is the time to the patient's next date. "
+        f"{_patients(patients)} {_are(patients, 'has', 'have')} {len(intervals)} such intervals: one prediction per "
+        "patient and date. The errors per patient are over all of them, so that a patient with more dates counts more."
+    )
+
+
 def between_dates(intervals: pd.DataFrame, timeline: pd.DataFrame, volumes: pd.DataFrame) -> list[str]:
     """Say what the months between the scan dates of patients mean.
 
@@ -37,7 +53,7 @@ def between_dates(intervals: pd.DataFrame, timeline: pd.DataFrame, volumes: pd.D
     """
     known = is_brain_tumor_progression(timeline["PatientID"])
     return [
-        f"{_time_zero()} {_event_between_dates(known=known)}",
+        f"{_time_zero_between_dates(intervals)} {_event_between_dates(known=known)}",
         _no_censoring(intervals, timeline),
         _early(intervals["days"], "intervals", known=known),
         *masked_volumes(volumes, known=known),
@@ -96,6 +112,15 @@ def _time_zero() -> str:
     )
 
 
+def _time_zero_between_dates(intervals: pd.DataFrame) -> str:
+    if intervals["PatientID"].is_unique:
+        return _time_zero()
+    return (
+        "Time zero is the date of the images that the model sees, the first or a later one of the patient, not that of "
+        "the diagnosis, the surgery or the start of a treatment, which these data do not state."
+    )
+
+
 def _event_between_dates(*, known: bool) -> str:
     if known:
         return (
@@ -113,7 +138,8 @@ def _event_between_dates(*, known: bool) -> str:
 def _no_censoring(intervals: pd.DataFrame, timeline: pd.DataFrame) -> str:
     patients = intervals["PatientID"].nunique()
     excluded = int((timeline["status"] != "two dates or more").sum())
-    counted = f"{_patients(patients)} with two dates {_are(patients, 'counts', 'count')} as progressed"
+    dates = "two dates" if len(intervals) == patients else "two dates or more"
+    counted = f"{_patients(patients)} with {dates} {_are(patients, 'counts', 'count')} as progressed"
     start = f"No censoring is known: {counted}."
     if not excluded:
         return start

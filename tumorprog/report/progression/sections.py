@@ -161,7 +161,7 @@ def _null_control_picture(null: Mapping[str, Any]) -> Picture:
 def _introduction(results: ProgressionResults) -> list[str]:
     intervals = results.sheet.drop_duplicates(["PatientID", "date"])
     return [
-        "The inputs are the series of the first date only; the target is the time to the second date.",
+        meaning.inputs(intervals),
         *meaning.between_dates(intervals, results.timeline, results.volumes),
         _rising_grades(intervals, known=meaning.is_brain_tumor_progression(results.timeline["PatientID"])),
         "The prediction for a patient is the weighted mean of the predictions for the patient's series. The weight is "
@@ -215,10 +215,16 @@ def _coverage(progression: Mapping[str, Any]) -> list[str]:
         f"Prediction intervals should contain {COVERAGE:.0%} of the true values. The interval of a patient divides and "
         "multiplies the prediction by a factor, taken from the errors of the other patients in models that were "
         "trained on neither, so that the patient has no part in it. The intervals contain the true value of "
-        f"{coverage['value']:.0%} of {coverage['patients']} patients (95% interval {coverage['lower']:.0%} to "
+        f"{coverage['value']:.0%} of {_counted(coverage)} (95% interval {coverage['lower']:.0%} to "
         f"{coverage['upper']:.0%}): {_coverage_verdict(coverage)}. Half of them are wider than "
         f"{number(width['value'])} months. {_informative(evaluated['baselines']['median'])}"
     ]
+
+
+def _counted(metric: Mapping[str, Any]) -> str:
+    """Return the number of rows of a metric per patient: patients, or their dates where patients have several."""
+    patients = names.counted("patient", metric["patients"])
+    return patients if metric["n"] == metric["patients"] else f"{metric['n']} dates of {patients}"
 
 
 def _coverage_verdict(coverage: Mapping[str, Any]) -> str:
@@ -346,14 +352,21 @@ def _dates(row: Mapping[Hashable, Any], identifiers: Identifiers) -> str:
 
 def _metrics_tables(metrics: Mapping[str, Any]) -> list[Table]:
     return [
-        _metrics_table(f"{names.protocol(protocol)}, {names.cohort(cohort)}, {names.level(level)}", protocol, model)
+        _metrics_table((protocol, cohort, level), model)
         for protocol, cohorts in metrics.items()
         for cohort, levels in cohorts.items()
         for level, model in sorted(levels.items(), key=lambda item: item[0] != "patient")
     ]
 
 
-def _metrics_table(group: str, protocol: str, model: Mapping[str, Any]) -> Table:
+def _rows_of(metric: Mapping[str, Any], level: str) -> str:
+    if level == "patient":
+        return _counted(metric)
+    patients = names.counted("patient", metric["patients"])
+    return patients if metric["n"] == metric["patients"] else f"{patients}, {metric['n']} series"
+
+
+def _metrics_table(group: tuple[str, str, str], model: Mapping[str, Any]) -> Table:
     """Return the metrics of the model and its baselines, a row per metric, without metrics that none of them has."""
     compared = {"model": model, **model["baselines"]}
     rows = [
@@ -361,10 +374,10 @@ def _metrics_table(group: str, protocol: str, model: Mapping[str, Any]) -> Table
         for metric, title in _METRICS.items()
         if any(scores.get(metric, {"value": None})["value"] is not None for scores in compared.values())
     ]
-    counted = "" if model["mae"]["n"] == model["mae"]["patients"] else f", {model['mae']['n']} series"
+    protocol, cohort, level = group
+    title = f"{names.protocol(protocol)}, {names.cohort(cohort)}, {names.level(level)}, {_rows_of(model['mae'], level)}"
     return Table(
-        caption=f"Results: {group}, {model['mae']['patients']} patients{counted}, with 95% confidence intervals over "
-        "patients. Errors and widths are in months",
+        caption=f"Results: {title}, with 95% confidence intervals over patients. Errors and widths are in months",
         rows=rows,
         source="metrics.json",
         leaking=frozenset(range(len(rows))) if protocol == LEAKING_PROTOCOL else frozenset(),
