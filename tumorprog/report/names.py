@@ -3,6 +3,8 @@
 Every function returns an unknown key unchanged, for example the name of an institution.
 """
 
+from tumorprog.evaluation.intervals import count_of
+
 LEAKING_PROTOCOL = "paper"
 """Protocol whose sets share patients."""
 
@@ -78,7 +80,7 @@ def counted(key: str, count: int) -> str:
         key: "slice", "series" or "patient".
         count: how many.
     """
-    return f"{count:,} {key if count == 1 else COUNTED[key]}"
+    return count_of(count, key, COUNTED[key])
 
 
 def model(key: str) -> str:
