@@ -80,7 +80,7 @@ def test_headlines_are_lines_with_intervals_and_what_to_compare_with():
     lines = headline.lines({"progression": {"patient": {"all": {"patient": evaluated}, "grade_rise": {}}}})
     assert lines == [
         "Months to progression: mean absolute error per patient, held-out patients: 2.50 (1.00 to 4.00) months; "
-        "median of the other patients 2.50; 4 patients"
+        "median of the training patients 2.50; 4 patients"
     ]
     assert headline.lines({}) == ["no predictions to evaluate yet"]
 

@@ -196,12 +196,11 @@ def _settings_error(message: str, name: str, command: Command) -> SettingsError:
 
 def save_config(folder: Path, settings: Settings) -> None:
     """Write config.yaml: all settings with their descriptions, below the versions and the fingerprint of the data."""
-    from tumorprog import tables
-    from tumorprog.run import versions
+    from tumorprog import provenance, tables
 
     parser = _settings_parser()
     summary = folder / "catalogue" / tables.SUMMARY
-    header = versions()
+    header = provenance.versions()
     if summary.is_file():
         header["data fingerprint"] = json.loads(summary.read_text())["fingerprint"]
     comments = "".join(f"# {name}: {value}\n" for name, value in header.items())

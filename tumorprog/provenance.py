@@ -12,6 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tumorprog import __version__
+
+PACKAGES = (
+    *("ray", "torch", "torchvision", "pydicom", "pywavelets", "scipy", "numpy", "pandas", "pyarrow", "scikit-learn"),
+    *("opencv-python-headless", "duckdb", "imagecodecs", "safetensors", "matplotlib", "torchsurv"),
+)
+"""Packages whose versions are recorded with each stage."""
+
 _ROOT = Path(__file__).parents[1]
 _PATH = re.compile(r"([~.]|\.\.)?/.*|[a-z0-9+]+://.*|\S*/\S*")
 """An argument that is a path or an address, as opposed to a text that contains a slash."""
@@ -92,8 +100,13 @@ def commit(root: Path = _ROOT) -> str:
 
 
 def of_this_process() -> dict[str, Any]:
-    """Return what `run.json` records with a stage: command, machine, commit."""
-    return {"command": command_line(sys.argv), "machine": machine(), "commit": commit()}
+    """Return what `run.json` records with a stage: command, machine, commit, versions."""
+    return {"command": command_line(sys.argv), "machine": machine(), "commit": commit(), "versions": versions()}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of tumorprog and of the installed packages that its results depend on, by name."""
+    return {"tumorprog": __version__, **package_versions(PACKAGES)}
 
 
 def package_versions(names: Sequence[str]) -> dict[str, str]:

@@ -10,7 +10,6 @@ resumes when the same command runs again, because the fingerprint in the folder'
 import datetime
 import hashlib
 import importlib
-import importlib.metadata
 import json
 import logging
 import os
@@ -27,9 +26,6 @@ from tumorprog.settings import Settings, lookup
 from tumorprog.tables import write_json
 
 log = logging.getLogger(__name__)
-
-PACKAGES = ("ray", "torch", "torchvision", "pydicom", "pywavelets", "scipy", "numpy", "pyarrow", "pandas")
-"""Packages whose versions are recorded with a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,11 +283,10 @@ def _publish(folder: Path, partial: Path, stage: Stage) -> None:
 
 
 def _write_record(folder: Path, stage: Stage, entry: dict[str, Any]) -> None:
-    record = read_record(folder)
+    finished = read_record(folder)["stages"]
     sizes = dict(_sizes(folder, stage.writes))
-    record["versions"] = versions()
-    record["stages"][stage.name] = {**entry, "id": uuid.uuid4().hex, "left": sizes}
-    write_json(folder / "run.json", record)
+    finished[stage.name] = {**entry, "id": uuid.uuid4().hex, "left": sizes}
+    write_json(folder / "run.json", {"stages": finished})
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -309,11 +304,6 @@ def read_record(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a record of a run ({error}); choose another --out or delete it") from error
     return record
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of tumorprog and of the packages that its results depend on."""
-    return {"tumorprog": __version__, **{name: importlib.metadata.version(name) for name in PACKAGES}}
 
 
 def _relevant_settings(settings: Settings, stage: Stage) -> dict[str, Any]:

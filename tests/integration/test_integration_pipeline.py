@@ -221,7 +221,7 @@ def test_the_report_contains_the_baseline_and_the_null_control(finished):
     assert reported["published_intervals"]["median"]["mae"]["value"] == pytest.approx(4.35, abs=0.005)
     assert set(reported["null_control"]) == {"patient", "paper"}
     page = html.unescape((finished / "report.html").read_text())
-    assert "Brain-Tumor-Progression, 20 published intervals: median of the other patients" in page
+    assert "Brain-Tumor-Progression, 20 published intervals: median of the training patients" in page
     assert (finished / "figures" / "months-null-control-1.svg").is_file()
 
 

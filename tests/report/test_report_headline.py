@@ -52,7 +52,7 @@ def test_months_of_an_empty_cohort_have_no_tile():
     parts = {"patient": {"all": {"patient": months}, "grade_rise": {}}, "paper": {"all": {}}}
     (tile,) = headline.tiles({"progression": parts})
     assert tile.unit == "months"
-    assert tile.note.startswith("median of the other patients 0.34")
+    assert tile.note.startswith("median of the training patients 0.34")
 
 
 def test_patients_are_counted_and_not_their_intervals():

@@ -83,14 +83,16 @@ def results():
 def test_the_model_is_compared_with_its_baselines_by_paired_differences(results):
     values = metrics()
     text = " ".join(progression_sections.section(values, results).paragraphs)
-    assert "better than the mean of the other patients (difference -2.05 months, -3.50 to -0.50)" in text
-    assert "not distinguishable from the median of the other patients (difference -1.35 months, -3.00 to +0.25)" in text
+    assert "better than the mean of the training patients (difference -2.05 months, -3.50 to -0.50)" in text
+    assert (
+        "not distinguishable from the median of the training patients (difference -1.35 months, -3.00 to +0.25)" in text
+    )
     assert "These are 2 comparisons, each at 95%, without" in text
     values["progression"]["patient"]["all"]["patient"]["baselines"] = {"volume": baseline(2.5, 0.5, 0.1, 0.9)}
     values["progression"]["patient"]["all"]["patient"]["baselines"]["median"] = baseline(None)
     text = " ".join(progression_sections.section(values, results).paragraphs)
     assert "worse than masked volume only (difference +0.50 months, +0.10 to +0.90)" in text
-    assert "not comparable with the median of the other patients (4 patients; an interval needs 5)" in text
+    assert "not comparable with the median of the training patients (4 patients; an interval needs 5)" in text
 
 
 def test_coverage_is_stated_with_its_interval_and_whether_the_intervals_are_informative(results):
@@ -109,9 +111,9 @@ def test_coverage_is_stated_with_its_interval_and_whether_the_intervals_are_info
 def test_the_baselines_on_the_published_intervals_are_listed_with_the_model(results):
     table = progression_sections.section(metrics(), results).tables[2]
     assert [(row["Data: predictor"].split(":")[-1], row["Mean absolute error"]["value"]) for row in table.rows] == [
-        (" median of the other patients", 4.35),
-        (" mean of the other patients", 5.05),
-        (" median of the other patients", 4.35),
+        (" median of the training patients", 4.35),
+        (" mean of the training patients", 5.05),
+        (" median of the training patients", 4.35),
         (" model", 3.0),
     ]
 

@@ -108,9 +108,15 @@ def _too_few(members: list[np.ndarray], *, stratified: bool) -> str:
     return ""
 
 
-def count_of(number: int, noun: str) -> str:
-    """Return a number with its noun, e.g. "1 patient", "3 patients"."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def count_of(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun, e.g. "1 patient", "1,127 slices".
+
+    Args:
+        number: how many.
+        noun: in the singular.
+        plural: of the noun; if empty, the noun with an s.
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def _resamples(members: list[np.ndarray], *, resamples: int, seed: int) -> tuple[Iterator[np.ndarray], np.ndarray]:

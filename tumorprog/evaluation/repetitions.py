@@ -45,7 +45,7 @@ def permutation_test(observed: float, permuted: list[float], *, lower_is_better:
 
 
 def null_control(rows: pd.DataFrame) -> dict[str, Any]:
-    """Compare the model with the mean of the other patients, on true and on permuted months.
+    """Compare the model with the mean of the training patients, on true and on permuted months.
 
     Args:
         rows: rows of `progression.columns.NULL_CONTROL` of one protocol.

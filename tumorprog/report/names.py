@@ -3,6 +3,8 @@
 Every function returns an unknown key unchanged, for example the name of an institution.
 """
 
+from tumorprog.evaluation.intervals import count_of
+
 LEAKING_PROTOCOL = "paper"
 """Protocol whose sets share patients."""
 
@@ -19,8 +21,8 @@ MODELS = {
     "best trial": "best trial",
     "majority": "majority class",
     "institution": "institution only",
-    "mean": "mean of the other patients",
-    "median": "median of the other patients",
+    "mean": "mean of the training patients",
+    "median": "median of the training patients",
     "ridge": "ridge regression on the features",
     "volume": "masked volume only",
     "life table": "life table",
@@ -78,16 +80,16 @@ def counted(key: str, count: int) -> str:
         key: "slice", "series" or "patient".
         count: how many.
     """
-    return f"{count:,} {key if count == 1 else COUNTED[key]}"
+    return count_of(count, key, COUNTED[key])
 
 
 def model(key: str) -> str:
-    """Return the name of a model or baseline, e.g. "median of the other patients"."""
+    """Return the name of a model or baseline, e.g. "median of the training patients"."""
     return MODELS.get(key, key)
 
 
 def model_in_text(key: str) -> str:
-    """Return the name of a model or baseline inside a sentence, e.g. "the median of the other patients"."""
+    """Return the name of a model or baseline inside a sentence, e.g. "the median of the training patients"."""
     return model(key) if key in _WITHOUT_ARTICLE else f"the {model(key)}"
 
 

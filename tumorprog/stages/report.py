@@ -1,6 +1,5 @@
 """Stage report: evaluate the predictions in a run directory; write metrics.json, report.html, figures/ and cards/."""
 
-import importlib.metadata
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -54,7 +53,6 @@ from tumorprog.synthetic import plan
 
 _NUM_FEATURE_EXAMPLES, _NUM_GRAD_CAM_EXAMPLES = 3, 6
 _NUM_LARGEST_ERRORS, _NUM_TWO_DATES = 3, 2
-_VERSIONS = ("ray", "torch", "pydicom")
 
 
 def run(folder: Path, out: Path, settings: Settings) -> str:
@@ -291,10 +289,8 @@ def _sweep(folder: Path, settings: Settings) -> page.Section:
 
 
 def _footer(summary: dict[str, Any], settings: Settings) -> dict[str, str]:
-    versions = {name: importlib.metadata.version(name) for name in _VERSIONS}
     provenance = {
         "tumorprog": __version__,
-        **versions,
         "seed": str(settings.seed),
         "data fingerprint": summary["fingerprint"][:16],
     }

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from tumorprog.evaluation.intervals import count_of
 from tumorprog.report.data import figures as data_figures
 from tumorprog.report.drawing import picture
 from tumorprog.report.page import Section, Table
@@ -55,8 +56,9 @@ def archive(
         title="Input data",
         paragraphs=[
             *notice,
-            f"{summary['found']:,} files were found. {summary['used']:,} of them are used and contain "
-            f"{summary['slices']:,} slices; {summary['quarantined']:,} are in quarantine, each with a reason.",
+            f"Files found: {summary['found']:,}. {summary['used']:,} of them are used and contain "
+            f"{count_of(summary['slices'], 'slice')}; {summary['quarantined']:,} are in quarantine, each with a "
+            "reason.",
         ],
         tables=[Table(caption="Files in quarantine by reason", rows=reasons, source="quarantine.csv")]
         if len(reasons)

@@ -125,7 +125,7 @@ def compared_panels(progression: Mapping[str, Any], *, level: str = "patient") -
 
 
 def null_control(null: Mapping[str, Any]) -> Panels:
-    """Draw the benefit of the model over the mean of the other patients, with true and with permuted months.
+    """Draw the benefit of the model over the mean of the training patients, with true and with permuted months.
 
     Args:
         null: part `null_control` of metrics.json: protocol -> result of `evaluation.repetitions.permutation_test`.

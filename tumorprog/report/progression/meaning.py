@@ -7,6 +7,7 @@ import pandas as pd
 
 from tumorprog.cohort.timeline import PUBLISHED_DAYS
 from tumorprog.conventions import DAYS_PER_MONTH
+from tumorprog.evaluation.intervals import count_of
 
 EARLY_DAYS = 84
 """Days (12 weeks) after radiotherapy in which RANO 2.0 requires a confirmation of progression."""
@@ -35,7 +36,7 @@ def inputs(intervals: pd.DataFrame) -> str:
         return "The inputs are the series of the first date only; the target is the time to the second date."
     return (
         "The inputs are the series of one date only; the target is the time to the patient's next date. "
-        f"{_patients(patients)} {_are(patients, 'has', 'have')} {len(intervals)} such intervals: one prediction per "
+        f"{count_of(patients, 'patient')} {_are(patients, 'has', 'have')} {len(intervals)} such intervals: one prediction per "
         "patient and date. The errors per patient are over all of them, so that a patient with more dates counts more."
     )
 
@@ -139,13 +140,14 @@ def _no_censoring(intervals: pd.DataFrame, timeline: pd.DataFrame) -> str:
     patients = intervals["PatientID"].nunique()
     excluded = int((timeline["status"] != "two dates or more").sum())
     dates = "two dates" if len(intervals) == patients else "two dates or more"
-    counted = f"{_patients(patients)} with {dates} {_are(patients, 'counts', 'count')} as progressed"
+    counted = f"{count_of(patients, 'patient')} with {dates} {_are(patients, 'counts', 'count')} as progressed"
     start = f"No censoring is known: {counted}."
     if not excluded:
         return start
     return (
-        f"{start} {_patients(excluded)} without a second date {_are(excluded, 'is', 'are')} excluded; if there is no "
-        "second scan because the tumour did not progress, the months of the others are too short for the whole group."
+        f"{start} {count_of(excluded, 'patient')} without a second date {_are(excluded, 'is', 'are')} excluded; if "
+        "there is no second scan because the tumour did not progress, the months of the others are too short for "
+        "the whole group."
     )
 
 
@@ -159,10 +161,6 @@ def _early(days: pd.Series, what: str, *, known: bool) -> str:
         "requires a confirmation. The date of radiotherapy is not known here, so the count from the first images only "
         "indicates how many events may be affected."
     )
-
-
-def _patients(count: int) -> str:
-    return f"{count} patient" if count == 1 else f"{count} patients"
 
 
 def _are(count: int, one: str, several: str) -> str:

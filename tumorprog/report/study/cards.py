@@ -10,11 +10,11 @@ from typing import Any
 import yaml
 
 from tumorprog.conventions import GRADES
-from tumorprog.report.page import Table, table_rows
+from tumorprog.report import names
+from tumorprog.report.page import Table, shown, table_rows
 from tumorprog.report.study import limitations, methods
 from tumorprog.report.study.facts import Facts
 from tumorprog.report.study.participants import characteristics, flow_table, split_tables
-from tumorprog.report.study.phrases import measured
 from tumorprog.report.study.statement import TITLE, label
 
 _RESEARCH = "For research use only. Not a medical device: do not use it to diagnose, treat or inform patients."
@@ -24,9 +24,11 @@ _DATA_STATEMENTS = (
     *("eligibility", "setting_and_dates", "reference_standard", "deidentification", "ethics", "consent"),
     *("data_availability", "contact"),
 )
-_GRADER_METRICS = {"balanced_accuracy": "Balanced accuracy", "accuracy": "Accuracy", "macro_auc": "Macro-averaged AUC"}
-_MONTHS_METRICS = {"mae": "Mean absolute error (months)", "concordance": "Concordance"}
-_SURVIVAL_METRICS = {"concordance": "Concordance", "integrated_brier_score": "Integrated Brier score"}
+_GRADER_METRICS = ("balanced_accuracy", "accuracy", "macro_auc")
+_MONTHS_METRICS = ("mae", "concordance")
+_SURVIVAL_METRICS = ("concordance", "integrated_brier_score")
+_UNITS = {"mae": "months"}
+_INTERVALS = "Each value is followed by its 95% confidence interval, or by the reason why there is none."
 _SIZES = (
     (1000, "n<1K"),
     (10_000, "1K<n<10K"),
@@ -57,7 +59,7 @@ def model_card(facts: Facts) -> str:
         *_chapter("Limitations", [f"- {one}" for one in limitations.sentences(facts)], separator="\n"),
         *_chapter("Training data", [f"Sources: {methods.sources(facts)}. See the data card (data.md)."]),
         *_chapter("Training and evaluation procedure", list(methods.paragraphs(facts))),
-        *_chapter("Results on held-out patients", _result_lines(results), separator="\n"),
+        *_chapter("Results on held-out patients", [_INTERVALS, "\n".join(_result_lines(results))]),
         *_statements(facts, _MODEL_STATEMENTS),
     ]
     return _card(front, body)
@@ -125,16 +127,21 @@ def _split_sizes(facts: Facts) -> list[dict[str, Any]]:
 def _results(facts: Facts) -> Iterator[dict[str, Any]]:
     """Yield each result on held-out patients: task, type, name, metric."""
     evaluated = facts.metrics
-    shown = (
+    evaluations = (
         ("grade of the tumour", evaluated.get("grader", {}).get("patient", {}).get("patient"), _GRADER_METRICS),
         ("grade, cross-validation", evaluated.get("grader", {}).get("folds", {}).get("patient"), _GRADER_METRICS),
         ("months to progression", _level(evaluated.get("progression", {})), _MONTHS_METRICS),
         ("time to progression", _level(evaluated.get("survival", {})), _SURVIVAL_METRICS),
     )
-    for task, scores, names in shown:
-        for metric, name in names.items():
+    for task, scores, keys in evaluations:
+        for metric in keys:
             if scores and metric in scores:
-                yield {"task": task, "type": metric, "name": name, "metric": scores[metric]}
+                yield {"task": task, "type": metric, "name": _name(metric), "metric": scores[metric]}
+
+
+def _name(metric: str) -> str:
+    """Return the name of a metric, with its unit if it has one."""
+    return names.metric(metric) + (f" ({_UNITS[metric]})" if metric in _UNITS else "")
 
 
 def _level(part: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -167,7 +174,7 @@ def _indexed(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def _result_lines(results: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
-        f"- {result['task']}, {result['name'].lower()}: {measured(result['metric'])}, n = {result['metric']['n']}"
+        f"- {result['task']}, {result['name']}: {shown(result['metric'])}, n = {result['metric']['n']}"
         for result in results
     ] or ["No model has been evaluated."]
 

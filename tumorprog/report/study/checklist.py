@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 
 from tumorprog.report.page import Section, Table
-from tumorprog.report.study.checklist_items import CLAIM, RESULTS, TRIPOD_AI, Item
+from tumorprog.report.study.checklist_items import CLAIM, GRADER_RESULTS, RESULTS, TRIPOD_AI, Item
 from tumorprog.report.study.settings import Study
 from tumorprog.report.study.statement import STUDY_SECTION
 
-RESULT_SECTIONS = ("grader-patient", "grader-folds", "progression", "survival")
+GRADER_SECTIONS = ("grader-patient", "grader-folds")
+"""Ids of the sections on results of the grader for new patients."""
+RESULT_SECTIONS = (*GRADER_SECTIONS, "progression", "survival")
 """Ids of the sections on results for new patients; results with leakage do not answer an item."""
+_GROUPS = {RESULTS: RESULT_SECTIONS, GRADER_RESULTS: GRADER_SECTIONS}
 _GUIDELINES = {
     "CLAIM 2024 (Tejani et al., Radiology: Artificial Intelligence 6:e240300)": CLAIM,
     "TRIPOD+AI (Collins et al., BMJ 385:e078378)": TRIPOD_AI,
@@ -54,7 +57,7 @@ def status(item: Item, titles: Mapping[str, str], study: Study) -> str:
         titles: of the sections of the report, by id.
         study: the settings `study`.
     """
-    names = [name for one in item.sections for name in (RESULT_SECTIONS if one == RESULTS else (one,))]
+    names = [name for one in item.sections for name in _GROUPS.get(one, (one,))]
     found = list(dict.fromkeys(titles[name] for name in names if name in titles))
     stated = [f"study.{name}" for name in item.settings if getattr(study, name)]
     missing = [f"study.{name}" for name in item.settings if not getattr(study, name)]
@@ -65,7 +68,8 @@ def status(item: Item, titles: Mapping[str, str], study: Study) -> str:
         parts.append("not in this report, because these results do not exist")
     if missing:
         parts.append(f"only the authors can fill: set {', '.join(missing)}")
-    return "; ".join([*parts, *([item.remark] if item.remark else [])])
+    explained = item.remark and (found or not item.sections)
+    return "; ".join([*parts, *([item.remark] if explained else [])])
 
 
 def _summary(items: Sequence[Item], titles: Mapping[str, str], study: Study) -> str:

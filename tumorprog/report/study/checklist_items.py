@@ -14,10 +14,11 @@ class Item:
     Attributes:
         number: as in the guideline, "12a" for a sub-item.
         text: what has to be reported, in our own words.
-        sections: ids of the sections of the report that answer it, or a part of it; `results` stands for the sections
-            on the results that exist.
+        sections: ids of the sections of the report that answer it, or a part of it; `results` and
+            `results of the grader` stand for the sections on these results that exist.
         settings: names of `report.study.settings.Study` that answer it, or a part of it.
         remark: what else has to be said; without sections and settings, why the report does not answer it.
+            It is not shown where none of the sections exists, and must be true where only one of them does.
     """
 
     number: str
@@ -29,7 +30,7 @@ class Item:
 
 _MANUSCRIPT = "only the authors can write this, in the manuscript"
 _NOT_APPLICABLE = "not applicable: "
-RESULTS = "results"
+RESULTS, GRADER_RESULTS = "results", "results of the grader"
 _FLOW, _WHO, _METHODS, _LIMITS, _SOFTWARE = "participants", "characteristics", "methods", "limitations", "provenance"
 
 
@@ -73,11 +74,11 @@ CLAIM = _items(
     (
         "30",
         "Robustness and sensitivity",
-        (RESULTS,),
+        (GRADER_RESULTS, "progression"),
         (),
-        "by institution and manufacturer, and null controls where they were run",
+        "null controls where they were run; the grader, where it is tested, by institution and manufacturer",
     ),
-    ("31", "Explainability", (RESULTS,), (), "maps of the grader's evidence, where drawn"),
+    ("31", "Explainability", ("grader-patient",), (), "maps of the grader's evidence, where drawn"),
     ("32", "Internal testing", (RESULTS,), (), ""),
     ("33", "External testing", (_LIMITS,), (), "no external data were tested"),
     ("34", "Registration of a clinical trial", (), ("registration",), ""),
@@ -85,7 +86,13 @@ CLAIM = _items(
     ("36", "Demographic and clinical characteristics of each set", (_WHO, "cohort"), (), ""),
     ("37", "Performance on each set and in subgroups", (RESULTS,), (), ""),
     ("38", "Estimates with 95% confidence intervals", (RESULTS,), (), ""),
-    ("39", "Analysis of failures", (RESULTS,), (), "their clinical meaning: only the authors can write this"),
+    (
+        "39",
+        "Analysis of failures",
+        (GRADER_RESULTS, "progression"),
+        (),
+        "their clinical meaning: only the authors can write this",
+    ),
     ("40", "Limitations", (_LIMITS,), (), ""),
     ("41", "Implications for practice", (), ("intended_use",), ""),
     ("42", "Full protocol", (), ("protocol_url",), ""),
@@ -118,13 +125,20 @@ TRIPOD_AI = _items(
     ("12a", "How the data were used and partitioned", (_METHODS, _FLOW), (), ""),
     ("12b", "Transformation of the predictors", (_METHODS,), (), ""),
     ("12c", "Model, its building and internal validation", (_METHODS,), (), ""),
-    ("12d", "Differences between clusters such as hospitals", (RESULTS,), (), "by institution"),
+    ("12d", "Differences between clusters such as hospitals", (GRADER_RESULTS,), (), "by institution"),
     ("12e", "Measures and plots of performance", (_METHODS, RESULTS), (), ""),
     ("12f", "Updating of the model", (), (), _NOT_APPLICABLE + "models are not updated or recalibrated"),
     ("12g", "How predictions were computed", (_METHODS,), (), "tumorprog predict applies the models"),
-    ("13", "Class imbalance", (_METHODS,), (), "weights of the loss"),
+    ("13", "Class imbalance", (_METHODS,), (), "weights of the loss of a grader"),
     ("14", "Fairness", (_LIMITS,), (), "no method addresses it"),
-    ("15", "Output of the model and thresholds", (_METHODS,), (), "the most probable grade; no other threshold"),
+    (
+        "15",
+        "Output of the model and thresholds",
+        (_METHODS, GRADER_RESULTS),
+        (),
+        "a grader outputs the most probable grade; the decisions 3 or 4 against 2, and 4 against 2 or 3, have the "
+        "threshold of one half; months and curves have none",
+    ),
     ("16", "Differences between development and evaluation data", (_WHO, _FLOW), (), ""),
     ("17", "Ethical approval and consent", (), ("ethics", "consent"), ""),
     ("18a", "Funding and the role of the funders", (), ("funding",), ""),
@@ -146,7 +160,7 @@ TRIPOD_AI = _items(
         "model files and cards/ in the run directory",
     ),
     ("23a", "Performance with confidence intervals, also in subgroups", (RESULTS,), (), ""),
-    ("23b", "Differences of performance between clusters", (RESULTS,), (), "by institution"),
+    ("23b", "Differences of performance between clusters", (GRADER_RESULTS,), (), "by institution"),
     ("24", "Results of model updating", (), (), _NOT_APPLICABLE + "models are not updated"),
     ("25", "Interpretation, with fairness and earlier studies", ("paper",), (), _MANUSCRIPT),
     ("26", "Limitations", (_LIMITS,), (), ""),

@@ -1,26 +1,19 @@
 """When, with which command and on which machine the results were computed, and with which software."""
 
 import datetime
-import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tumorprog import __version__, provenance
+from tumorprog import provenance
 from tumorprog.report.page import Section, Table
 from tumorprog.report.study.facts import Facts
+from tumorprog.report.study.phrases import listed
 
-PACKAGES = (
-    *("ray", "torch", "torchvision", "pydicom", "pywavelets", "scipy", "numpy", "pandas", "pyarrow", "scikit-learn"),
-    *("opencv-python-headless", "duckdb", "imagecodecs", "safetensors", "matplotlib", "torchsurv"),
-)
-"""Packages whose versions the report states."""
 _NOT_RECORDED = "not recorded"
 
 
 def environment(facts: Facts) -> Section:
     """Return the section on provenance: dates, commands, machines, durations, versions."""
-    packages = provenance.package_versions(PACKAGES)
-    versions = [{"Software": name, "Version": version} for name, version in {**_software(), **packages}.items()]
     return Section(
         id="provenance",
         title="Computing environment",
@@ -28,32 +21,50 @@ def environment(facts: Facts) -> Section:
             "Commands are shown with the last component of every path, because folders can contain names of users or "
             "patients. The time of a stage that was interrupted is that since it was resumed. The machine is the one "
             "on which the command was given; on a cluster, others computed as well. Stages that were computed with an "
-            f"earlier version are {_NOT_RECORDED} in part. The report itself was written with the software below."
+            f"earlier version are {_NOT_RECORDED} in part."
         ],
         tables=[
             Table(caption="When and how each stage was computed", rows=_stages(facts), source="run.json"),
             Table(caption="Machines", rows=_machines(facts), source="run.json"),
-            Table(caption="Software with which the report was written", rows=versions, source="this process"),
+            Table(caption="Versions of the software", rows=_versions(facts), source="run.json"),
         ],
     )
 
 
 def software(facts: Facts) -> str:
-    """Return a sentence with the versions of the software that the run recorded."""
-    recorded = dict.fromkeys(
-        text for stage in facts.stages.values() if (text := stage.get("machine", {}).get("python", ""))
-    )
-    python = f"Python {' and '.join(recorded) or platform.python_version()}"
-    packages = ", ".join(f"{name} {version}" for name, version in provenance.package_versions(PACKAGES).items())
-    return f"tumorprog {__version__}, {python}, {packages}."
+    """Return sentences with the versions of the software that the run recorded for the stages before the report."""
+    stages = _earlier(facts)
+    recorded = _recorded([_software(stage) for _, stage in stages])
+    without = [name.replace("_", "-") for name, stage in stages if "versions" not in stage]
+    if not recorded:
+        return "The versions of the software are not recorded."
+    named = ", ".join(f"{name} {version}" for name, version in recorded.items())
+    return f"{named}." + (f" Not recorded for all of it: {listed(without)}." if without else "")
 
 
-def _software() -> dict[str, str]:
-    return {
-        "tumorprog": __version__,
-        "commit": provenance.commit() or "not a checkout",
-        "Python": platform.python_version(),
-    }
+def _software(stage: Mapping[str, Any]) -> dict[str, str]:
+    """Return the versions that are recorded with a stage, by name."""
+    python = stage.get("machine", {}).get("python")
+    return {**stage.get("versions", {}), **({"Python": python} if python else {})}
+
+
+def _recorded(versions: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Return the different versions of each software in several stages, e.g. "2.4.6 and 2.5.0"."""
+    names = dict.fromkeys(name for stage in versions for name in stage)
+    return {name: listed(dict.fromkeys(stage[name] for stage in versions if name in stage)) for name in names}
+
+
+def _versions(facts: Facts) -> list[dict[str, str]]:
+    recorded = _recorded([_software(stage) for _, stage in _earlier(facts)])
+    own = _software(provenance.of_this_process())
+    return [
+        {
+            "Software": name,
+            "Stages before the report": recorded.get(name, _NOT_RECORDED),
+            "Report": own.get(name, "not installed"),
+        }
+        for name in {**own, **recorded}
+    ]
 
 
 def _stages(facts: Facts) -> list[dict[str, Any]]:

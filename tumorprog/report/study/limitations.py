@@ -6,10 +6,11 @@ import pandas as pd
 
 from tumorprog.cohort.columns import PATHOLOGY
 from tumorprog.conventions import GRADES
+from tumorprog.evaluation.intervals import count_of
 from tumorprog.report.page import Section, Table
 from tumorprog.report.study.facts import Facts
-from tumorprog.report.study.participants import first_studies, with_columns
-from tumorprog.report.study.phrases import count, listed
+from tumorprog.report.study.participants import first_studies
+from tumorprog.report.study.phrases import listed
 
 FEW = 100
 """Fewer held-out patients than this give imprecise estimates: Vergouwe et al. 2005, J Clin Epidemiol 58:475, ask for
@@ -64,7 +65,7 @@ def _sizes(facts: Facts) -> Iterator[Limitation]:
             grades = ", ".join(f"grade {grade}: {(tested['grade'] == grade).sum()}" for grade in GRADES)
             yield (
                 "Few test patients",
-                f"{count(len(tested), 'patient')} in the test set of the grader ({grades}).",
+                f"{count_of(len(tested), 'patient')} in the test set of the grader ({grades}).",
                 f"One patient changes the accuracy by {100 / max(len(tested), 1):.1f} percentage points.",
             )
     if facts.folds is not None:
@@ -73,7 +74,7 @@ def _sizes(facts: Facts) -> Iterator[Limitation]:
         if num_patients < FEW:
             yield (
                 "Few patients with progression times",
-                f"{count(num_patients, 'patient')} in leave-one-patient-out.",
+                f"{count_of(num_patients, 'patient')} in leave-one-patient-out.",
                 "Errors and intervals are imprecise, and differences to baselines can be due to chance.",
             )
 
@@ -96,7 +97,7 @@ def _institutions(facts: Facts) -> Iterator[Limitation]:
     if num_unknown:
         yield (
             "Unknown institutions",
-            f"The institution of {num_unknown} of {count(len(graded), 'graded patient')} is unknown.",
+            f"The institution of {num_unknown} of {count_of(len(graded), 'graded patient')} is unknown.",
             "Differences between institutions cannot be assessed for them.",
         )
     if known["Institution"].nunique() == 1:
@@ -167,7 +168,7 @@ def _dates(facts: Facts) -> Iterator[Limitation]:
     if undated:
         yield (
             "Missing dates",
-            f"{count(undated, 'patient')} with images without a date.",
+            f"{count_of(undated, 'patient')} with images without a date.",
             "These images are not part of any time point.",
         )
     if facts.timeline is not None:
@@ -175,7 +176,7 @@ def _dates(facts: Facts) -> Iterator[Limitation]:
         if len(excluded):
             yield (
                 "Patients without a second date",
-                f"{len(excluded)} of {count(len(facts.timeline), 'patient')} of the progression cohort.",
+                f"{len(excluded)} of {count_of(len(facts.timeline), 'patient')} of the progression cohort.",
                 "If they differ from the others, the selection biases the results.",
             )
 
@@ -189,7 +190,7 @@ def _markers(facts: Facts) -> Iterator[Limitation]:
     if incomplete:
         yield (
             "Missing histology or molecular status",
-            f"Unknown among {count(len(graded), 'graded patient')}: {listed(incomplete)}.",
+            f"Unknown among {count_of(len(graded), 'graded patient')}: {listed(incomplete)}.",
             "The entities of the WHO classification of 2021, which are defined by them, cannot be told apart.",
         )
     editions = sorted({*graded["Edition"]})
@@ -203,20 +204,20 @@ def _markers(facts: Facts) -> Iterator[Limitation]:
 
 
 def _unknown(facts: Facts) -> Iterator[Limitation]:
-    patients = first_studies(with_columns(facts.catalogue))
+    patients = first_studies(facts.catalogue)
     unknown_sex = int(patients["PatientSex"].fillna("").eq("").sum())
     unknown_age = int(patients["PatientAge"].isna().sum())
     if unknown_sex or unknown_age:
         yield (
             "Incomplete demographics",
-            f"Of {count(len(patients), 'patient')}, the headers do not state the sex of {unknown_sex} and the age of "
-            f"{unknown_age}; ethnicity is never read.",
+            f"Of {count_of(len(patients), 'patient')}, the headers do not state the sex of {unknown_sex} and the age "
+            f"of {unknown_age}; ethnicity is never read.",
             "Whether the models work equally well for all groups cannot be assessed.",
         )
     undecodable = int(facts.quarantine["reason"].isin(["undecodable", "truncated_pixels", "damaged_header"]).sum())
     if undecodable:
         yield (
             "Damaged files",
-            f"{count(undecodable, 'file')} could not be read completely.",
+            f"{count_of(undecodable, 'file')} could not be read completely.",
             "They are missing; whether at random is unknown.",
         )

@@ -6,16 +6,16 @@ from typing import Any
 import pandas as pd
 
 from tumorprog.conventions import GRADES
+from tumorprog.evaluation.intervals import count_of
 from tumorprog.report.drawing import picture
 from tumorprog.report.page import Section, Table
 from tumorprog.report.study import figures
 from tumorprog.report.study.facts import SIDES, Facts
-from tumorprog.report.study.phrases import count, listed, spread, tallied
+from tumorprog.report.study.phrases import listed, spread, tallied
 from tumorprog.report.study.steps import Step
 
 _UNUSED = ("localizer", "mask")
 """Sequences that are not images of a tumour for the models."""
-_SERIES_COLUMNS = ("Manufacturer", "ManufacturerModelName", "MagneticFieldStrength")
 
 
 def flow(facts: Facts) -> Section:
@@ -71,7 +71,7 @@ def _files(facts: Facts, cohort: str) -> list[Step]:
     return [
         Step(
             label="Files found",
-            included=(f"{count(num_used + len(quarantined), 'file')}, of which {num_used:,} are used",),
+            included=(f"{count_of(num_used + len(quarantined), 'file')}, of which {num_used:,} are used",),
             excluded=tallied(quarantined["reason"].str.replace("_", " ")) if len(quarantined) else "",
         ),
         Step(label="Images", included=(_size(own),)),
@@ -81,7 +81,7 @@ def _files(facts: Facts, cohort: str) -> list[Step]:
 def _size(rows: pd.DataFrame) -> str:
     """Return the numbers of patients, series and slices of the rows of a catalogue or of predictions."""
     numbers = (rows["PatientID"].nunique(), "patient"), (rows["SeriesInstanceUID"].nunique(), "series", "series")
-    return listed([*(count(*one) for one in numbers), count(len(rows), "slice")])
+    return listed([*(count_of(*one) for one in numbers), count_of(len(rows), "slice")])
 
 
 def _grading(facts: Facts) -> list[Step]:
@@ -96,7 +96,7 @@ def _grading(facts: Facts) -> list[Step]:
         steps.append(
             Step(
                 label="Patients with a grade",
-                included=(f"{count(len(graded), 'patient')}: {grades}",),
+                included=(f"{count_of(len(graded), 'patient')}: {grades}",),
                 excluded=tallied(others) if len(others) else "",
             )
         )
@@ -119,7 +119,7 @@ def _progression(facts: Facts) -> list[Step]:
         steps.append(
             Step(
                 label="Patients with two dates or more",
-                included=(count(int((status == "two dates or more").sum()), "patient"),),
+                included=(count_of(int((status == "two dates or more").sum()), "patient"),),
                 excluded=tallied(others) if len(others) else "",
             )
         )
@@ -129,7 +129,7 @@ def _progression(facts: Facts) -> list[Step]:
         steps.append(
             Step(
                 label="Patients with a recorded outcome",
-                included=(count(int((status == "followed").sum()), "patient"),),
+                included=(count_of(int((status == "followed").sum()), "patient"),),
                 excluded=tallied(others) if len(others) else "",
             )
         )
@@ -145,8 +145,8 @@ def _fold_steps(facts: Facts) -> list[Step]:
             label=f"Leave-one-patient-out, cohort {cohort}",
             alternative=cohort != "all",
             included=(
-                f"{count(rows['Fold'].nunique(), 'fold')} with {count(rows['PatientID'].nunique(), 'patient')} "
-                f"and {count(len(rows), 'series', 'series')}",
+                f"{count_of(rows['Fold'].nunique(), 'fold')} with {count_of(rows['PatientID'].nunique(), 'patient')} "
+                f"and {count_of(len(rows), 'series', 'series')}",
             ),
         )
         for cohort, rows in held_out.groupby("Cohort")
@@ -204,7 +204,7 @@ def characteristics(facts: Facts) -> Section:
 
 def _parts(facts: Facts) -> dict[str, pd.DataFrame]:
     """Return the rows of the catalogue of each set of the patient protocol, and of the progression cohort."""
-    used = with_columns(facts.catalogue[~facts.catalogue["sequence"].isin(_UNUSED)])
+    used = facts.catalogue[~facts.catalogue["sequence"].isin(_UNUSED)]
     training = facts.graders.get("patient")
     parts = {}
     if training is not None:
@@ -215,12 +215,6 @@ def _parts(facts: Facts) -> dict[str, pd.DataFrame]:
         parts["Grading cohort"] = used[used["cohort"] == "grading"]
     parts["Progression cohort"] = used[used["cohort"] == "progression"]
     return {name: rows for name, rows in parts.items() if len(rows)}
-
-
-def with_columns(catalogue: pd.DataFrame) -> pd.DataFrame:
-    """Return a catalogue with every column that this module shows, empty in catalogues of earlier versions."""
-    missing = {"PatientSex", "PatientAge", "RepetitionTime", *_SERIES_COLUMNS} - {*catalogue.columns}
-    return catalogue.assign(**dict.fromkeys(sorted(missing)))
 
 
 def first_studies(rows: pd.DataFrame) -> pd.DataFrame:
@@ -269,7 +263,7 @@ def _by_part(caption: str, parts: Mapping[str, pd.DataFrame], shown: Mapping[str
 
 
 def _by_sequence(catalogue: pd.DataFrame) -> Table:
-    used = _series(with_columns(catalogue[~catalogue["sequence"].isin(_UNUSED)]))
+    used = _series(catalogue[~catalogue["sequence"].isin(_UNUSED)])
     rows = [
         {
             "Sequence": sequence,

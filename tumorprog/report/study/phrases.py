@@ -1,22 +1,15 @@
-"""Numbers and lists as parts of sentences."""
+"""Lists and summaries of values as parts of sentences."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from textwrap import shorten
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tumorprog.report.page import number
-
 UNKNOWN = "unknown"
 _MOST, _LONGEST = 12, 60
 """Number of different values that are named, and of characters of each."""
-
-
-def count(number_of: int, noun: str, plural: str = "") -> str:
-    """Return a number with its noun: "1 patient", "1,127 slices"."""
-    return f"{number_of:,} {noun if number_of == 1 else plural or noun + 's'}"
 
 
 def listed(parts: Iterable[str], word: str = "and") -> str:
@@ -61,14 +54,3 @@ def spread(values: pd.Series | Sequence[float], digits: int = 1) -> str:
     low, middle, high = (f"{round(value, digits):g}" for value in (known.min(), np.median(known), known.max()))
     text = middle if low == high else f"{middle} ({low} to {high})"
     return text + (f"; {missing} {UNKNOWN}" if missing else "")
-
-
-def measured(metric: Mapping[str, Any], unit: str = "") -> str:
-    """Return a metric {value, lower, upper} with its 95% confidence interval, or that it has none."""
-    reason = f": {metric['reason']}" if metric.get("reason") else ""
-    if metric["value"] is None:
-        return f"not defined{reason}"
-    text = number(metric["value"]) + (f" {unit}" if unit else "")
-    if metric["lower"] is None or metric["upper"] is None:
-        return f"{text} (no confidence interval{reason})"
-    return f"{text} (95% confidence interval {number(metric['lower'])} to {number(metric['upper'])})"
