@@ -74,7 +74,7 @@ def test_a_dicom_error_can_be_pickled():
 
 
 def test_headlines_are_lines_with_intervals_and_what_to_compare_with():
-    metric = {"value": 2.5, "lower": 1.0, "upper": None, "n": 4}
+    metric = {"value": 2.5, "lower": 1.0, "upper": None, "n": 4, "patients": 4}
     whole = {**metric, "upper": 4.0}
     evaluated = {"mae": whole, "baselines": {"median": {"mae": metric}}}
     lines = headline.lines({"progression": {"patient": {"all": {"patient": evaluated}, "grade_rise": {}}}})

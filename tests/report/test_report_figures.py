@@ -360,8 +360,8 @@ def test_all_text_of_all_figures_is_in_a_colour_with_enough_contrast():
 def test_bars_are_described_with_their_numbers():
     levels = {(protocol, f"{protocol}\nall"): part["all"]["patient"] for protocol, part in progression().items()}
     assert drawing.describe_bars(levels, "mae", label="Error (months)") == (
-        "Error (months). patient, all: model 4.00 (2.00 to 30.00); median of the training patients 4.35 (2.10 to 7.00). "
-        "paper, all: model 0.02 (0.01 to 0.03); median of the training patients not defined."
+        "Error (months). patient, all: model 4.00 (2.00 to 30.00); median of the training patients 4.35 (2.10 to "
+        "7.00). paper, all: model 0.02 (0.01 to 0.03); median of the training patients not defined."
     )
 
 

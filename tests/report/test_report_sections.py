@@ -155,10 +155,13 @@ def test_the_section_on_survival_counts_followed_and_excluded_patients():
     outcomes = pd.DataFrame({"status": ["followed", "followed", "no outcome"], "event": [1, 0, np.nan], **known})
     volumes = pd.DataFrame(columns=list(VOLUMES))
     model = {"concordance": metric(0.7), "integrated_brier_score": metric(0.1)}
-    values = {"patient": {"all": {"patient": {**model, "baselines": {"life table": model}}}}}
+    values = {
+        "patient": {"all": {"patient": {**model, "baselines": {"life table": {**model, "difference": metric(0.0)}}}}}
+    }
     steps = {"patient": (np.array([0.0, 5.0]), np.array([1.0, 0.0]))}
     section = survival_sections.section(values, pd.DataFrame([{**row, **curves}]), steps, outcomes, volumes)
-    assert "1 of 2 patients progressed, and 1 had not progressed at their last follow-up" in section.paragraphs[0]
+    assert "the model is not comparable with the life table (difference 0.00; 4 patients" in section.paragraphs[0]
+    assert "1 of 2 patients progressed, and 1 had not progressed at their last follow-up" in section.paragraphs[1]
     assert [row["Protocol, model"] for row in section.tables[0].rows] == [
         "held-out patients: model",
         "held-out patients: life table",

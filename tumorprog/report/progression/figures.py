@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from tumorprog.conventions import DAYS_PER_MONTH
 from tumorprog.report import drawing, names
@@ -32,6 +32,8 @@ def progression_curves(history: pd.DataFrame) -> Panels:
         axes.set_xlabel("Epoch")
         axes.set_ylabel("Loss (squared error, standardised)")
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         drawing.mark_leakage(axes, protocol)
         axes.legend(frameon=False)

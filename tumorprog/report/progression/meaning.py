@@ -36,8 +36,9 @@ def inputs(intervals: pd.DataFrame) -> str:
         return "The inputs are the series of the first date only; the target is the time to the second date."
     return (
         "The inputs are the series of one date only; the target is the time to the patient's next date. "
-        f"{count_of(patients, 'patient')} {_are(patients, 'has', 'have')} {len(intervals)} such intervals: one prediction per "
-        "patient and date. The errors per patient are over all of them, so that a patient with more dates counts more."
+        f"{count_of(patients, 'patient')} {_are(patients, 'has', 'have')} {len(intervals)} such intervals: one "
+        "prediction per patient and date. The errors per patient are over all of them, so that a patient with more "
+        "dates counts more."
     )
 
 

@@ -150,8 +150,8 @@ def _null_control_picture(null: Mapping[str, Any]) -> Picture:
     return picture(
         "months-null-control",
         progression_figures.null_control(null),
-        caption="Mean absolute error per patient of the model minus that of the mean of the training patients, with the "
-        "true months and with each permutation of the months between patients: left of 0 the model is better. The "
+        caption="Mean absolute error per patient of the model minus that of the mean of the training patients, with "
+        "the true months and with each permutation of the months between patients: left of 0 the model is better. The "
         "vertical position has no meaning.",
         alt="; ".join(described),
         source="progression/null_control.csv",
@@ -270,10 +270,9 @@ def _null_control_paragraph(null: Mapping[str, Any]) -> str:
         "images no longer predict them and a model can only memorise patients; for comparison, the same folds are "
         "trained on the true months. These are five folds by patient instead of leave-one-patient-out, so the "
         "difference on the true months is not that of the results above. Of the held-out patients the model can then "
-        "be better than the mean of the training patients only by chance; under the paper's split, where other series of "
-        "the patient are in the training set, it can be better through leakage. The mean absolute error per patient of "
-        "the model minus that of the mean of "
-        f"the other patients is: {'; '.join(results)}."
+        "be better than the mean of the training patients only by chance; under the paper's split, where other series "
+        "of the patient are in the training set, it can be better through leakage. The mean absolute error per patient "
+        f"of the model minus that of the mean of the training patients is: {'; '.join(results)}."
     )
 
 
