@@ -78,10 +78,11 @@ def test_shuffled_months_are_learned_under_the_papers_split_and_not_by_patients(
             vectors = identity + random.normal(0, 0.3, (5, VECTOR_LENGTH))
             rows.append((f"P{number:02d}", f"T{kind}", vectors.astype(np.float32), days))
     settings = Progression(hidden=32, epochs=60, learning_rate=5e-3, min_improvement=0.001)
-    errors = mean_errors(table(rows), settings, purpose="null", repeat=1)
-    model, mean = errors["paper"]
-    assert model < 0.1 * mean
-    model, mean = errors["patient"]
+    draws = [mean_errors(table(rows), settings, purpose="null", repeat=repeat) for repeat in (1, 2, 3)]
+    for errors in draws:
+        model, mean = errors["paper"]
+        assert model < 0.1 * mean
+    model, mean = (np.mean([errors["patient"][side] for errors in draws]) for side in (0, 1))
     assert 0.85 * mean < model < 1.6 * mean
 
 
