@@ -132,6 +132,7 @@ def survival(rows):
 def grader():
     scores = {
         "balanced_accuracy": metric(0.5, 0.4, 0.6),
+        **{f"recall_{grade}": metric(0.5) for grade in (2, 3, 4)},
         "baselines": {"majority": {"balanced_accuracy": metric(1 / 3)}},
     }
     return {"patient": {"patient": scores}}

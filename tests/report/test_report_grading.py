@@ -167,10 +167,11 @@ def test_the_paper_protocol_is_marked_and_has_no_primary_metric(run):
 
 
 def test_chance_and_the_majority_class_are_lines_and_not_bars():
-    score = {"balanced_accuracy": {"value": 0.5, "lower": 0.4, "upper": 0.6, "n": 9, "patients": 9, "reason": ""}}
+    metric = {"value": 0.5, "lower": 0.4, "upper": 0.6, "n": 9, "patients": 9, "reason": ""}
+    score = dict.fromkeys(("balanced_accuracy", "recall_2", "recall_3", "recall_4"), metric)
 
     def lines(majority):
-        other = {"balanced_accuracy": {**score["balanced_accuracy"], "value": majority}}
+        other = {"balanced_accuracy": {**metric, "value": majority}}
         grader = {"patient": {"patient": {**score, "baselines": {"majority": other, "institution": score}}}}
         (figure,) = figures.grader_with_baselines(grader)
         (axes,) = figure.axes
@@ -180,6 +181,8 @@ def test_chance_and_the_majority_class_are_lines_and_not_bars():
 
     assert lines(1 / 3) == {"chance and majority class (0.33)": pytest.approx(1 / 3)}
     assert lines(0.2) == {"chance (0.33)": pytest.approx(1 / 3), "majority class (0.20)": 0.2}
+    score["recall_3"] = {**metric, "value": None}
+    assert lines(0.2)["chance (0.50)"] == 0.5
 
 
 def test_the_test_set_is_not_in_the_learning_curves():

@@ -15,7 +15,7 @@ from tumorprog.report import drawing, names, slices
 from tumorprog.report.drawing import BLUE, GREEN, GREY, INK, ORANGE, SKY, SMALL, Panels
 
 _ACCURACIES = {"Train": "Training Acc (%)", "Validation": "Validation Acc (%)"}
-CHANCE = 1 / len(GRADES)
+_CHANCE = 1 / len(GRADES)
 """Balanced accuracy of guessing."""
 
 _HEAT = LinearSegmentedColormap.from_list("heat", [(0.84, 0.37, 0.0, 0.0), (0.84, 0.37, 0.0, 0.75)])
@@ -111,6 +111,15 @@ def reliability(bins: Mapping[str, pd.DataFrame], title: str, *, leaks: bool = F
     return drawing.add_title(figures, title, leaks=leaks)
 
 
+def chance(level: Mapping[str, Any]) -> float:
+    """Return the balanced accuracy of guessing: one divided by the number of grades among the tested patients.
+
+    Args:
+        level: metrics of `evaluation.metrics.grader_metrics`.
+    """
+    return 1 / max(sum(level[f"recall_{grade}"]["value"] is not None for grade in GRADES), 1)
+
+
 def grader_with_baselines(grader: Mapping[str, Any]) -> Panels:
     """Draw the balanced accuracy per patient of the grader and of its baselines, one panel per protocol.
 
@@ -145,10 +154,11 @@ def _draw_comparison(axes: Axes, scores: Mapping[str, Any], *, leaks: bool) -> N
             labels.append(name)
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.4, -0.6)
-    if majority is None or abs(majority - CHANCE) < 0.005:
-        axes.axvline(CHANCE, color=ORANGE, linestyle="--", label="chance and majority class (0.33)")
+    guessing = chance(scores["patient"])
+    if majority is None or abs(majority - guessing) < 0.005:
+        axes.axvline(guessing, color=ORANGE, linestyle="--", label=f"chance and majority class ({guessing:.2f})")
     else:
-        axes.axvline(CHANCE, color=ORANGE, linestyle="--", label="chance (0.33)")
+        axes.axvline(guessing, color=ORANGE, linestyle="--", label=f"chance ({guessing:.2f})")
         axes.axvline(majority, color=GREEN, linestyle=":", label=f"majority class ({majority:.2f})")
     axes.legend(frameon=False, fontsize=SMALL, loc="upper center", bbox_to_anchor=(0.5, -0.22))
     axes.set_xlim(0, 1.15)
@@ -167,7 +177,7 @@ def group_bars(groups: Mapping[str, Mapping[str, Any]], title: str, *, leaks: bo
     for axes, metric, colour in zip(all_axes, ("accuracy", "balanced_accuracy"), (BLUE, GREEN), strict=True):
         bars = {f"{name} ({group['accuracy']['patients']} patients)": group[metric] for name, group in groups.items()}
         drawing.bars(axes, bars, [GREY if leaks else colour] * len(bars), hatch="///" if leaks else "")
-        axes.axvline(CHANCE, color=ORANGE, linestyle="--")
+        axes.axvline(_CHANCE, color=ORANGE, linestyle="--")
         axes.set_xlim(0, 1.15)
         axes.set_xlabel(f"{names.metric(metric)}, 95% CI")
     return drawing.add_title(figures, title, leaks=leaks)

@@ -73,7 +73,7 @@ def _bars(name: str, grader: Mapping[str, Any]) -> Picture:
 def _bars_in_words(scores: Mapping[str, Any]) -> str:
     compared = {"model": scores["patient"], **scores["patient"]["baselines"]}
     values = [f"{names.model(name)} {in_words(part['balanced_accuracy'])}" for name, part in compared.items()]
-    return f"balanced accuracy per patient: {'; '.join(values)}; chance 0.33"
+    return f"balanced accuracy per patient: {'; '.join(values)}; chance {grading_figures.chance(scores['patient']):.2f}"
 
 
 def _section(protocol: str, metrics: Mapping[str, Any], shown: GraderResults) -> Section:

@@ -51,12 +51,13 @@ def paragraphs(facts: Facts) -> Iterator[str]:
 
 
 def sources(facts: Facts) -> str:
-    """Return the names of the archives and tables, without their folders."""
+    """Return the names of the archives and tables, without their folders, and whether their patients are invented."""
     archive = facts.settings.archive
     given = {"grading cohort": archive.grading, "progression cohort": archive.progression}
     tables = {"table of grades": archive.grades, "table of outcomes": archive.outcomes if facts.survival else ""}
     named = [f"{name}: {PurePath(path).name}" for name, path in {**given, **tables}.items() if path]
-    return "; ".join(named) or "not recorded"
+    invented = "synthetic patients in the layout of " if facts.synthetic else ""
+    return invented + "; ".join(named) if named else "not recorded"
 
 
 def _data(facts: Facts) -> Iterator[str]:
