@@ -70,7 +70,7 @@ def months_scatter(predictions: pd.DataFrame, patients: pd.DataFrame) -> Panels:
         _draw_patients(axes, combined[protocol, cohort], colour)
         _set_month_axes(axes, limits)
         drawing.mark_leakage(axes, protocol)
-        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=1, fontsize=drawing.SMALL)
+        axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), fontsize=drawing.SMALL)
     return drawing.add_title(figures, "Months to progression")
 
 
