@@ -24,7 +24,7 @@ from tumorprog.synthetic import archive, plan
 from tumorprog.synthetic.archive import write_cohort
 from tumorprog.synthetic.settings import Synthetic
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 CONFIGS = Path(tumorprog.__file__).parents[1] / "tune_configs"
 SMALL = shlex.split(

@@ -21,7 +21,7 @@ from tumorprog.graders.columns import SLICES
 from tumorprog.run import read_record
 from tumorprog.synthetic import archive, plan
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 OPTIONS = shlex.split(
     "--grader.weights none --grader.workers 0 --grader.epochs 3 --grader.batch_size 16 --report.bootstrap 200 "

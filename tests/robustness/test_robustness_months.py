@@ -21,7 +21,7 @@ from tumorprog.progression import months
 from tumorprog.synthetic import phantom, plan
 from tumorprog.synthetic.settings import Synthetic
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 INDICES = {sequence: index for index, sequence in enumerate(plan.PROGRESSION_SERIES.values())}
 

@@ -23,7 +23,7 @@ from tumorprog.run import read_record
 from tumorprog.synthetic import archive, plan
 from tumorprog.synthetic.settings import Synthetic
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 ROOT = Path(__file__).parents[3]
 SMALL = shlex.split(
