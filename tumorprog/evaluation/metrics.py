@@ -244,11 +244,16 @@ def by_group(level: pd.DataFrame, column: str, *, resamples: int, seed: int) -> 
         For each name, in alphabetical order, the metrics `accuracy` and `balanced_accuracy`, without a value for fewer
         than five patients.
     """
-    groups = level[column].fillna("").astype(str).replace("", "unknown")
+    groups = group_names(level, column)
     return {
         str(name): _group_metrics(rows, resamples=resamples, seed=seed)
         for name, rows in level.groupby(groups, sort=True)
     }
+
+
+def group_names(level: pd.DataFrame, column: str) -> pd.Series:
+    """Return the name of the group of each row, "unknown" for an empty cell, as `by_group` uses it."""
+    return level[column].fillna("").astype(str).replace("", "unknown")
 
 
 def _group_metrics(rows: pd.DataFrame, *, resamples: int, seed: int) -> dict[str, Metric]:

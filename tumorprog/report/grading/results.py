@@ -135,7 +135,7 @@ def _groups(
     patients, counts = levels["patient"], levels["slice"]["PatientID"].value_counts()
     patients = patients.assign(slices=patients["PatientID"].map(counts))
     if coincide(patients):
-        institution, manufacturer = (patients[column].replace("", "unknown") for column in SITES)
+        institution, manufacturer = (metrics.group_names(patients, column) for column in SITES)
         both = institution + ", " + manufacturer
         patients = patients.assign(**{"Institution and manufacturer": both})
         by = ("Institution and manufacturer", *(column for column in by if column not in SITES))
@@ -154,8 +154,7 @@ def coincide(patients: pd.DataFrame) -> bool:
 
 def _group(patients: pd.DataFrame, column: str, settings: Settings) -> dict[str, dict[str, Any]]:
     scores = metrics.by_group(patients, column, resamples=settings.report.bootstrap, seed=settings.seed)
-    names = patients[column].fillna("").astype(str).replace("", "unknown")
-    slices = patients["slices"].groupby(names).sum()
+    slices = patients["slices"].groupby(metrics.group_names(patients, column)).sum()
     return {name: {**group, "slices": int(slices[name])} for name, group in scores.items()}
 
 

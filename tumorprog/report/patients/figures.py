@@ -35,11 +35,7 @@ def courses(shown: Sequence[Course]) -> Panels:
         ends = np.array([(course.end, row) for row, course in enumerate(shown) if course.kind == kind])
         if len(ends):
             axes.scatter(ends[:, 0], ends[:, 1], s=150, zorder=3, linewidths=1.5, **style)
-    axes.set_yticks(rows, [course.patient for course in shown])
-    axes.set_ylim(len(shown) - 0.4, -0.6)
-    axes.grid(visible=False, axis="y")
-    axes.set_xlabel("Days since the first scan")
-    axes.legend(frameon=False, fontsize=SMALL, loc="lower left", bbox_to_anchor=(0, 1))
+    _label_rows(axes, [course.patient for course in shown], label="Days since the first scan")
     return drawing.add_title(figures, "Scans and end of follow-up of each patient")
 
 
@@ -55,12 +51,17 @@ def waterfall(changes: pd.DataFrame) -> Panels:
     axes.axvline(0, color=INK, linewidth=0.8)
     label = f"+{THRESHOLD_PERCENT:.0f}%, RANO 2.0 (unconfirmed)"
     axes.axvline(THRESHOLD_PERCENT, color=INK, linestyle="--", linewidth=1, label=label)
-    axes.set_yticks(rows, changes["label"])
-    axes.set_ylim(len(changes) - 0.4, -0.6)
-    axes.grid(visible=False, axis="y")
-    axes.set_xlabel("Change of the masked volume (%)")
-    axes.legend(frameon=False, fontsize=SMALL, loc="lower left", bbox_to_anchor=(0, 1))
+    _label_rows(axes, list(changes["label"]), label="Change of the masked volume (%)")
     return drawing.add_title(figures, "Change of the masked volume to the next date")
+
+
+def _label_rows(axes: Axes, names: Sequence[str], *, label: str) -> None:
+    """Name the rows from top to bottom, label the horizontal axis, and put the legend above."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel(label)
+    axes.legend(frameon=False, fontsize=SMALL, loc="lower left", bbox_to_anchor=(0, 1))
 
 
 def months_by_volume(patients: pd.DataFrame) -> Panels:

@@ -80,7 +80,8 @@ def level(slices: pd.DataFrame, identifiers: Identifiers, *, method: Method) -> 
     study = _study(slices)
     masks, own = study[study["sequence"] == "mask"], study[study["sequence"].isin(SEQUENCES)]
     reference = _largest(masks) if len(masks) else _middle(own)
-    views = [view for row in _nearest(own, reference) if (view := _view(row, study, method))]
+    pairs = with_masks(study)
+    views = [view for row in _nearest(own, reference) if (view := _view(row, study, pairs, method))]
     patient, date = study.iloc[0][["PatientID", "StudyDate"]]
     name = f"{identifiers.patient(patient)}, {identifiers.date(patient, date)}"
     choice = "the level of the largest area of the tumour mask" if len(masks) else "the middle of a series"
@@ -114,7 +115,7 @@ def _nearest(images: pd.DataFrame, reference: Mapping[Any, Any]) -> list[dict[An
     return sorted(first.to_dict("records"), key=lambda row: SEQUENCES.index(row["sequence"]))
 
 
-def _view(row: Mapping[Any, Any], study: pd.DataFrame, method: Method) -> View | None:
+def _view(row: Mapping[Any, Any], study: pd.DataFrame, pairs: pd.DataFrame, method: Method) -> View | None:
     """Return the view of a slice; None if it cannot be decoded."""
     image = _frame(row)
     if not image.size:
@@ -130,12 +131,11 @@ def _view(row: Mapping[Any, Any], study: pd.DataFrame, method: Method) -> View |
         window=window(values),
         is_map=is_map,
         region=REGIONS[method](intensity.prepare(image)),
-        tumour=_tumour(row, study),
+        tumour=_tumour(row, pairs),
     )
 
 
-def _tumour(row: Mapping[Any, Any], study: pd.DataFrame) -> np.ndarray | None:
-    pairs = with_masks(study)
+def _tumour(row: Mapping[Any, Any], pairs: pd.DataFrame) -> np.ndarray | None:
     matching = pairs[(pairs["path"] == row["path"]) & (pairs["frame"] == row["frame"])]
     masks = [
         _frame({"path": path, "frame": frame})
