@@ -15,7 +15,6 @@ from tumorprog.evaluation import combination, metrics, overlap, progression, rep
 from tumorprog.evaluation.baselines import on_published_intervals
 from tumorprog.formats.columns import CATALOGUE, QUARANTINE
 from tumorprog.graders import resnet18
-from tumorprog.graders.columns import GRADER_PREDICTIONS
 from tumorprog.graders.images import read_images
 from tumorprog.progression.columns import (
     BASELINES,
@@ -69,15 +68,16 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     if (folder / "grader" / "predictions.parquet").exists():
         evaluated["grader"], results = _evaluate_grader(folder, slices, settings)
         content += grading_sections.sections(evaluated["grader"], results)
-    scores, sections = _regions(slices, settings, catalogue)
+    identifiers = _identifiers(catalogue, settings)
+    scores, sections = _regions(slices, settings, identifiers)
     evaluated |= scores
     content += sections
     if (folder / "progression" / "predictions.csv").exists():
-        scores, sections = _progression(folder, settings, catalogue)
+        scores, sections = _progression(folder, settings, catalogue, identifiers)
         evaluated |= scores
         content += sections
     if (folder / "progression" / "patient_survival.csv").exists():
-        scores, sections = _survival(folder, settings, catalogue)
+        scores, sections = _survival(folder, settings, catalogue, identifiers)
         evaluated |= scores
         content += sections
     if evaluated.keys() & {"grader", "progression"}:
@@ -101,7 +101,7 @@ def _read_archive(folder: Path, settings: Settings) -> dict[str, Any]:
 
 
 def _regions(
-    slices: pd.DataFrame, settings: Settings, catalogue: pd.DataFrame
+    slices: pd.DataFrame, settings: Settings, identifiers: Identifiers
 ) -> tuple[dict[str, Any], list[page.Section]]:
     """Return the part of metrics.json on the regions of interest and its section; both empty without examples."""
     examples = feature_examples.examples(
@@ -111,7 +111,7 @@ def _regions(
         return {}, []
     bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
     evaluated = overlap.dice_by_sequence(overlaps(slices), **bootstrap)
-    shown = level(slices, _identifiers(catalogue, settings), method=settings.roi.method)
+    shown = level(slices, identifiers, method=settings.roi.method)
     return {"roi": evaluated}, [regions_sections.rois(examples, shown, evaluated, method=settings.roi.method)]
 
 
@@ -129,9 +129,7 @@ def _evaluate_grader(
         if (folder / subfolder / "predictions.parquet").exists():
             protocol, evaluated[protocol], shown = grading_results.evaluate(folder, subfolder, masked, settings)
             if subfolder != grading_results.FOLDS and (folder / "slices").exists():
-                predictions = tables.read_shards(folder / subfolder, GRADER_PREDICTIONS).to_pandas()
-                test = predictions[predictions["side"] == "test"]
-                examples = _grad_cam_examples(folder / subfolder, folder / "slices", folder / "catalogue", test)
+                examples = _grad_cam_examples(folder / subfolder, folder / "slices", folder / "catalogue", shown.test)
                 shown = replace(shown, examples=examples)
             results[protocol] = shown
     return evaluated, results
@@ -165,7 +163,7 @@ def _identifiers(catalogue: pd.DataFrame, settings: Settings) -> Identifiers:
 
 
 def _progression(
-    folder: Path, settings: Settings, catalogue: pd.DataFrame
+    folder: Path, settings: Settings, catalogue: pd.DataFrame, identifiers: Identifiers
 ) -> tuple[dict[str, Any], list[page.Section]]:
     """Return the parts of metrics.json on the months to progression, and the sections on patients and predictions."""
     subfolder = folder / "progression"
@@ -180,7 +178,7 @@ def _progression(
     }
     patients = tables.read_csv(subfolder / "patient_predictions.csv", PATIENT_PREDICTIONS)
     held_out = patients[(patients["Protocol"] == "patient") & (patients["Cohort"] == "all")]
-    identifiers, slices = _identifiers(catalogue, settings), catalogue[catalogue["cohort"] == "progression"]
+    slices = catalogue[catalogue["cohort"] == "progression"]
     results = progression_sections.ProgressionResults(
         predictions=tables.read_csv(subfolder / "predictions.csv", PROGRESSION_PREDICTIONS),
         patients=patients,
@@ -252,7 +250,9 @@ def _evaluate_repetitions(folder: Path) -> dict[str, Any]:
     return evaluated
 
 
-def _survival(folder: Path, settings: Settings, catalogue: pd.DataFrame) -> tuple[dict[str, Any], list[page.Section]]:
+def _survival(
+    folder: Path, settings: Settings, catalogue: pd.DataFrame, identifiers: Identifiers
+) -> tuple[dict[str, Any], list[page.Section]]:
     """Return the parts of metrics.json on survival and on patients, and their sections."""
     subfolder = folder / "progression"
     bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
@@ -273,7 +273,7 @@ def _survival(folder: Path, settings: Settings, catalogue: pd.DataFrame) -> tupl
         volumes=tables.read_csv(folder / "volumes.csv", VOLUMES),
         intervals=intervals[["PatientID", "date", "days"]].drop_duplicates(),
         outcomes=outcomes,
-        identifiers=_identifiers(catalogue, settings),
+        identifiers=identifiers,
     )
     over_time, shown = _patients(known, catalogue[catalogue["cohort"] == "progression"])
     section = survival_sections.section(evaluated, model, measured, outcomes, known.volumes)

@@ -28,6 +28,7 @@ class GraderResults:
 
     Attributes:
         folder: folder of its files in the run directory.
+        test: rows of `graders.columns.GRADER_PREDICTIONS` of the test set.
         levels: test predictions at each level, from `evaluation.metrics.grader_levels`.
         bins: from `evaluation.calibration.reliability_bins`, for the levels with enough patients.
         groups: metrics per patient from `evaluation.metrics.by_group` and the number of slices, by column; one column
@@ -39,6 +40,7 @@ class GraderResults:
     """
 
     folder: str
+    test: pd.DataFrame
     levels: Mapping[str, pd.DataFrame]
     bins: Mapping[str, pd.DataFrame]
     groups: Mapping[str, Mapping[str, Any]]
@@ -115,7 +117,8 @@ def _collect(
         for name, level in levels.items()
         if not calibration.too_few(level, name)
     }
-    return GraderResults(folder=subfolder, levels=levels, bins=bins, groups=_groups(levels, by, settings), **known)
+    groups = _groups(levels, by, settings)
+    return GraderResults(folder=subfolder, test=test, levels=levels, bins=bins, groups=groups, **known)
 
 
 def _scores(
