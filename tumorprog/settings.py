@@ -19,6 +19,7 @@ from tumorprog.heads.settings import Progression
 from tumorprog.regions.settings import Roi
 from tumorprog.report.settings import Report
 from tumorprog.report.study.settings import Study
+from tumorprog.segmenters.settings import Segmenter
 from tumorprog.synthetic.settings import Synthetic
 
 
@@ -40,6 +41,8 @@ class Settings:
     """The ResNet-18 and its training."""
     grade: Grade = field(default_factory=Grade)
     """How the grades of slices are combined into the grade of a patient on a date."""
+    segmenter: Segmenter = field(default_factory=Segmenter)
+    """The U-Net that finds the tumour, and its training."""
     roi: Roi = field(default_factory=Roi)
     """The region of interest (ROI) from which the features of a slice are computed."""
     features: Features = field(default_factory=Features)

@@ -5,6 +5,12 @@ PATHOLOGY = ("Histology", "IDH", "Codeletion", "MGMT", "Edition")
 COHORT = ("PatientID", "grade", "Institution", "status", *PATHOLOGY)
 
 TIMELINE = ("PatientID", "studies", "dates", "time_points", "status")
-VOLUMES = ("PatientID", "date", "volume_ml", "masks", "days_since", "change_ml", "change_percent")
+LABELS = (1, 2, 3, 4)
+"""Values of masks that have a column of their own in the table of volumes."""
+VOLUMES = (
+    *("PatientID", "date", "method", "volume_ml", *(f"label_{label}_ml" for label in LABELS), "other_labels_ml"),
+    *("masks", "days_since", "change_ml", "change_percent"),
+)
+"""method is mask or learned; volume_ml is that of the region (of the labels in roi.labels, without margin)."""
 
 OUTCOMES = ("PatientID", "date", "outcome_date", "months", "event", "status")

@@ -16,9 +16,14 @@ class Slices:
     """How intensities are scaled to [0, 1]: by the 0.5th and 99.5th percentiles, or by minimum and maximum (paper)."""
     sequences: tuple[str, ...] = SEQUENCES
     """Sequences that the grader is trained on and applied to, by canonical name."""
+    only: Literal["all", "tumour"] = "all"
+    """All slices, or only those that show the tumour: whose mask or learned region is at least min_tumour_mm2."""
+    min_tumour_mm2: float = 50.0
+    """Smallest area of the region on a slice that counts as showing the tumour."""
 
     def __post_init__(self) -> None:
         check_sequences("slices.sequences", self.sequences)
+        above("slices.min_tumour_mm2", self.min_tumour_mm2, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
