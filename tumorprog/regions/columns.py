@@ -4,7 +4,7 @@ import pyarrow as pa
 
 from tumorprog.formats.columns import CATALOGUE
 from tumorprog.formats.frames import SCHEMA
-from tumorprog.tables import INT, REAL, TEXT
+from tumorprog.tables import REAL, TEXT
 
 REGIONS = pa.schema(
     [
