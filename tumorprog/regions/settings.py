@@ -22,7 +22,7 @@ class Roi:
     fallback: ImageMethod = "component"
     """The method for slices without a mask (`mask`) or that the segmenter cannot segment (`learned`)."""
     labels: tuple[int, ...] = ()
-    """Values of the masks that form the region, such as [1, 3] for necrosis and enhancing tumour; [] for all except 0."""
+    """Values of masks that form the region, such as [1, 3] for necrosis and enhancing tumour; [] for all except 0."""
     margin_mm: float = 0.0
     """Distance by which regions of masks and of the segmenter are enlarged within the slice."""
 

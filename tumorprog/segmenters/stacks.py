@@ -1,4 +1,4 @@
-"""The slices of a stack -> input of a segmenter, on a square grid of fixed pixel size; and predictions back to slices."""
+"""The slices of a stack -> input of a segmenter, a square grid of fixed pixel size; and predictions back to slices."""
 
 from collections.abc import Sequence
 
@@ -59,7 +59,7 @@ def channels(volumes: Sequence[np.ndarray | None], *, neighbours: int) -> np.nda
 
 
 def mask_on_input(masks: np.ndarray, spacing_mm: tuple[float, float]) -> np.ndarray:
-    """Bring masks to the grid of the input, (N, H, W) bool -> (N, SIDE, SIDE) uint8: 1 where half of a pixel is mask."""
+    """Bring masks, (N, H, W) bool, to the grid of the input, (N, SIDE, SIDE) uint8: 1 where half of a pixel is mask."""
     size = _size_on_input(masks.shape[1:], spacing_mm)
     resized = [_resize(mask.astype(np.float32), size) for mask in masks]
     return (_fit(resized, (SIDE, SIDE)) >= 0.5).astype(np.uint8)
