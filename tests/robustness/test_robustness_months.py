@@ -96,7 +96,8 @@ def vectors_of(patient, sequence):
         painted = phantom.layers(patient.head, study.tumour, plane)
         signal = phantom.image(patient.head, study.tumour, sequence=sequence, painted=painted, plane=plane)
         received = phantom.received(signal, receiver, random, sequence=sequence, plane=plane).astype(np.float32)
-        vectors.append(spectral.encode(received, wavelet="haar", roi="component"))
+        scaled = intensity.prepare(received)
+        vectors.append(spectral.encode(scaled, brightest_component(scaled), wavelet="haar"))
     return np.stack(vectors)
 
 

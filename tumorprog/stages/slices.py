@@ -120,7 +120,7 @@ def count_dropped(
     kept, without_tumour, without_region = map(int, queries.fetch(_COUNTS, values, **sources).iloc[0])
     if not kept and (without_tumour or without_region):
         raise InputError(
-            f"slices.only is tumour, but no slice of the graded patients shows tumour: the region of {without_tumour:,} "
+            f"slices.only is tumour, but no slice of the graded patients shows it: the region of {without_tumour:,} "
             f"is smaller than {settings.slices.min_tumour_mm2:g} mm2 (slices.min_tumour_mm2), and that of "
             f"{without_region:,} is neither a mask nor learned (roi.method); use --slices.only all, masks of the "
             "grading cohort, or a trained segmenter (tumorprog train-segmenter)"
