@@ -75,7 +75,7 @@ def test_the_region_of_a_slice_is_found_by_path_and_frame(regions):
 
 
 def test_a_slice_without_a_region_is_an_error(regions):
-    with pytest.raises(InputError, match="no region of frame 5 of b.*tumorprog regions"):
+    with pytest.raises(InputError, match=r"no region of frame 5 of b.*tumorprog regions"):
         find(regions, {"path": "b", "frame": 5}, scaled())
 
 

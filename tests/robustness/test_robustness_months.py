@@ -17,7 +17,9 @@ from tumorprog.encoders import spectral
 from tumorprog.encoders.columns import VECTOR_LENGTH
 from tumorprog.evaluation import combination, progression
 from tumorprog.heads.settings import Progression
+from tumorprog.imaging import intensity
 from tumorprog.progression import months
+from tumorprog.regions.component import brightest_component
 from tumorprog.synthetic import phantom, plan
 from tumorprog.synthetic.settings import Synthetic
 

@@ -51,7 +51,13 @@ def regions(tmp_path, write_table):
         (row,) = reading.read_rows(str(path))
         known = {name: row[name] for name in REGIONS.names if name in row}
         named = {"cohort": cohort, "PatientID": "P", "date": "2000-01-01", "Type": "ax T1", "sequence": "T1post"}
-        own = {"stack": 0, "order": order, "method": method, "region": None if mask is None else pack(mask)}
+        own = {
+            "stack": 0,
+            "order": order,
+            "file_bytes": path.stat().st_size,
+            "method": method,
+            "region": None if mask is None else pack(mask),
+        }
         rows.append({**known, **named, **own})
     rows.append({**rows[0], "path": str(tmp_path / "gone.dcm"), "order": 9})
     return write_table("regions", rows, REGIONS)

@@ -29,7 +29,7 @@ DEMO_SETTINGS = {
 
 _GROUPS = (
     *SHARED_GROUPS,
-    *("protocol", "archive", "cohort", "slices", "grader", "grade", "segmenter", "roi", "features", "progression"),
+    *("protocol", "archive", "cohort", "segmenter", "roi", "slices", "grader", "grade", "features", "progression"),
     *("report", "study"),
 )
 

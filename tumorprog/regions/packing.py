@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from tumorprog import queries
 from tumorprog.errors import InputError
@@ -68,4 +69,4 @@ def find(regions: list[Path], row: Mapping[Any, Any], scaled: np.ndarray) -> Reg
             "run `tumorprog regions` again"
         )
     method, bits = found.loc[0, "method"], found.loc[0, "region"]
-    return Region(method, region_of(scaled, method, None if bits is None else bytes(bits)))
+    return Region(method, region_of(scaled, method, None if pd.isna(bits) else bytes(bits)))

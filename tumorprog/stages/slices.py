@@ -35,8 +35,9 @@ WORK = pa.schema(
 _WANTED = """
 SELECT * FROM catalogue JOIN graded USING (PatientID) WHERE cohort = 'grading' AND list_contains($sequences, sequence)
 """
+# isfinite, because DuckDB (2.0) computes isnan from Parquet's minimum and maximum, which ignore NaN
 _MEASURED = f"""
-SELECT wanted.*, nullif(area_mm2, 'NaN'::DOUBLE) AS area FROM ({_WANTED}) AS wanted
+SELECT wanted.*, CASE WHEN isfinite(area_mm2) THEN area_mm2 END AS area FROM ({_WANTED}) AS wanted
 LEFT JOIN (SELECT path, frame, area_mm2 FROM regions WHERE cohort = 'grading') USING (path, frame)
 """  # noqa: S608
 _WITH_TUMOUR = f"SELECT * FROM ({_MEASURED}) WHERE area >= $smallest"  # noqa: S608

@@ -101,10 +101,10 @@ def _images(facts: Facts) -> str:
     model = next(iter(facts.graders.values())).model
     size = model["image_size"]
     return (
-        f"Every slice of the sequences {sequences}{_shown(model['selection'])} is an image of its own. The sequence is determined from the texts "
-        f"of the header, the acquisition parameters and the contrast agent. Intensities are scaled "
-        f"{_SCALINGS[model['scaling']]}; the image is resized to {size} x {size} pixels of 8 bits, repeated in three "
-        f"channels and standardised with the means {_numbers(model['channel_mean'])} and the standard deviations "
+        f"Every slice of the sequences {sequences}{_shown(model['selection'])} is an image of its own. The sequence is "
+        "determined from the texts of the header, the acquisition parameters and the contrast agent. Intensities are "
+        f"scaled {_SCALINGS[model['scaling']]}; the image is resized to {size} x {size} pixels of 8 bits, repeated in "
+        f"three channels and standardised with the means {_numbers(model['channel_mean'])} and the standard deviations "
         f"{_numbers(model['channel_std'])}. Missing values are not imputed."
     )
 
@@ -197,9 +197,9 @@ def _votes(facts: Facts) -> str:
     tumour = facts.used("grade", "slices.only") == "tumour"
     only = " that shows tumour, and to all slices of a series without such a slice" if tumour else ""
     return (
-        f"The grader was applied to every slice of the progression cohort{only}. The predicted grade of a patient on a date "
-        f"is that of most slices of the sequences {sequences} (of all slices where there are none); a tie goes to the "
-        "higher mean probability."
+        f"The grader was applied to every slice of the progression cohort{only}. The predicted grade of a patient on a "
+        f"date is that of most slices of the sequences {sequences} (of all slices where there are none); a tie goes to "
+        "the higher mean probability."
     )
 
 
@@ -207,7 +207,8 @@ def _features(facts: Facts) -> str:
     model = facts.progression
     return (
         "A slice is scaled from its minimum to its maximum, resized to 256 x 256 pixels and set to 0 outside its "
-        f"region of interest: {_region(model['roi'])}. {_CARRIED if 'fallback' in model['roi'] else ''}A one-level two-dimensional wavelet transform "
+        f"region of interest: {_region(model['roi'])}. {_CARRIED if 'fallback' in model['roi'] else ''}"
+        "A one-level two-dimensional wavelet transform "
         f"({model['wavelet']}) gives four sub-bands; the features are the first {NUM_COEFFICIENTS} coefficients of the "
         "discrete cosine transform of the low-frequency band and the mean, standard deviation, energy and entropy of "
         "the other three: "
