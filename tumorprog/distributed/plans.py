@@ -130,9 +130,11 @@ def build_plan(training: Training, folder: Path, out: Path, settings: Settings, 
     if len(excluded):
         log.info("  %s: %d training slices excluded, so that workers have equal numbers", training.name, len(excluded))
         sides[excluded] = UNUSED
+    images = tables.read_summary(folder / "slices")
     description = {
         **resnet18.DESCRIPTION,
-        "scaling": tables.read_summary(folder / "slices")["scaling"],
+        "scaling": images["scaling"],
+        "selection": images["selection"],
         "protocol": training.protocol,
         "fold": training.fold,
         "initial_weights": settings.grader.weights,

@@ -69,9 +69,10 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         evaluated["grader"], results = _evaluate_grader(folder, slices, settings)
         content += grading_sections.sections(evaluated["grader"], results)
     identifiers = _identifiers(catalogue, settings)
-    scores, sections = _regions(slices, settings, identifiers)
-    evaluated |= scores
-    content += sections
+    if (folder / "regions").exists():
+        scores, sections = _regions(slices, tables.shards(folder / "regions"), settings, identifiers)
+        evaluated |= scores
+        content += sections
     if (folder / "progression" / "predictions.csv").exists():
         scores, sections = _progression(folder, settings, catalogue, identifiers)
         evaluated |= scores
@@ -101,17 +102,17 @@ def _read_archive(folder: Path, settings: Settings) -> dict[str, Any]:
 
 
 def _regions(
-    slices: pd.DataFrame, settings: Settings, identifiers: Identifiers
+    slices: pd.DataFrame, regions: list[Path], settings: Settings, identifiers: Identifiers
 ) -> tuple[dict[str, Any], list[page.Section]]:
     """Return the part of metrics.json on the regions of interest and its section; both empty without examples."""
     examples = feature_examples.examples(
-        slices, spectral.options(settings.features, settings.roi), max_examples=_NUM_FEATURE_EXAMPLES
+        slices, regions, spectral.options(settings.features), max_examples=_NUM_FEATURE_EXAMPLES
     )
     if not examples:
         return {}, []
     bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
     evaluated = overlap.dice_by_sequence(overlaps(slices), **bootstrap)
-    shown = level(slices, identifiers, method=settings.roi.method)
+    shown = level(slices, identifiers, regions=regions)
     return {"roi": evaluated}, [regions_sections.rois(examples, shown, evaluated, method=settings.roi.method)]
 
 
@@ -189,7 +190,11 @@ def _progression(
         identifiers=identifiers,
         largest_errors=patients_sections.largest_errors(
             images.largest_errors(
-                slices, held_out, identifiers, roi=settings.roi.method, max_patients=_NUM_LARGEST_ERRORS
+                slices,
+                held_out,
+                identifiers,
+                regions=tables.shards(folder / "regions"),
+                max_patients=_NUM_LARGEST_ERRORS,
             )
         ),
     )
