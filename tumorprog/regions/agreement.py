@@ -1,4 +1,4 @@
-"""Slices of the catalogue -> slices of images with the tumour mask of the same position."""
+"""Slices of the catalogue -> pairs of a slice and the mask of the same study, position and size."""
 
 import pandas as pd
 
