@@ -88,7 +88,9 @@ def test_what_lies_beyond_the_source_is_outside():
     found = transfer.carry_over(region, axial(10), axial(24))
     assert found.reshape(24, -1).all(axis=1).tolist() == [True] * 10 + [False] * 14
     assert not found[10:].any()
-    half = transfer.carry_over(region, axial(10), replace(axial(10), origins=axial(10).origins + np.array([120.0, 0, 0])))
+    half = transfer.carry_over(
+        region, axial(10), replace(axial(10), origins=axial(10).origins + np.array([120.0, 0, 0]))
+    )
     assert half[:, :, :128].all()
     assert not half[:, :, 128:].any()
 

@@ -33,5 +33,3 @@ def test_a_model_that_has_seen_its_patient_is_refused(tmp_path, leak):
     segmenter = trained(tmp_path, **leak)
     with pytest.raises(LeakError, match="was trained on"):
         unseen.models(segmenter, pd.Series(["P1", "P2", "P3", "new"]))
-
-

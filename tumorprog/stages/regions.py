@@ -22,7 +22,7 @@ from tumorprog.distributed import session, shards
 from tumorprog.errors import InputError
 from tumorprog.formats.columns import CATALOGUE, QUARANTINE, Rejected
 from tumorprog.imaging import intensity
-from tumorprog.regions import masks, sources
+from tumorprog.regions import masks, packing, sources
 from tumorprog.regions.columns import LESIONS, REGIONS, SCORES
 from tumorprog.regions.methods import REGIONS as IMAGE_METHODS
 from tumorprog.regions.sources import Source, Stack
@@ -269,7 +269,7 @@ def _rows(study: Mapping[str, str], stack: Stack, preferred: list[Source], optio
     if source is not None and region is not None:
         enlarged = np.stack([masks.enlarge(one, options.margin_mm, pixel_mm) for one in region])
         areas = np.count_nonzero(enlarged, axis=(1, 2)) * math.prod(pixel_mm)
-        packed = [np.packbits(one).tobytes() for one in enlarged]
+        packed = [packing.pack(one) for one in enlarged]
         columns = {"method": source.method, "model": source.model, "area_mm2": areas, "region": packed}
     table = stack.slices
     for name, value in {**study, **columns}.items():
