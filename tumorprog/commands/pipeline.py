@@ -26,7 +26,7 @@ DEMO_SETTINGS = {
 
 _GROUPS = (
     *SHARED_GROUPS,
-    *("protocol", "archive", "cohort", "slices", "grader", "grade", "roi", "features", "progression"),
+    *("protocol", "archive", "cohort", "segmenter", "roi", "slices", "grader", "grade", "features", "progression"),
     *("report", "study"),
 )
 
