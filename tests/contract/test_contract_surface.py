@@ -102,7 +102,10 @@ def test_no_setting_has_a_name_that_yaml_reads_as_a_boolean():
 
 
 def test_the_commands_are_these():
-    stages = ["catalogue", "slices", "train-grader", "grade", "features", "train-progression", "report"]
+    stages = [
+        *("catalogue", "train-segmenter", "regions", "slices", "train-grader", "grade", "features"),
+        *("train-progression", "report"),
+    ]
     assert [stage.command for stage in run.STAGES] == stages
     assert set(cli.COMMANDS) == {*stages, "run", "demo", "synthesize", "predict", "tune", "submit"}
 
