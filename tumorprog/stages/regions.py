@@ -26,6 +26,7 @@ from tumorprog.imaging import intensity
 from tumorprog.regions import masks, packing, sources
 from tumorprog.regions.columns import LESIONS, REGIONS, SCORES
 from tumorprog.regions.methods import REGIONS as IMAGE_METHODS
+from tumorprog.regions.methods import options as roi_options
 from tumorprog.regions.sources import Source, Stack
 from tumorprog.settings import Settings
 
@@ -95,10 +96,11 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     sizes = volumes_by_date(pd.DataFrame(notes.get("volumes", []), columns=["PatientID", "date", "method", *MEASURED]))
     tables.write_csv(out / "volumes.csv", sizes, VOLUMES)
     counts = _count_slices(tables.shards(out / "regions"))
-    summary = {"studies": tables.read_summary(out / "work")["rows"], "slices": counts}
+    studies = tables.read_summary(out / "work")["rows"]
+    summary = {"studies": studies, "slices": counts, "roi": roi_options(settings.roi)}
     tables.write_json(out / "regions" / tables.SUMMARY, summary)
     found = ", ".join(f"{number:,} {method}" for method, number in counts.items())
-    total = f"{sum(counts.values()):,} slices of {summary['studies']:,} studies"
+    total = f"{sum(counts.values()):,} slices of {studies:,} studies"
     return f"regions of {total} ({found}); {len(sizes):,} volumes"
 
 
