@@ -41,8 +41,9 @@ def score(region: np.ndarray, mask: np.ndarray, spacing_mm: Spacing) -> dict[str
     region, mask = _cropped(region, mask)
     both = region & mask
     lesions, number = ndimage.label(mask, _TOUCHING)
-    parts, number_of_parts = ndimage.label(region, _TOUCHING)
-    counts = {name: int(np.count_nonzero(voxels)) for name, voxels in (("both", both), ("region", region), ("mask", mask))}
+    pieces, number_of_pieces = ndimage.label(region, _TOUCHING)
+    voxels_of = {"both": both, "region": region, "mask": mask}
+    counts = {name: int(np.count_nonzero(voxels)) for name, voxels in voxels_of.items()}
     voxel_ml = math.prod(spacing_mm) / 1000
     return {
         **counts,
@@ -51,7 +52,7 @@ def score(region: np.ndarray, mask: np.ndarray, spacing_mm: Spacing) -> dict[str
         "hd95_mm": _hausdorff_mm(region, mask, spacing_mm),
         "lesions": number,
         "lesions_found": len(np.unique(lesions[both])),
-        "false_lesions": number_of_parts - len(np.unique(parts[both])),
+        "false_lesions": number_of_pieces - len(np.unique(pieces[both])),
     }
 
 
