@@ -119,7 +119,7 @@ STAGES = (
     Stage(
         name="features",
         reads=("catalogue", "regions"),
-        settings=("roi", "features"),
+        settings=("features",),
         writes=("features",),
         requires=(_PROGRESSION,),
     ),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from tumorprog import queries
 from tumorprog.errors import InputError
@@ -64,8 +65,8 @@ def find(regions: list[Path], row: Mapping[Any, Any], scaled: np.ndarray) -> Reg
     found = queries.fetch(_ONE_SLICE, {"path": row["path"], "frame": int(row["frame"])}, regions=regions)
     if found.empty:
         raise InputError(
-            f"{regions[0].parent}: no region of frame {row['frame']} of {row['path']}; if it is a slice of an image and "
-            "not of a mask, run `tumorprog regions` again"
+            f"{regions[0].parent}: no region of frame {row['frame']} of {row['path']}; if it is an image, not a mask, "
+            "run `tumorprog regions` again"
         )
     method, bits = found.loc[0, "method"], found.loc[0, "region"]
-    return Region(method, region_of(scaled, method, None if bits is None else bytes(bits)))
+    return Region(method, region_of(scaled, method, None if pd.isna(bits) else bytes(bits)))

@@ -28,7 +28,7 @@ ORDER BY PatientID, StudyDate, SeriesInstanceUID, "order"
 """
 _WITH_TUMOUR = f"""
 WITH images AS ({_IMAGE_SLICES}), areas AS (
-    SELECT path, frame, coalesce(nullif(area_mm2, 'NaN'::DOUBLE), 0) >= $smallest AS tumour
+    SELECT path, frame, isfinite(area_mm2) AND area_mm2 >= $smallest AS tumour
     FROM regions WHERE cohort = 'progression'
 ), found AS (SELECT images.*, coalesce(tumour, false) AS tumour FROM images LEFT JOIN areas USING (path, frame))
 SELECT * FROM found

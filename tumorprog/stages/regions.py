@@ -14,22 +14,19 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tumorprog import model_files, queries, tables
-from tumorprog.cohort import identity
+from tumorprog import queries, tables
 from tumorprog.cohort.columns import VOLUMES
 from tumorprog.cohort.volumes import MEASURED, volumes_by_date
 from tumorprog.conventions import SEQUENCES
 from tumorprog.distributed import session, shards
-from tumorprog.errors import InputError, LeakError, shorten
-from tumorprog.evaluation import segmentation
+from tumorprog.errors import InputError
 from tumorprog.formats.columns import CATALOGUE, QUARANTINE, Rejected
 from tumorprog.imaging import intensity
-from tumorprog.regions import masks, sources
+from tumorprog.regions import masks, packing, sources
 from tumorprog.regions.columns import LESIONS, REGIONS, SCORES
 from tumorprog.regions.methods import REGIONS as IMAGE_METHODS
+from tumorprog.regions.methods import options as roi_options
 from tumorprog.regions.sources import Source, Stack
-from tumorprog.segmenters import apply
-from tumorprog.segmenters.columns import SEGMENTER_FOLDS
 from tumorprog.settings import Settings
 
 _STUDY = pa.schema([*(CATALOGUE.field(name) for name in ("cohort", "PatientID")), pa.field("date", pa.string())])
@@ -98,10 +95,11 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     sizes = volumes_by_date(pd.DataFrame(notes.get("volumes", []), columns=["PatientID", "date", "method", *MEASURED]))
     tables.write_csv(out / "volumes.csv", sizes, VOLUMES)
     counts = _count_slices(tables.shards(out / "regions"))
-    summary = {"studies": tables.read_summary(out / "work")["rows"], "slices": counts}
+    studies = tables.read_summary(out / "work")["rows"]
+    summary = {"studies": studies, "slices": counts, "roi": roi_options(settings.roi)}
     tables.write_json(out / "regions" / tables.SUMMARY, summary)
     found = ", ".join(f"{number:,} {method}" for method, number in counts.items())
-    total = f"{sum(counts.values()):,} slices of {summary['studies']:,} studies"
+    total = f"{sum(counts.values()):,} slices of {studies:,} studies"
     return f"regions of {total} ({found}); {len(sizes):,} volumes"
 
 
@@ -134,9 +132,12 @@ def options_of(folder: Path, catalogue: list[Path], settings: Settings) -> Optio
     )
     if not trained:
         return options
+    from tumorprog import model_files  # these take seconds to import
+    from tumorprog.segmenters import unseen
+
     patients = queries.fetch(_PATIENTS, _values(list(methods)), catalogue=catalogue)["PatientID"]
     sequences = tuple(model_files.load_description(segmenter)["sequences"])
-    return replace(options, sequences=sequences, segmenter=str(segmenter), models=unseen_models(segmenter, patients))
+    return replace(options, sequences=sequences, segmenter=str(segmenter), models=unseen.models(segmenter, patients))
 
 
 def _check_possible(segmenter: Path, catalogue: list[Path], settings: Settings, *, trained: bool) -> None:
@@ -155,31 +156,6 @@ def _check_possible(segmenter: Path, catalogue: list[Path], settings: Settings, 
             "slices.only is tumour, but the grading archive contains no masks and no segmenter is trained; run "
             "`tumorprog train-segmenter`, which requires masks of at least 3 patients, or choose --slices.only all"
         )
-
-
-def unseen_models(segmenter: Path, patients: pd.Series) -> dict[str, str]:
-    """Return the model by which each patient is segmented, after checking that it was trained on others.
-
-    Args:
-        segmenter: folder of a trained segmenter.
-        patients: PatientIDs of the catalogue; those of the segmenter may be spelled differently.
-
-    Raises:
-        LeakError: if a model was trained on a patient that it would segment.
-    """
-    folds = tables.read_csv(segmenter / "folds.csv", SEGMENTER_FOLDS)
-    folds = folds.assign(PatientID=identity.to_image_ids(folds["PatientID"], patients))
-    models = {patient: apply.model_of(patient, folds) for patient in patients}
-    for model in sorted(set(models.values())):
-        description = model_files.load_description(apply.model_folder(segmenter, model))
-        seen = set(identity.to_image_ids(pd.Series(description["training_patients"], dtype=object), patients))
-        leaked = sorted(patient for patient, name in models.items() if name == model and patient in seen)
-        if leaked:
-            raise LeakError(
-                f"{segmenter}: the model {model} was trained on {shorten(leaked)}, whom it would segment; run "
-                "`tumorprog train-segmenter` again"
-            )
-    return models
 
 
 def _values(cohorts: list[str]) -> dict[str, Any]:
@@ -272,6 +248,8 @@ def _sources(
     read, rejected = sources.read_masks(stacks, options.labels)
     if not options.segmenter or not (read or options.methods[study["cohort"]] in {"auto", "learned"}):
         return read, None, rejected
+    from tumorprog.segmenters import apply  # takes seconds to import
+
     model = options.models[study["PatientID"]]
     segment = partial(apply.segment, Path(options.segmenter), model)
     learned, more = sources.segmented(stacks, options.sequences, segment, model)
@@ -293,7 +271,7 @@ def _rows(study: Mapping[str, str], stack: Stack, preferred: list[Source], optio
     if source is not None and region is not None:
         enlarged = np.stack([masks.enlarge(one, options.margin_mm, pixel_mm) for one in region])
         areas = np.count_nonzero(enlarged, axis=(1, 2)) * math.prod(pixel_mm)
-        packed = [np.packbits(one).tobytes() for one in enlarged]
+        packed = [packing.pack(one) for one in enlarged]
         columns = {"method": source.method, "model": source.model, "area_mm2": areas, "region": packed}
     table = stack.slices
     for name, value in {**study, **columns}.items():
@@ -341,6 +319,8 @@ def _compare(
     truth: np.ndarray,
     options: Options,
 ) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    from tumorprog.evaluation import segmentation  # takes seconds to import
+
     identity_of = {"PatientID": study["PatientID"], "date": study["date"]}
     series = {name: stack.of_first(name) for name in ("SeriesInstanceUID", "stack", "sequence")}
     spacing_mm = (_depth_mm(stack), *stack.pixel_mm)

@@ -35,8 +35,9 @@ WORK = pa.schema(
 _WANTED = """
 SELECT * FROM catalogue JOIN graded USING (PatientID) WHERE cohort = 'grading' AND list_contains($sequences, sequence)
 """
+# isfinite, because DuckDB (2.0) computes isnan from Parquet's minimum and maximum, which ignore NaN
 _MEASURED = f"""
-SELECT wanted.*, nullif(area_mm2, 'NaN'::DOUBLE) AS area FROM ({_WANTED}) AS wanted
+SELECT wanted.*, CASE WHEN isfinite(area_mm2) THEN area_mm2 END AS area FROM ({_WANTED}) AS wanted
 LEFT JOIN (SELECT path, frame, area_mm2 FROM regions WHERE cohort = 'grading') USING (path, frame)
 """  # noqa: S608
 _WITH_TUMOUR = f"SELECT * FROM ({_MEASURED}) WHERE area >= $smallest"  # noqa: S608
@@ -120,7 +121,7 @@ def count_dropped(
     kept, without_tumour, without_region = map(int, queries.fetch(_COUNTS, values, **sources).iloc[0])
     if not kept and (without_tumour or without_region):
         raise InputError(
-            f"slices.only is tumour, but no slice of the graded patients shows tumour: the region of {without_tumour:,} "
+            f"slices.only is tumour, but no slice of the graded patients shows it: the region of {without_tumour:,} "
             f"is smaller than {settings.slices.min_tumour_mm2:g} mm2 (slices.min_tumour_mm2), and that of "
             f"{without_region:,} is neither a mask nor learned (roi.method); use --slices.only all, masks of the "
             "grading cohort, or a trained segmenter (tumorprog train-segmenter)"

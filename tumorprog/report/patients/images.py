@@ -116,9 +116,7 @@ def _both_dates(slices: pd.DataFrame, interval: Any, identifiers: Identifiers) -
     return []
 
 
-def _large_error(
-    slices: pd.DataFrame, row: Any, identifiers: Identifiers, regions: list[Path]
-) -> list[dict[str, Any]]:
+def _large_error(slices: pd.DataFrame, row: Any, identifiers: Identifiers, regions: list[Path]) -> list[dict[str, Any]]:
     own = slices[(slices["PatientID"] == row["PatientID"]) & (slices["StudyDate"] == row["date"])]
     chosen = next(_candidates(own), None)
     if chosen is None:
