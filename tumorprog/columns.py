@@ -30,11 +30,15 @@ from tumorprog.progression.columns import (
     SURVIVAL_PREDICTIONS,
 )
 from tumorprog.regions.columns import LESIONS, REGIONS, SCORES
+from tumorprog.segmenters.columns import SEGMENTER_FOLDS, SEGMENTER_HISTORY
 
 FILES: dict[str, pa.Schema | tuple[str, ...]] = {
     "catalogue": CATALOGUE,
     "quarantine.csv": QUARANTINE,
     "check.csv": FINDINGS,
+    "segmenter/history.csv": SEGMENTER_HISTORY,
+    "segmenter/folds.csv": SEGMENTER_FOLDS,
+    "segmenter/_rejected.csv": QUARANTINE,
     "regions": REGIONS,
     "regions/_scores.csv": SCORES,
     "regions/_lesions.csv": LESIONS,

@@ -8,6 +8,7 @@ from tumorprog.encoders.columns import FEATURES
 from tumorprog.formats.columns import CATALOGUE, QUARANTINE
 from tumorprog.graders.columns import HISTORY, PATIENT_GRADES, SERIES_GRADES
 from tumorprog.progression.columns import PATIENT_PREDICTIONS, PROGRESSION_PREDICTIONS, REFERENCE_SHEET
+from tumorprog.regions.columns import REGIONS, SCORES
 from tumorprog.settings import Settings, dotted
 
 SETTINGS = [
@@ -102,7 +103,8 @@ def test_no_setting_has_a_name_that_yaml_reads_as_a_boolean():
 
 
 def test_the_commands_are_these():
-    stages = ["catalogue", "slices", "train-grader", "grade", "features", "train-progression", "report"]
+    stages = ["catalogue", "train-segmenter", "regions", "slices", "train-grader", "grade", "features"]
+    stages += ["train-progression", "report"]
     assert [stage.command for stage in run.STAGES] == stages
     assert set(cli.COMMANDS) == {*stages, "run", "demo", "synthesize", "predict", "tune", "submit"}
 
@@ -127,6 +129,7 @@ def test_the_columns_of_the_tables_are_these():
     } <= set(CATALOGUE.names)
     assert {"SeriesDescription", "sequence", "plane", "Rows", "Columns", "order"} <= set(CATALOGUE.names)
     assert {"PatientSex", "PatientAge", "orientation", "RepetitionTime", "EchoTime"} <= set(CATALOGUE.names)
+    assert {"ImagePositionPatient", "FrameOfReferenceUID"} <= set(CATALOGUE.names)
     assert {"Manufacturer", "ManufacturerModelName", "MagneticFieldStrength"} <= set(CATALOGUE.names)
     assert QUARANTINE == ("path", "reason", "detail")
     assert (
@@ -146,7 +149,12 @@ def test_the_columns_of_the_tables_are_these():
         *("Lower", "Upper", "days", "Series"),
     ) == PATIENT_PREDICTIONS
     assert TIMELINE == ("PatientID", "studies", "dates", "time_points", "status")
-    assert (*("PatientID", "date", "volume_ml", "masks", "days_since", "change_ml", "change_percent"),) == VOLUMES
+    assert (
+        *("PatientID", "date", "method", "volume_ml", "label_1_ml", "label_2_ml", "label_3_ml", "label_4_ml"),
+        *("other_labels_ml", "masks", "days_since", "change_ml", "change_percent"),
+    ) == VOLUMES
+    assert {"path", "frame", "PatientID", "date", "Type", "method", "model", "area_mm2", "region"} <= set(REGIONS.names)
+    assert {"method", "model", "both", "region", "mask", "hd95_mm"} <= set(SCORES)
     assert OUTCOMES == ("PatientID", "date", "outcome_date", "months", "event", "status")
     assert {"PatientID", "date", "Type", "SeriesInstanceUID", "order", "vector"} <= set(FEATURES.names)
     assert (

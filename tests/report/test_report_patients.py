@@ -12,6 +12,7 @@ from tumorprog.synthetic import plan
 
 PATIENTS = [f"P{number}" for number in range(1, 7)]
 DAYS = (30, 60, 90, 120, 700, 365)
+LABELS = (np.nan,) * 5
 
 
 @pytest.fixture
@@ -22,9 +23,11 @@ def tables():
     ]
     timeline += [("P7", 1, np.nan, 0, "no date"), ("P8", 1, "2000-01-01", 1, "one date")]
     volumes = [
-        (name, "2000-01-01", 70.0 / days, 1, np.nan, np.nan, np.nan) for name, days in zip(PATIENTS, DAYS, strict=True)
+        (name, "2000-01-01", "mask", 70.0 / days, *LABELS, 1, np.nan, np.nan, np.nan)
+        for name, days in zip(PATIENTS, DAYS, strict=True)
     ]
-    volumes += [("P1", second[0], 3.0, 1, 30.0, 1.0, -50.0), ("P2", second[1], 3.0, 1, 60.0, 1.0, 80.0)]
+    volumes += [("P1", second[0], "mask", 3.0, *LABELS, 1, 30.0, 1.0, -50.0)]
+    volumes += [("P2", second[1], "mask", 3.0, *LABELS, 1, 60.0, 1.0, 80.0)]
     intervals = pd.DataFrame({"PatientID": PATIENTS, "date": "2000-01-01", "days": DAYS})
     return courses.Tables(
         timeline=pd.DataFrame(timeline, columns=list(TIMELINE)),

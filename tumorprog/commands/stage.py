@@ -54,6 +54,17 @@ def run_stage(name: str) -> Callable[[argparse.Namespace, Settings], str]:
     return run_it
 
 
+TRAIN_SEGMENTER = Command(
+    summary="Train the U-Net that finds the tumour, on the patients with masks, for each of them without the patient.",
+    run=run_stage("train_segmenter"),
+    groups=(*SHARED_GROUPS, "cohort", "roi", "segmenter"),
+    arguments=(OUT,),
+    examples=(
+        "tumorprog train-segmenter --out runs/tcia --segmenter.epochs 100",
+        "tumorprog train-segmenter --out runs/tcia --segmenter.sequences '[T1post, FLAIR]' --segmenter.gpu true",
+    ),
+)
+
 REGIONS = Command(
     summary="Find the region of interest on every slice, from masks or the segmenter, and measure the tumour volumes.",
     run=run_stage("regions"),

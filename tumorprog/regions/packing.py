@@ -68,5 +68,6 @@ def find(regions: list[Path], row: Mapping[Any, Any], scaled: np.ndarray) -> Reg
             f"{regions[0].parent}: no region of frame {row['frame']} of {row['path']}; if it is an image, not a mask, "
             "run `tumorprog regions` again"
         )
-    method, bits = found.loc[0, "method"], found.loc[0, "region"]
-    return Region(method, region_of(scaled, method, None if pd.isna(bits) else bytes(bits)))
+    one: dict[Any, Any] = found.to_dict("records")[0]
+    bits = None if pd.isna(one["region"]) else bytes(one["region"])
+    return Region(one["method"], region_of(scaled, one["method"], bits))

@@ -156,7 +156,7 @@ def segmented(
         return None, rejected
     volumes = {sequences[0]: list(images[decoded])}
     for other in sequences[1:]:
-        registered = _registered(stacks, other, stack)
+        registered = on_same_grid(stacks, other, stack)
         volumes |= {} if registered is None else {other: list(registered[decoded])}
     region = np.zeros(images.shape, bool)
     region[decoded] = segment(volumes, stack.spacing_mm)
@@ -167,7 +167,7 @@ def segmented(
     return source, rejected
 
 
-def _registered(stacks: Sequence[Stack], sequence: str, like: Stack) -> np.ndarray | None:
+def on_same_grid(stacks: Sequence[Stack], sequence: str, like: Stack) -> np.ndarray | None:
     """Return the slices of the first stack of a sequence on the grid of another stack, in its order."""
     for stack in stacks:
         if stack.of_first("sequence") != sequence or stack.grid is None or like.grid is None:

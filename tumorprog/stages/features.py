@@ -41,19 +41,18 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     """
     options = spectral.options(settings.features)
     work = tables.shards(folder / "regions")
-    counted = queries.fetch(_COUNTS, regions=work)
-    if not counted.loc[0, "slices"]:
+    slices, series = map(int, queries.fetch(_COUNTS, regions=work).to_numpy()[0])
+    if not slices:
         raise InputError(
             f"{folder / 'regions'}: contains no image series; run `tumorprog catalogue` with --progression DIR"
         )
     session.connect(settings.cluster)
     rejected = shards.write_shards(work, partial(vectors, **options), out / "features", FEATURES, items="slices")
     tables.write_csv(out / "features" / "_rejected.csv", rejected, QUARANTINE)
-    series, num_vectors = int(counted.loc[0, "series"]), int(counted.loc[0, "slices"]) - len(rejected)
-    counts = {"vectors": num_vectors, "series": series, "rejected": len(rejected)}
+    counts = {"vectors": slices - len(rejected), "series": series, "rejected": len(rejected)}
     roi = tables.read_summary(folder / "regions")["roi"]
     tables.write_json(out / "features" / tables.SUMMARY, {**counts, **options, "roi": roi})
-    return f"{num_vectors:,} vectors of {series:,} series, {len(rejected):,} slices rejected"
+    return f"{counts['vectors']:,} vectors of {series:,} series, {len(rejected):,} slices rejected"
 
 
 def show(folder: Path, arguments: Sequence[str], settings: Settings, *, order: int | None = None) -> Path:

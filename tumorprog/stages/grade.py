@@ -4,6 +4,7 @@ With `slices.only: tumour` also from regions/: of each series, only the slices w
 """
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -82,10 +83,12 @@ def select_slices(folder: Path, settings: Settings) -> pd.DataFrame:
     Returns:
         Rows of `formats.columns.CATALOGUE`, ordered by patient, date, series and order.
     """
-    sql, values = _IMAGE_SLICES, {"sequences": list(settings.slices.sequences)}
+    sql: str = _IMAGE_SLICES
+    values: dict[str, Any] = {"sequences": list(settings.slices.sequences)}
     sources = {"catalogue": tables.shards(folder / "catalogue")}
     if settings.slices.only == "tumour":
-        sql, values = _WITH_TUMOUR, {**values, "smallest": settings.slices.min_tumour_mm2}
+        sql = _WITH_TUMOUR
+        values["smallest"] = settings.slices.min_tumour_mm2
         sources["regions"] = tables.shards(folder / "regions")
     parts = queries.stream(sql, CATALOGUE, values, **sources)
     return pa.concat_tables([CATALOGUE.empty_table(), *parts]).to_pandas()

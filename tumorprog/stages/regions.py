@@ -174,42 +174,7 @@ def plan(catalogue: list[Path], cohorts: list[str], folder: Path) -> list[Path]:
     number = int(queries.fetch(_COUNT, values, catalogue=catalogue)["studies"][0])
     rows = shards.shard_rows(number, smallest=1, largest=_MAX_STUDIES)
     slices = partial(queries.stream, _PLAN, _SLICES, values, catalogue=catalogue)
-    return queries.write_parts(folder, lambda: nest(slices()), WORK, rows=rows)
-
-
-def nest(slices: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Turn a stream of slices by study into a stream of studies, holding one batch at a time.
-
-    DuckDB could aggregate them, but not beyond its memory (1.4: list aggregates do not spill).
-
-    Args:
-        slices: cohort, PatientID, date, study, and the columns of `sources.SLICE`; the rows of a study are adjacent.
-
-    Yields:
-        Rows of `WORK`, complete studies.
-    """
-    pending = _SLICES.empty_table()
-    for batch in slices:
-        pending = pa.concat_tables([pending, batch])
-        starts = _starts(pending)
-        yield _nested(pending.slice(0, starts[-1]), starts[:-1])
-        pending = pending.slice(starts[-1])
-    if pending.num_rows:
-        yield _nested(pending, np.zeros(1, int))
-
-
-def _starts(slices: pa.Table) -> np.ndarray:
-    studies = slices["study"].to_numpy()
-    return np.concatenate([[0], np.flatnonzero(studies[1:] != studies[:-1]) + 1])
-
-
-def _nested(slices: pa.Table, starts: np.ndarray) -> pa.Table:
-    """Return the studies that begin at the given rows."""
-    fields = [slices[name].combine_chunks() for name in sources.SLICE.names]
-    rows = pa.StructArray.from_arrays(fields, fields=list(sources.SLICE))
-    offsets = pa.array([*starts, slices.num_rows], pa.int32())
-    nested = pa.ListArray.from_arrays(offsets, rows)
-    return slices.select(_STUDY.names).take(pa.array(starts)).append_column(WORK.field("slices"), nested)
+    return queries.write_parts(folder, lambda: queries.nest(slices(), WORK, by="study"), WORK, rows=rows)
 
 
 def find(work: pa.Table, *, options: Options) -> tuple[pa.Table, shards.Notes]:
