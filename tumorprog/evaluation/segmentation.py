@@ -4,6 +4,7 @@ The distances are MONAI's, which takes seconds to import and is therefore import
 """
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -40,8 +41,9 @@ def score(region: np.ndarray, mask: np.ndarray, spacing_mm: Spacing) -> dict[str
     region, mask = _cropped(region, mask)
     both = region & mask
     lesions, number = ndimage.label(mask, _TOUCHING)
-    parts, number_of_parts = ndimage.label(region, _TOUCHING)
-    counts = {name: np.count_nonzero(voxels) for name, voxels in (("both", both), ("region", region), ("mask", mask))}
+    pieces, number_of_pieces = ndimage.label(region, _TOUCHING)
+    voxels_of = {"both": both, "region": region, "mask": mask}
+    counts = {name: int(np.count_nonzero(voxels)) for name, voxels in voxels_of.items()}
     voxel_ml = math.prod(spacing_mm) / 1000
     return {
         **counts,
@@ -50,7 +52,7 @@ def score(region: np.ndarray, mask: np.ndarray, spacing_mm: Spacing) -> dict[str
         "hd95_mm": _hausdorff_mm(region, mask, spacing_mm),
         "lesions": number,
         "lesions_found": len(np.unique(lesions[both])),
-        "false_lesions": number_of_parts - len(np.unique(parts[both])),
+        "false_lesions": number_of_pieces - len(np.unique(pieces[both])),
     }
 
 
@@ -85,7 +87,7 @@ def _hausdorff_mm(region: np.ndarray, mask: np.ndarray, spacing_mm: Spacing) -> 
     from monai.metrics import compute_hausdorff_distance
 
     first, second = (torch.from_numpy(np.ascontiguousarray(part))[None, None] for part in (region, mask))
-    distance = compute_hausdorff_distance(
-        first, second, include_background=True, percentile=_PERCENTILE, spacing=list(spacing_mm)
-    )
-    return float(distance)
+    options: dict[str, Any] = {"include_background": True, "percentile": _PERCENTILE, "spacing": list(spacing_mm)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # MONAI 1.6 warns about an argument that it passes itself
+        return float(compute_hausdorff_distance(first, second, **options))

@@ -125,8 +125,8 @@ def _regions(agreement: Mapping[str, Any]) -> list[str]:
         if (difference := evaluated.get(f"dice_minus_{other}"))
     ]
     return [
-        f"Region of interest: on {sequence}, {count_of(evaluated['dice']['patients'], 'patient')} with tumour masks, the "
-        f"Dice coefficient of the {names.region(best)} is {shown(evaluated['dice'])}; {'; '.join(statements)}."
+        f"Region of interest: on {sequence}, {count_of(evaluated['dice']['patients'], 'patient')} with tumour masks, "
+        f"the Dice coefficient of the {names.region(best)} is {shown(evaluated['dice'])}; {'; '.join(statements)}."
     ]
 
 

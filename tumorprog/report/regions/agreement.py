@@ -74,7 +74,7 @@ class Agreement:
     """Rows of `regions.columns.SCORES` with a mask that is not empty."""
     outlined: Sequence[Outlined]
     """Of the best, the median and the worst patient."""
-    names: Identifiers
+    identifiers: Identifiers
 
     @property
     def sequence(self) -> str:
@@ -87,12 +87,12 @@ class Agreement:
         return {method: self.metrics[method][self.sequence] for method in methods}
 
 
-def read(folder: Path, names: Identifiers, settings: Settings) -> Agreement | None:
+def read(folder: Path, identifiers: Identifiers, settings: Settings) -> Agreement | None:
     """Evaluate the scores of the stage `regions`.
 
     Args:
         folder: run directory.
-        names: what patients and dates are called.
+        identifiers: what patients and dates are called.
         settings: of the run.
 
     Returns:
@@ -104,13 +104,13 @@ def read(folder: Path, names: Identifiers, settings: Settings) -> Agreement | No
     metrics = overlap.agreement_by_sequence(scores, lesions, **bootstrap)
     if not metrics:
         return None
-    known = Agreement(metrics=metrics, scores=scores[scores["mask"] > 0], outlined=(), names=names)
+    known = Agreement(metrics=metrics, scores=scores[scores["mask"] > 0], outlined=(), identifiers=identifiers)
     source = Source(
         catalogue=tables.shards(folder / "catalogue"), segmenter=folder / "segmenter", labels=settings.roi.labels
     )
     best = next(iter(known.on_sequence()), "")
-    drawn = outlines(known.scores, best, known.sequence, source, names) if best else []
-    return Agreement(metrics=metrics, scores=known.scores, outlined=drawn, names=names)
+    drawn = outlines(known.scores, best, known.sequence, source, identifiers) if best else []
+    return Agreement(metrics=metrics, scores=known.scores, outlined=drawn, identifiers=identifiers)
 
 
 def used(regions: list[Path]) -> pd.DataFrame:
@@ -218,7 +218,7 @@ def _patients_table(known: Agreement) -> Table:
     by_patient = overlap.by_patient(known.scores, known.sequence)
     methods = list(known.on_sequence())
     rows = [
-        _patient_row(known.names.patient(str(patient)), {row["method"]: row for row in own.to_dict("records")}, methods)
+        _patient_row(known.identifiers.patient(str(patient)), {row["method"]: row for row in own.to_dict("records")}, methods)
         for patient, own in by_patient.groupby("PatientID", sort=True)
     ]
     best = names.region(methods[0])
