@@ -48,8 +48,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 
 SMALL = shlex.split(
     "--slices.sequences [T1post,FLAIR] --grader.weights none --grader.workers 0 --grader.epochs 2 "
-    "--grader.batch_size 16 --segmenter.workers 0 --segmenter.epochs 2 --segmenter.folds 3 --progression.epochs 3 --progression.hidden 8 --progression.null_draws 2 "
-    "--report.bootstrap 200 --report.evidence_slices 8"
+    "--grader.batch_size 16 --segmenter.workers 0 --segmenter.epochs 2 --segmenter.folds 3 --progression.epochs 3 "
+    "--progression.hidden 8 --progression.null_draws 2 --report.bootstrap 200 --report.evidence_slices 8"
 )
 
 
