@@ -11,6 +11,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file
 
@@ -118,9 +119,9 @@ def test_two_patients_are_too_few(cohort_folder, tmp_path, caplog):
 def test_samples_are_the_prepared_slices_with_the_mask_of_the_same_position(catalogued, tmp_path):
     """Compared with slices and masks that are read from the files and matched by their positions."""
     catalogue = tables.read_shards(catalogued / "catalogue", CATALOGUE).to_pandas()
-    settings = with_values(Settings(), {"segmenter.sequences": ("T1post", "DWI")})  # the first alone is on its grid
+    settings = with_values(Settings(), {"segmenter.sequences": ("T1post", "FLAIR")})
     work = train_segmenter.plan(tables.shards(catalogued / "catalogue"), settings, tmp_path / "work")
-    studies = pa.concat_tables([pa.parquet.read_table(path) for path in work])
+    studies = pa.concat_tables([pq.read_table(path) for path in work])
     rows, notes = samples.of_studies(studies, settings=settings.segmenter, labels=())
     assert notes == {"rejected": []}
     images, masks = samples.arrays(rows)
