@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
 
-import monai
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -141,7 +141,7 @@ def build_plan(training: Training, shards: list[Path], settings: Settings, *, co
         "training_slices_left_out": len(excluded),
         "data_fingerprint": fingerprint(slices[_IDENTIFYING]),
         "seed": seed,
-        "versions": {"tumorprog": __version__, "torch": torch.__version__, "monai": monai.__version__},
+        "versions": {"tumorprog": __version__, "torch": torch.__version__, "monai": metadata.version("monai")},
     }
     return SegmenterPlan(
         name=name,

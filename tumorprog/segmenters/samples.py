@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +42,9 @@ class _Masked:
     """(N,) bool, whether the mask has each slice."""
 
 
-def of_studies(work: pa.Table, *, settings: Segmenter, labels: Sequence[int]) -> tuple[pa.Table, Rejected]:
+def of_studies(
+    work: pa.Table, *, settings: Segmenter, labels: Sequence[int]
+) -> tuple[pa.Table, dict[str, list[dict[str, Any]]]]:
     """Decode and prepare the slices of studies that have a mask slice with the same pixels.
 
     Args:
@@ -50,10 +53,11 @@ def of_studies(work: pa.Table, *, settings: Segmenter, labels: Sequence[int]) ->
         labels: values of masks that form the region, as in `roi.labels`.
 
     Returns:
-        Rows of `SAMPLES`; rows of `formats.columns.QUARANTINE` for the slices of masks and of segmented stacks that
-        could not be decoded. These are neither samples nor neighbours of samples.
+        Rows of `SAMPLES`, and under `rejected` rows of `formats.columns.QUARANTINE` for the slices of masks and of
+        segmented stacks that could not be decoded. These are neither samples nor neighbours of samples.
     """
-    parts, rejected = [SAMPLES.empty_table()], []
+    parts: list[pa.Table] = [SAMPLES.empty_table()]
+    rejected: list[dict[str, Any]] = []
     for study in range(work.num_rows):
         slices = pa.Table.from_struct_array(pa.chunked_array([work["slices"][study].values]))
         constant = {name: pa.array([work[name][study].as_py()] * len(slices), pa.string()) for name in _STUDY}
@@ -63,7 +67,7 @@ def of_studies(work: pa.Table, *, settings: Segmenter, labels: Sequence[int]) ->
         found, undecoded = _of_study(sources.stacks_of(slices), settings, labels)
         parts += found
         rejected += undecoded
-    return pa.concat_tables(parts), rejected
+    return pa.concat_tables(parts), {"rejected": rejected}
 
 
 def _of_study(in_study: Sequence[Stack], settings: Segmenter, labels: Sequence[int]) -> tuple[list[pa.Table], Rejected]:

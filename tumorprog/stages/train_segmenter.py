@@ -88,7 +88,7 @@ def _read_slices(folder: Path, out: Path, settings: Settings) -> pd.DataFrame:
     rejected: list[dict[str, str]] = []
     if work:
         session.connect(settings.cluster, gpu=settings.segmenter.gpu, train_workers=settings.segmenter.workers)
-        transform = partial(_samples, settings=settings)
+        transform = partial(samples.of_studies, settings=settings.segmenter, labels=settings.roi.labels)
         notes = shards.write_noted_shards(work, transform, out / "samples", SAMPLES, items="studies", batch_rows=1)
         rejected = notes.get("rejected", [])
     tables.write_csv(out / "segmenter" / "_rejected.csv", pd.DataFrame(rejected, columns=list(QUARANTINE)), QUARANTINE)
@@ -125,11 +125,6 @@ def _numbered(studies: Iterator[pa.Table]) -> Iterator[pa.Table]:
         if len(ends):
             yield table.append_column("first", pa.array(np.concatenate([[total], ends[:-1]])))
             total = int(ends[-1])
-
-
-def _samples(work: pa.Table, *, settings: Settings) -> tuple[pa.Table, shards.Notes]:
-    table, rejected = samples.of_studies(work, settings=settings.segmenter, labels=settings.roi.labels)
-    return table, {"rejected": rejected}
 
 
 def assign_folds(slices: pd.DataFrame, *, folds: int, seed: int) -> pd.DataFrame:
