@@ -79,7 +79,16 @@ def test_an_unknown_spacing_is_that_of_a_usual_field_of_view():
 def test_channels_are_the_neighbours_of_each_sequence():
     volume = np.broadcast_to(np.arange(1, 5, dtype=np.uint8)[:, None, None], (4, SIDE, SIDE))
     images = stacks.channels([volume, None], neighbours=1)
-    assert images.shape == (4, 6, SIDE, SIDE)
+    assert images.shape == (4, stacks.num_channels(2, 1), SIDE, SIDE)
     assert images[:, :3, 0, 0].tolist() == [[1, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 4]]
-    assert not images[:, 3:].any()
+    assert not images[:, 3:6].any()
     assert stacks.channels([volume], neighbours=0)[:, 0, 0, 0].tolist() == [1, 2, 3, 4]
+
+
+def test_the_last_channel_is_the_slice_mirrored_about_the_middle_of_its_head():
+    shape, spacing_mm = (160, 160), (SPACING_MM, SPACING_MM)
+    image = np.roll(_head(shape, spacing_mm), 9, axis=1)  # the head is not in the middle of the field of view
+    mirrored = stacks.channels([stacks.prepare([image], spacing_mm)], neighbours=0)[0, 1]
+    expected = stacks.prepare([np.roll(_head(shape, spacing_mm)[:, ::-1], 9, axis=1)], spacing_mm)[0]
+    assert np.mean(mirrored != expected) < 0.02
+    assert not stacks.channels([np.zeros((1, SIDE, SIDE), np.uint8)], neighbours=0).any()

@@ -17,16 +17,16 @@ def _batch(count=4, seed=0):
     """Return noisy slices with a bright disc each, and the discs."""
     rng = np.random.default_rng(seed)
     rows, columns = np.indices((SIDE, SIDE))
-    images, masks = np.empty((count, 3, SIDE, SIDE), np.uint8), np.empty((count, SIDE, SIDE), np.uint8)
+    images, masks = np.empty((count, 4, SIDE, SIDE), np.uint8), np.empty((count, SIDE, SIDE), np.uint8)
     for number in range(count):
         row, column = rng.integers(50, SIDE - 50, 2)
         masks[number] = np.hypot(rows - row, columns - column) < 14
-        images[number] = np.clip(100 + 60 * masks[number] + rng.normal(0, 5, (3, SIDE, SIDE)), 0, 255)
+        images[number] = np.clip(100 + 60 * masks[number] + rng.normal(0, 5, (4, SIDE, SIDE)), 0, 255)
     return torch.from_numpy(images), torch.from_numpy(masks)
 
 
 def _trained(*, steps, seed=0):
-    network = unet.build(3, seed=seed)
+    network = unet.build(4, seed=seed)
     optimiser, scheduler = training.optimisation(network, learning_rate=5e-3, total_steps=steps)
     tally = training.train_epoch(
         network, [_batch()] * steps, optimiser=optimiser, scheduler=scheduler, precision="float32", epoch=1
@@ -36,14 +36,14 @@ def _trained(*, steps, seed=0):
 
 def test_a_network_starts_with_the_probability_of_a_rare_tumour():
     images, _ = _batch()
-    predicted = unet.probabilities(unet.build(3, seed=0), images.numpy())
+    predicted = unet.probabilities(unet.build(4, seed=0), images.numpy())
     assert predicted.shape == (4, SIDE, SIDE)
     assert 0.001 < predicted.mean() < 0.1
 
 
 def test_the_seed_determines_the_network_and_leaves_the_global_state():
     before = torch.random.get_rng_state()
-    first, second, other = (list(unet.build(3, seed=seed).parameters())[0] for seed in (1, 1, 2))
+    first, second, other = (list(unet.build(4, seed=seed).parameters())[0] for seed in (1, 1, 2))
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
     assert torch.equal(before, torch.random.get_rng_state())
@@ -58,7 +58,7 @@ def test_training_learns_to_find_discs():
 
 
 def test_a_loss_that_is_not_finite_stops_the_training():
-    network = unet.build(3, seed=0)
+    network = unet.build(4, seed=0)
     with torch.no_grad():
         next(network.parameters()).fill_(torch.nan)
     optimiser, scheduler = training.optimisation(network, learning_rate=1e-3, total_steps=2)
@@ -113,7 +113,7 @@ def test_a_saved_model_segments_a_stack_on_its_own_grid(tmp_path):
 
 
 def test_a_model_of_another_size_is_refused(tmp_path):
-    model_files.save(tmp_path, unet.build(3, seed=0), {**unet.DESCRIPTION, "sequences": ["T1post"], "neighbours": 1})
+    model_files.save(tmp_path, unet.build(4, seed=0), {**unet.DESCRIPTION, "sequences": ["T1post"], "neighbours": 1})
     path = tmp_path / model_files.DESCRIPTION
     path.write_text(json.dumps({**json.loads(path.read_text()), "spacing_mm": 3.0}))
     with pytest.raises(InputError, match="spacing_mm is 3.0"):

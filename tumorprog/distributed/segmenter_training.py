@@ -25,7 +25,7 @@ from tumorprog.distributed.training import Plan, Row, fingerprint, on_device
 from tumorprog.segmenters import samples, unet
 from tumorprog.segmenters.columns import SEGMENTER_HISTORY
 from tumorprog.segmenters.settings import Segmenter
-from tumorprog.segmenters.stacks import SIDE
+from tumorprog.segmenters.stacks import SIDE, num_channels
 from tumorprog.segmenters.training import augment, optimisation, train_epoch
 from tumorprog.settings import Settings
 
@@ -53,7 +53,7 @@ class SegmenterPlan(Plan):
     @property
     def channels(self) -> int:
         """Channels of the network's input."""
-        return len(self.settings.sequences) * (2 * self.settings.neighbours + 1)
+        return num_channels(len(self.settings.sequences), self.settings.neighbours)
 
     @property
     def total_steps(self) -> int:

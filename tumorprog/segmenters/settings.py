@@ -18,14 +18,15 @@ class Segmenter:
     """Adjacent slices on either side that are input channels beside the slice itself (2.5-D); 0 for a plain 2-D net."""
     folds: int = 5
     """Folds of the cross-fitting by patient: each patient's region is from the model that is trained without them."""
-    epochs: int = 60
+    epochs: int = 50
     """Passes over the training slices."""
-    batch_size: int = 16
+    batch_size: int = 8
     """Slices per optimiser step, over all workers."""
-    learning_rate: float = 5e-3
+    learning_rate: float = 3e-3
     """Highest learning rate of AdamW, in a one-cycle schedule."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of training; bfloat16 is about twice as fast on a GPU with tensor cores."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of training; `auto` is bfloat16 on GPUs and CPUs that compute with it (about twice as fast), else
+    float32."""
     compile: bool = False
     """Whether to compile the network with torch.compile: minutes at the start, faster epochs on a GPU."""
     workers: int = 1

@@ -11,6 +11,8 @@ SPACING_MM = 1.5
 """Height and width of a pixel of the input: 160 of them are the 240 mm of a usual field of view."""
 
 _LOW_PERCENTILE = 0.5
+_HEAD = 38
+"""Prepared intensity above which a pixel is part of the head: 0.4 of the median."""
 _WHITE = 2.5
 """Intensity, relative to the median of the head, that becomes 255; enhancing tumour is at 1 to 2, fat above."""
 
@@ -37,17 +39,24 @@ def prepare(slices: Sequence[np.ndarray], spacing_mm: tuple[float, float]) -> np
     return _fit([_resize(image, size) for image in scaled], (SIDE, SIDE)).round().astype(np.uint8)
 
 
+def num_channels(sequences: int, neighbours: int) -> int:
+    """Return the number of channels of the input for a number of sequences and of neighbours on either side."""
+    return sequences * (2 * neighbours + 1) + 1
+
+
 def channels(volumes: Sequence[np.ndarray | None], *, neighbours: int) -> np.ndarray:
     """Return the input of each slice: for each sequence the slices below, the slice itself and the slices above.
 
     At the ends of the stack the last slice stands in for those beyond it. A sequence that the study lacks is empty (0).
+    The last channel is the slice of the first sequence mirrored about the middle of the head: healthy structures, such
+    as vessels and the choroid plexus, are on both sides, a tumour on one.
 
     Args:
         volumes: (N, SIDE, SIDE) uint8 of each sequence, in the order of the settings, the first not None.
         neighbours: number of slices on either side.
 
     Returns:
-        (N, sequences * (2 * neighbours + 1), SIDE, SIDE) uint8.
+        (N, num_channels, SIDE, SIDE) uint8.
     """
     first = volumes[0]
     if first is None:
@@ -55,7 +64,17 @@ def channels(volumes: Sequence[np.ndarray | None], *, neighbours: int) -> np.nda
     rows = np.arange(len(first))[:, None] + np.arange(-neighbours, neighbours + 1)
     rows = np.clip(rows, 0, len(first) - 1)
     parts = [np.zeros((*rows.shape, SIDE, SIDE), np.uint8) if one is None else one[rows] for one in volumes]
-    return np.concatenate(parts, axis=1)
+    mirrored = np.stack([_mirrored(image) for image in first])
+    return np.concatenate([*parts, mirrored[:, None]], axis=1)
+
+
+def _mirrored(image: np.ndarray) -> np.ndarray:
+    """Mirror a slice about the mean column of its head; columns from outside the slice are 0."""
+    columns = np.arange(image.shape[1])
+    head = np.count_nonzero(image > _HEAD, axis=0)
+    middle = head @ columns / head.sum() if head.any() else columns.mean()
+    source = np.round(2 * middle - columns).astype(int)
+    return np.where((source >= 0) & (source < len(columns)), image[:, np.clip(source, 0, len(columns) - 1)], 0)
 
 
 def mask_on_input(masks: np.ndarray, spacing_mm: tuple[float, float]) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Literal
 import kornia.augmentation as kornia
 import torch
 from torch import distributed, nn
+from torch.nn import functional
 
 from tumorprog.errors import TumorprogError
 from tumorprog.segmenters.unet import normalise
@@ -15,7 +16,15 @@ from tumorprog.segmenters.unet import normalise
 Batch = tuple[torch.Tensor, torch.Tensor]
 """Slices (N, channels, SIDE, SIDE) uint8 and masks (N, SIDE, SIDE) uint8, 0 or 1; N >= 1."""
 
+Precision = Literal["auto", "float32", "bfloat16"]
+
 _WEIGHT_DECAY, _MAX_NORM, _WARM_UP = 0.01, 1.0, 0.1
+_SHARE_CARVED = 0.5
+"""Share of the slices that receive the tumour of another."""
+_MARGIN, _BLEND = 7, 5
+"""Widths in pixels of what is taken along with a tumour (3 on every side), and of the transition."""
+_IN_HEAD, _MIN_IN_HEAD = 0.2, 0.95
+"""Intensity above which a pixel is inside the head, and the share of such pixels that a tumour needs for its place."""
 
 _AUGMENTATION = kornia.AugmentationSequential(
     kornia.RandomHorizontalFlip(p=0.5),
@@ -76,6 +85,9 @@ class Tally:
 def augment(images: torch.Tensor, masks: torch.Tensor, *, generator: torch.Generator) -> Batch:
     """Augment slices with their masks: flip, affine transform, gamma, brightness, blur and noise, each at random.
 
+    Then half of the slices receive the tumour of another slice, with its surroundings, where their own head has room
+    for it: tumours of few patients are seen at many places of many heads.
+
     Args:
         images: (N, channels, SIDE, SIDE) uint8.
         masks: (N, SIDE, SIDE) uint8.
@@ -83,12 +95,27 @@ def augment(images: torch.Tensor, masks: torch.Tensor, *, generator: torch.Gener
 
     Returns:
         Both in the same shapes and dtypes, on the device of the images.
+
+    Source: Zhang et al. 2021 (CarveMix), MICCAI, LNCS 12901:196-205, for the tumours of other slices.
     """
     seed = int(torch.randint(2**31, (1,), generator=generator))
     with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
         torch.manual_seed(seed)
         pixels, areas = _AUGMENTATION(images.to(torch.float32) / 255, masks[:, None].to(torch.float32))
+        pixels, areas = _with_tumours_of_others(pixels, (areas > 0.5).to(torch.float32))
     return (pixels * 255).round().clamp(0, 255).to(torch.uint8), (areas[:, 0] > 0.5).to(torch.uint8)
+
+
+def _with_tumours_of_others(images: torch.Tensor, masks: torch.Tensor) -> Batch:
+    """Carve tumours into other slices of the batch; the last channel, the mirror image, stays as it is."""
+    count, device = len(images), images.device
+    others = torch.randperm(count).to(device)
+    near = functional.max_pool2d(masks[others], _MARGIN, 1, _MARGIN // 2)
+    weight = functional.avg_pool2d(near, _BLEND, 1, _BLEND // 2) * near
+    in_head = ((images[:, :1] > _IN_HEAD) * near).sum((1, 2, 3)) > _MIN_IN_HEAD * near.sum((1, 2, 3))
+    weight = weight * (in_head & (torch.rand(count).to(device) < _SHARE_CARVED))[:, None, None, None]
+    carved = images * (1 - weight) + images[others] * weight
+    return torch.cat([carved[:, :-1], images[:, -1:]], 1), torch.where(weight > 0.5, masks[others], masks)
 
 
 def optimisation(
@@ -110,13 +137,23 @@ def optimisation(
     return optimiser, schedule
 
 
+def computes_in_bfloat16(precision: Precision, device: torch.device) -> bool:
+    """Return whether the forward pass is in bfloat16; with `auto`, if the device has instructions for it."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # from torch 2.10 on
+    return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
+
+
 def train_epoch(
     model: nn.Module,
     batches: Iterable[Batch],
     *,
     optimiser: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
-    precision: Literal["float32", "bfloat16"],
+    precision: Precision,
     epoch: int,
 ) -> Tally:
     """Train for one epoch, one optimiser step per batch; the model is left in training mode.
@@ -130,7 +167,7 @@ def train_epoch(
         batches: batches, none of them empty.
         optimiser: optimiser of the model's parameters.
         scheduler: as many steps as there are batches in all epochs.
-        precision: of the forward pass; with bfloat16 the weights, gradients and loss stay float32.
+        precision: of the forward pass, see `computes_in_bfloat16`; weights, gradients and loss are always float32.
         epoch: epoch number for the error message.
 
     Returns:
@@ -146,8 +183,9 @@ def train_epoch(
     tally, loss_of = Tally(), DiceCELoss(sigmoid=True, batch=True)
     model.train()
     for number, (images, masks) in enumerate(batches, start=1):
+        half = computes_in_bfloat16(precision, images.device)
         truth = masks[:, None].to(torch.float32)
-        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=half):
             logits = model(normalise(images))
         loss = loss_of(logits.float(), truth)
         optimiser.zero_grad()

@@ -9,14 +9,17 @@ import torch
 from torch import nn
 
 from tumorprog import model_files
-from tumorprog.segmenters.stacks import SIDE, SPACING_MM
+from tumorprog.segmenters.stacks import SIDE, SPACING_MM, num_channels
 
-_CHANNELS, _STRIDES = (16, 32, 64, 128, 256), (2, 2, 2, 2)
+_FEATURES = (16, 32, 64, 128, 192, 16)
+_FOLD = 2
+"""Each block of 2 x 2 pixels becomes one pixel with four times the channels, and the reverse at the end: a quarter of
+the computation with all details of the input."""
 _PRIOR = 0.01
 """Initial probability of tumour. Without it, an optimiser spends hundreds of steps on learning that tumour is rare."""
 _BATCH = 16
 
-DESCRIPTION = {"model": "monai UNet", "side": SIDE, "spacing_mm": SPACING_MM}
+DESCRIPTION = {"model": "monai BasicUNet", "side": SIDE, "spacing_mm": SPACING_MM}
 """What is saved with every model of this network, besides its training."""
 
 
@@ -32,17 +35,17 @@ def build(channels: int, *, seed: int) -> nn.Module:
     Returns:
         A network (N, channels, SIDE, SIDE) float32 -> (N, 1, SIDE, SIDE).
 
-    Source: Ronneberger et al. 2015, MICCAI, LNCS 9351:234-241; with strided convolutions, Kerfoot et al. 2019, STACOM,
-    LNCS 11395:371-380. The prior of rare classes is that of Lin et al. 2017, ICCV, pages 2999-3007.
+    Source: Ronneberger et al. 2015, MICCAI, LNCS 9351:234-241; MONAI's version, Falk et al. 2019, Nature Methods
+    16:67-70; sub-pixels, Shi et al. 2016, CVPR, pages 1874-1883; the prior of rare classes, Lin et al. 2017, ICCV,
+    pages 2999-3007.
     """
-    from monai.networks.nets import UNet  # takes seconds, which a process that only plans trainings saves
+    from monai.networks.nets import BasicUNet  # takes seconds, which a process that only plans trainings saves
 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        network = UNet(2, channels, 1, _CHANNELS, _STRIDES, norm="batch")
-    last_bias = list(network.parameters())[-1]
-    nn.init.constant_(last_bias, math.log(_PRIOR / (1 - _PRIOR)))
-    return network
+        network = BasicUNet(2, channels * _FOLD**2, _FOLD**2, _FEATURES, norm="batch")
+    nn.init.constant_(network.final_conv.bias, math.log(_PRIOR / (1 - _PRIOR)))
+    return nn.Sequential(nn.PixelUnshuffle(_FOLD), network, nn.PixelShuffle(_FOLD))
 
 
 def normalise(images: torch.Tensor) -> torch.Tensor:
@@ -57,8 +60,7 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         InputError: if there is no complete model, or it is another network.
     """
     description = model_files.load_description(folder)
-    count = len(description.get("sequences", [])) * (2 * description.get("neighbours", 0) + 1)
-    network = build(max(1, count), seed=0)
+    network = build(num_channels(len(description.get("sequences", [])), description.get("neighbours", 0)), seed=0)
     model_files.load_into(folder, network, expected=DESCRIPTION)
     return network, description
 

@@ -218,7 +218,9 @@ def _patients_table(known: Agreement) -> Table:
     by_patient = overlap.by_patient(known.scores, known.sequence)
     methods = list(known.on_sequence())
     rows = [
-        _patient_row(known.identifiers.patient(str(patient)), {row["method"]: row for row in own.to_dict("records")}, methods)
+        _patient_row(
+            known.identifiers.patient(str(patient)), {row["method"]: row for row in own.to_dict("records")}, methods
+        )
         for patient, own in by_patient.groupby("PatientID", sort=True)
     ]
     best = names.region(methods[0])
