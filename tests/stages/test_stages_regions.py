@@ -255,8 +255,9 @@ def test_every_method_is_compared_with_the_mask_on_every_series(stack, segmenter
         assert row["mask_ml"] == pytest.approx(2.0, rel=0.001)
         assert row["region_ml"] == pytest.approx(counts[1] / 16 * 5 / 1000)
     assert scores["model"].tolist() == ["", "", "fold-2"] * 2
-    assert scores.loc["T1post", "hd95_mm"].notna().all()
-    assert scores.loc["FLAIR", "hd95_mm"].isna().all()
+    assert (scores.loc["T1post", "hd95_mm"].notna() == (scores.loc["T1post", "region"] > 0)).all()
+    assert scores.loc["T1post", "lesions"].eq(1).all()
+    assert scores.loc["FLAIR", ["hd95_mm", "lesions"]].isna().all(axis=None)
     lesions = pd.DataFrame(notes["lesions"], columns=list(LESIONS))
     assert set(lesions["sequence"]) == {"T1post"}
     assert lesions["volume_ml"].tolist() == pytest.approx([2.0] * 3, rel=0.001)
