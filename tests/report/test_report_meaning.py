@@ -21,7 +21,9 @@ def tables(patients, days=(83, 84, 300), *, single=0):
 
 def volumes(*changes):
     rows = [("A", "2000-01-01", "mask", 4.0, *LABELS, 1, np.nan, np.nan, np.nan)]
-    rows += [("A", f"2000-01-{day:02}", "mask", 4.0, *LABELS, 1, 1.0, 1.0, change) for day, change in enumerate(changes, 2)]
+    rows += [
+        ("A", f"2000-01-{day:02}", "mask", 4.0, *LABELS, 1, 1.0, 1.0, change) for day, change in enumerate(changes, 2)
+    ]
     return pd.DataFrame(rows, columns=list(VOLUMES))
 
 

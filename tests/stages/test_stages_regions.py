@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from tumorprog import tables
+from tumorprog import queries, tables
 from tumorprog.cohort.volumes import MEASURED
 from tumorprog.errors import InputError
 from tumorprog.formats.columns import CATALOGUE
@@ -315,7 +315,9 @@ def test_studies_are_complete_however_the_stream_is_cut(batch):
         for k in range(size)
     ]
     flat = pa.Table.from_pylist(rows, regions._SLICES)
-    nested = pa.concat_tables(regions.nest(flat.slice(k, batch) for k in range(0, len(rows), batch)))
+    nested = pa.concat_tables(
+        queries.nest((flat.slice(k, batch) for k in range(0, len(rows), batch)), regions.WORK, by="study")
+    )
     assert nested.schema == regions.WORK
     assert nested["PatientID"].to_pylist() == [f"P{study}" for study in range(5)]
     assert [[one["order"] for one in study] for study in nested["slices"].to_pylist()] == [[*range(n)] for n in sizes]

@@ -103,7 +103,7 @@ class Training:
 
     Attributes:
         fold: the fold, whose patients are not among the training slices; 0 for the final model.
-        slices: the training slices, rows of `SAMPLES` without images.
+        slices: all slices, rows of `SAMPLES` without images, with the side of each: train or test.
         target: folder of the history and the model.
     """
 
@@ -117,13 +117,14 @@ def build_plan(training: Training, shards: list[Path], settings: Settings, *, co
 
     Args:
         training: the training.
-        shards: shards of `SAMPLES`, which may contain other slices.
+        shards: shards of `SAMPLES`, of all slices.
         settings: `segmenter`, and the seed of the initial weights, of the order of the slices and their augmentation.
         cores: CPU cores for the computation of each worker.
     """
-    slices, segmenter, seed = training.slices, settings.segmenter, settings.seed
+    segmenter, seed = settings.segmenter, settings.seed
+    slices = training.slices[training.slices["side"] == "train"]
     name = f"fold {training.fold}" if training.fold else "final model"
-    wanted = np.zeros(int(slices["slice"].max()) + 1, bool)
+    wanted = np.zeros(int(training.slices["slice"].max()) + 1, bool)
     wanted[slices["slice"]] = True
     excluded = splits.surplus_slices(np.sort(slices["slice"]), workers=segmenter.workers, seed=seed)
     if len(excluded):

@@ -20,6 +20,7 @@ from tumorprog.cohort.volumes import MEASURED, volumes_by_date
 from tumorprog.conventions import SEQUENCES
 from tumorprog.distributed import session, shards
 from tumorprog.errors import InputError
+from tumorprog.evaluation import segmentation
 from tumorprog.formats.columns import CATALOGUE, QUARANTINE, Rejected
 from tumorprog.imaging import intensity
 from tumorprog.regions import masks, packing, sources
@@ -284,8 +285,6 @@ def _compare(
     truth: np.ndarray,
     options: Options,
 ) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    from tumorprog.evaluation import segmentation  # takes seconds to import
-
     identity_of = {"PatientID": study["PatientID"], "date": study["date"]}
     series = {name: stack.of_first(name) for name in ("SeriesInstanceUID", "stack", "sequence")}
     spacing_mm = (_depth_mm(stack), *stack.pixel_mm)

@@ -142,6 +142,16 @@ def assign_folds(slices: pd.DataFrame, *, folds: int, seed: int) -> pd.DataFrame
     return pd.DataFrame({"PatientID": groups.index, "fold": groups.astype(int).to_numpy()})
 
 
+def with_sides(slices: pd.DataFrame, folds: pd.DataFrame, number: int) -> pd.DataFrame:
+    """Return the slices with their side, train or test, in a fold; all are for training in fold 0, the final model."""
+    fold = slices["PatientID"].map(folds.set_index("PatientID")["fold"])
+    return slices.assign(side=np.where(fold == number, "test", "train"))
+
+
+def _numbers(folds: pd.DataFrame) -> list[int]:
+    return [int(number) for number in sorted(folds["fold"].unique())]
+
+
 def audit(slices: pd.DataFrame, folds: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     """Check each fold for patients, studies, series and images that are in its training and its test set.
 
@@ -156,15 +166,14 @@ def audit(slices: pd.DataFrame, folds: pd.DataFrame, settings: Settings) -> pd.D
     Raises:
         LeakError: if something else is shared.
     """
-    fold = slices["PatientID"].map(folds.set_index("PatientID")["fold"])
     found = [
         splits.audit(
-            slices.assign(side=np.where(fold == number, "test", "train")),
+            with_sides(slices, folds, number),
             protocol="patient",
             allowed=settings.cohort.allow_shared,
             remedy="give them one PatientID",
         )
-        for number in sorted(folds["fold"].unique())
+        for number in _numbers(folds)
     ]
     return pd.concat(found).drop_duplicates(ignore_index=True)
 
@@ -178,14 +187,10 @@ def plan_trainings(slices: pd.DataFrame, folds: pd.DataFrame, out: Path, setting
         out: contains the shards, `samples/`; parent of `segmenter/`.
         settings: `segmenter`, `seed`.
     """
-    fold = slices["PatientID"].map(folds.set_index("PatientID")["fold"])
-    folder, numbers = out / "segmenter", sorted(folds["fold"].unique())
+    models = {**{number: f"fold-{number}" for number in _numbers(folds)}, 0: FINAL}
     trainings = [
-        *(
-            Training(fold=int(number), slices=slices[fold != number], target=model_folder(folder, f"fold-{number}"))
-            for number in numbers
-        ),
-        Training(fold=0, slices=slices, target=model_folder(folder, FINAL)),
+        Training(fold=number, slices=with_sides(slices, folds, number), target=model_folder(out / "segmenter", model))
+        for number, model in models.items()
     ]
     _, cores = concurrency(settings.segmenter, num_trainings=len(trainings))
     paths = tables.shards(out / "samples")
