@@ -1,125 +1,37 @@
-import numpy as np
 import pandas as pd
-import pytest
-from pydicom.dataset import Dataset
 
-from tumorprog.errors import InputError
-from tumorprog.regions.agreement import overlaps
-from tumorprog.regions.columns import OVERLAPS
-from tumorprog.regions.methods import REGIONS
-from tumorprog.report.regions import examples as feature_examples
-
-SIDE = 64
-OPTIONS = {"wavelet": "haar", "roi": "brightest"}
+from tumorprog.regions.agreement import with_masks
 
 
-def write_dicom(path, image):
-    dataset = Dataset()
-    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.4", f"1.2.{abs(hash(path.name)) % 10**9}"
-    dataset.Modality, dataset.PatientID, dataset.SeriesInstanceUID = "MR", "P", "1.2.3"
-    dataset.Rows, dataset.Columns = image.shape
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated = dataset.BitsStored = 16
-    dataset.HighBit, dataset.PixelRepresentation = 15, 0
-    dataset.PixelData = image.astype(np.uint16).tobytes()
-    dataset["PixelData"].VR = "OW"
-    dataset.save_as(path, implicit_vr=False, little_endian=True)
-    return str(path)
-
-
-@pytest.fixture
-def slices(tmp_path):
-    """Two slices of a series and of its mask; the second shows the tumour and another region of the same intensity."""
-    rows, columns = np.mgrid[:SIDE, :SIDE]
-    tumour = (abs(rows - 20) < 6) & (abs(columns - 40) < 6)
-    other = (abs(rows - 44) < 6) & (abs(columns - 20) < 6)
-    head = np.where(np.hypot(rows - 32, columns - 32) < 30, 400, 10)
-    images = {0: head, 1: np.where(tumour | other, 900, head)}
-    masks = {0: np.zeros_like(head), 1: tumour}
-    common = {"frame": 0, "PatientID": "P", "StudyDate": "2000-01-01", "Rows": SIDE, "Columns": SIDE}
-    common |= {"row_spacing_mm": 1.0, "column_spacing_mm": 1.0, "plane": "axial", "orientation": "1,0,0,0,1,0"}
+def slices():
+    """Two slices of a series and of its mask."""
+    common = {"frame": 0, "PatientID": "P", "StudyDate": "2000-01-01", "Rows": 64, "Columns": 64, "plane": "axial"}
     return pd.DataFrame(
         [
-            {
-                **common,
-                "path": write_dicom(tmp_path / f"{kind}-{order}.dcm", image),
-                "SeriesInstanceUID": f"1.{kind}",
-                "Type": "T1post" if kind == "T1post" else "MaskTumor",
-                "sequence": kind,
-                "position_mm": 5.0 * order,
-                "stack": 0,
-                "order": order,
-            }
-            for kind, stack in (("T1post", images), ("mask", masks))
-            for order, image in stack.items()
+            {**common, "sequence": kind, "path": f"{kind}-{number}", "position_mm": 5.0 * number}
+            for kind in ("T1post", "mask")
+            for number in range(2)
         ]
-    )[list(feature_examples.COLUMNS)]
+    )
 
 
-def test_an_overlap_counts_the_pixels_of_all_slices_with_the_same_position(slices):
-    counts = overlaps(slices)
-    assert list(counts.columns) == [name for name in OVERLAPS if name in counts.columns]
-    assert counts["method"].tolist() == sorted(REGIONS)
-    brightest = counts.set_index("method").loc["brightest"]
-    tumour = 121 * 16  # 11 x 11 pixels, scaled by a factor of four in both directions
-    assert brightest["mask"] == pytest.approx(tumour, rel=0.1)
-    assert brightest["both"] == pytest.approx(tumour, rel=0.1)
-    # the head of the slice without tumour is its brightest cluster; on the other slice there are two squares
-    assert brightest["region"] > 2 * tumour + 10_000
+def changed(**values):
+    """The slices with other values for the mask."""
+    rows = slices()
+    is_mask = rows["sequence"] == "mask"
+    return rows.assign(**{name: rows[name].where(~is_mask, value) for name, value in values.items()})
 
 
-def test_a_mask_at_another_position_in_another_plane_or_of_another_size_is_not_compared(slices):
-    assert not overlaps(slices).empty
-    assert overlaps(slices.assign(plane=np.where(slices["sequence"] == "mask", "coronal", "axial"))).empty
-    moved = slices.assign(position_mm=slices["position_mm"] + 1.0 * (slices["sequence"] == "mask"))
-    assert overlaps(moved).empty
-    assert overlaps(slices.assign(Rows=np.where(slices["sequence"] == "mask", 32, SIDE))).empty
-    assert overlaps(slices[slices["sequence"] != "mask"]).empty
+def test_slices_are_paired_with_the_mask_at_the_same_position():
+    pairs = with_masks(slices())
+    assert list(zip(pairs["path"], pairs["path_mask"], pairs["frame_mask"], strict=True)) == [
+        ("T1post-0", "mask-0", 0),
+        ("T1post-1", "mask-1", 0),
+    ]
+    assert len(with_masks(changed(position_mm=5.04))) == 2  # the second slice has two
 
 
-def test_the_example_of_a_series_of_several_stacks_is_the_middle_slice_of_the_first_stack(slices):
-    """The middle of all slices would be at the end of a stack."""
-    one = slices[slices["sequence"] == "T1post"]
-    both = pd.concat([one.assign(order=3 * stack + np.arange(2), stack=stack) for stack in range(3)])
-    assert feature_examples.example(one, OPTIONS)["title"] == "T1post, axial, slice 2 of 2, z = 5 mm"
-    first, last = feature_examples.example(both, OPTIONS), feature_examples.example(both, OPTIONS, order=7)
-    assert (first["title"], first["order"]) == ("T1post, stack 1 of 3, axial, slice 2 of 2, z = 5 mm", 1)
-    assert (last["title"], last["order"]) == ("T1post, stack 3 of 3, axial, slice 2 of 2, z = 5 mm", 7)
-
-
-def test_a_series_is_found_by_its_uid_or_by_patient_date_and_type(slices):
-    by_uid = feature_examples.select_series(slices, ["1.T1post"])
-    pd.testing.assert_frame_equal(by_uid, feature_examples.select_series(slices, ["P", "2000-01-01", "T1post"]))
-    assert len(by_uid) == 2
-
-
-@pytest.mark.parametrize(
-    ("identifiers", "message"),
-    [
-        (["1.9"], r"no SeriesInstanceUID '1\.9'; available: 1\.T1post, 1\.mask"),
-        (["P", "2000-01-02", "T1post"], "no StudyDate '2000-01-02'; available: 2000-01-01"),
-        (["P", "2000-01-01"], "give a SeriesInstanceUID, or PatientID, date and Type"),
-    ],
-)
-def test_the_error_for_a_missing_series_lists_the_available_values(slices, identifiers, message):
-    with pytest.raises(InputError, match=message):
-        feature_examples.select_series(slices, identifiers)
-
-
-def test_an_ambiguous_series_is_an_error(slices):
-    both = pd.concat([slices, slices.assign(SeriesInstanceUID="1.again")])
-    with pytest.raises(InputError, match=r"2 series match: 1\.T1post, 1\.again"):
-        feature_examples.select_series(both, ["P", "2000-01-01", "T1post"])
-
-
-def test_an_example_is_the_middle_slice_or_the_requested_one(slices):
-    series = feature_examples.select_series(slices, ["1.T1post"])
-    middle = feature_examples.example(series, OPTIONS)
-    assert middle["title"] == "T1post, axial, slice 2 of 2, z = 5 mm"
-    assert set(np.unique(middle["clusters"])) == {0, 1, 2}
-    np.testing.assert_array_equal(middle["mask"], middle["clusters"] == 2)
-    assert feature_examples.example(series, OPTIONS, order=0)["title"] == "T1post, axial, slice 1 of 2, z = 0 mm"
-    component = feature_examples.example(series, {**OPTIONS, "roi": "component"})
-    assert 0 < component["mask"].sum() < middle["mask"].sum()
-    with pytest.raises(InputError, match="--slice 2: the series has slices 0 to 1"):
-        feature_examples.example(series, OPTIONS, order=2)
+def test_a_mask_at_another_position_of_another_plane_study_or_size_is_not_paired():
+    for other in ({"position_mm": 1.0}, {"plane": "coronal"}, {"StudyDate": "2000-02-01"}, {"Rows": 32}):
+        assert with_masks(changed(**other)).empty, other
+    assert with_masks(slices().query("sequence != 'mask'")).empty

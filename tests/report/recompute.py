@@ -25,7 +25,12 @@ _WIDTH = 0.2  # one minus the nominal coverage of the prediction intervals
 
 def recompute(run: Path) -> dict[str, float]:
     """Return figures by their path in metrics.json."""
-    return {**grader(run / "grader"), **progression(run / "progression"), **null_control(run / "progression")}
+    return {
+        **grader(run / "grader"),
+        **progression(run / "progression"),
+        **null_control(run / "progression"),
+        **regions(run / "regions"),
+    }
 
 
 def reported(run: Path, path: str) -> float | None:
@@ -128,6 +133,22 @@ def null_control(folder: Path) -> dict[str, float]:
         "null_control/patient/observed": benefit[0],
         "null_control/patient/p": (1 + int((draws <= benefit[0] + 1e-12).sum())) / (1 + len(draws)),
     }
+
+
+def regions(folder: Path) -> dict[str, float]:
+    """Recompute how well the segmenter and the paper's method find the tumour on T1post."""
+    scores = pd.read_csv(folder / "_scores.csv").query("sequence == 'T1post'")
+    lesions = pd.read_csv(folder / "_lesions.csv").query("sequence == 'T1post'")
+    found = {}
+    for method, rows in scores.groupby("method"):
+        path, tumours = f"roi/{method}/T1post", rows[rows["mask"] > 0]
+        recall, precision = tumours["both"] / tumours["mask"], (tumours["both"] / tumours["region"]).fillna(0)
+        found[f"{path}/dice/value"] = scipy.stats.hmean([recall, precision]).mean()  # an F score
+        found[f"{path}/hd95_mm/value"] = np.nanmean(tumours["hd95_mm"])
+        found[f"{path}/volume_error_ml/value"] = rows["region_ml"].mean() - rows["mask_ml"].mean()
+        own = lesions[lesions["method"] == method]
+        found[f"{path}/lesions_found/value"] = metrics.accuracy_score(own["volume_ml"] > 0, own["found_ml"] > 0)
+    return found
 
 
 def main(run: Path) -> int:

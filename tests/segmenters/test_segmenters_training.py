@@ -50,7 +50,7 @@ def test_the_seed_determines_the_network_and_leaves_the_global_state():
 
 
 def test_training_learns_to_find_discs():
-    network, _ = _trained(steps=30)
+    network, _ = _trained(steps=60)
     images, masks = _batch(seed=1)
     found = unet.probabilities(network, images.numpy()) > 0.5
     truth = masks.numpy() > 0

@@ -217,12 +217,11 @@ def _having(known: Agreement, methods: Sequence[str], sequence: str) -> list[str
 def _patients_table(known: Agreement) -> Table:
     by_patient = overlap.by_patient(known.scores, known.sequence)
     methods = list(known.on_sequence())
-    rows = [
-        _patient_row(
-            known.identifiers.patient(str(patient)), {row["method"]: row for row in own.to_dict("records")}, methods
-        )
+    by_method = {
+        known.identifiers.patient(str(patient)): {row["method"]: row for row in own.to_dict("records")}
         for patient, own in by_patient.groupby("PatientID", sort=True)
-    ]
+    }
+    rows = [_patient_row(patient, own, methods) for patient, own in by_method.items()]
     best = names.region(methods[0])
     caption = (
         f"Agreement for each patient on {known.sequence}, means over the patient's scans; distance, volume and lesions "

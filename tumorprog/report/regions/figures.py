@@ -25,10 +25,10 @@ _STYLES = {"learned": (ORANGE, "o"), "component": (GREEN, "^"), "brightest": (GR
 _LINES = {
     "mask": (SKY, "dashed"),
     "learned": (ORANGE, "solid"),
-    "component": (GREEN, "solid"),
-    "brightest": (GREY, "dotted"),
+    "component": (ORANGE, "solid"),
+    "brightest": (GREEN, "dotted"),
 }
-"""Colour and style of the outline of each region."""
+"""Colour and style of the outline of each region; the segmenter and the component are not drawn together."""
 _VOLUME_TICKS = (0, 1, 10, 100, 1000)
 
 
@@ -80,7 +80,7 @@ def dice_by_volume(scores: pd.DataFrame) -> Panels:
 def _set_volume_axis(axes: Axes, label: str) -> None:
     """Linear up to 1 ml and logarithmic above, because volumes span two orders of magnitude and can be 0."""
     axes.set_xscale("symlog", linthresh=1.0, linscale=0.5)
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, 1.3 * max(1.0, axes.dataLim.xmax))
     shown = [tick for tick in _VOLUME_TICKS if tick <= max(10, axes.get_xlim()[1])]
     axes.set_xticks(shown, [str(tick) for tick in shown])
     axes.set_xlabel(label)
@@ -108,7 +108,7 @@ def outlined_panels(outlined: Sequence[Outlined]) -> Panels:
         for method in drawn
     ]
     all_axes[0].legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), frameon=False, fontsize=SMALL)
-    return drawing.add_title(figures, "Regions of the best, the median and the worst patient")
+    return drawing.add_title(figures, "Best, median and worst patient")
 
 
 def level_panel(shown: Level) -> Panels:
