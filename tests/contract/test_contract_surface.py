@@ -9,7 +9,6 @@ from tumorprog.formats.columns import CATALOGUE, QUARANTINE
 from tumorprog.graders.columns import HISTORY, PATIENT_GRADES, SERIES_GRADES
 from tumorprog.progression.columns import PATIENT_PREDICTIONS, PROGRESSION_PREDICTIONS, REFERENCE_SHEET
 from tumorprog.regions.columns import REGIONS, SCORES
-from tumorprog.regions.columns import REGIONS
 from tumorprog.settings import Settings, dotted
 
 SETTINGS = [
