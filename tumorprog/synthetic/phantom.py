@@ -455,7 +455,9 @@ def _core_radius(tumour: Tumour, radius: np.ndarray, texture: np.ndarray) -> np.
 _FAR_MM = 12.0
 
 
-def _ellipsoid(point: np.ndarray, centre: Sequence[float], radii: Sequence[float] | np.ndarray) -> np.ndarray:
+def _ellipsoid(
+    point: np.ndarray, centre: Sequence[float] | np.ndarray, radii: Sequence[float] | np.ndarray
+) -> np.ndarray:
     """Return the approximate depth below the surface of an ellipsoid, (H, W) float32 mm; negative outside.
 
     If the ellipsoid is far from all points, which is cheap to find out, the depth is `-_FAR_MM` everywhere.
