@@ -5,7 +5,8 @@
 
 The slices are those of synthetic patients. `libraries_per_core` and `tumorprog_per_core` compute feature vectors from
 arrays in memory, in one process with one thread, alternating on the same slices; `tumorprog_all_cores` is the whole
-stage on Ray, from the catalogue to the shards on disk. Starting Ray and reading the headers are not included.
+stage on Ray, from the table of regions to the shards on disk: with `brightest` and `component`, it computes the regions
+too. Starting Ray and reading the headers are not included.
 """
 
 import argparse
@@ -71,7 +72,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
         "roi.method": arguments.method,
     }
     settings = with_values(Settings(), values)
-    run.run_stages(folder / "run", settings, [run.stage_named("catalogue")])
+    run.run_stages(folder / "run", settings, [run.stage_named("catalogue"), run.stage_named("regions")])
     figures: dict[str, float] = {"cores": arguments.cores, **per_core(folder / "run" / "catalogue", arguments)}
     session.connect(settings.cluster)
     for seed, wavelet in enumerate(("db2", "haar")):  # the first starts the workers
@@ -91,7 +92,6 @@ def per_core(catalogue: Path, arguments: argparse.Namespace) -> dict[str, float]
 
     from tumorprog import tables
     from tumorprog.distributed import shards
-    from tumorprog.encoders import spectral
     from tumorprog.formats import reading
     from tumorprog.formats.columns import CATALOGUE
 
@@ -104,7 +104,7 @@ def per_core(catalogue: Path, arguments: argparse.Namespace) -> dict[str, float]
     seconds = {"libraries_per_core": 0.0, "tumorprog_per_core": 0.0}
     methods = {
         "libraries_per_core": by_libraries,
-        "tumorprog_per_core": lambda image: spectral.encode(image, wavelet="haar", roi=arguments.method),
+        "tumorprog_per_core": lambda image: by_tumorprog(image, arguments.method),
     }
     with threadpool_limits(1):
         for method in methods.values():
@@ -117,6 +117,16 @@ def per_core(catalogue: Path, arguments: argparse.Namespace) -> dict[str, float]
                 seconds[name] += time.perf_counter() - began
             print(f"\r{min(start + CHUNK, len(images))} of {len(images)} slices compared", end="", flush=True)
     return {name: len(images) / taken for name, taken in seconds.items()}
+
+
+def by_tumorprog(image: np.ndarray, method: str) -> np.ndarray:
+    """Compute the vector as the stage does, from the pixels of a slice: scaling, region of interest and features."""
+    from tumorprog.encoders import spectral
+    from tumorprog.imaging import intensity
+    from tumorprog.regions.packing import region_of
+
+    scaled = intensity.prepare(image)
+    return spectral.encode(scaled, region_of(scaled, method, None), wavelet="haar")
 
 
 def by_libraries(image: np.ndarray) -> np.ndarray:

@@ -120,14 +120,14 @@ def write_run(folder: Path, arguments: argparse.Namespace) -> None:
             target = {"PredictedGrade": 3, "MonthDif": days // 31, "days": days, "FirstGrade": 3}
             sheet.append({**labels, **target, "LaterGrade": 4 if number < RISING else 3})
             series = {**labels, "sequence": f"T{kind}", "SeriesInstanceUID": f"1.{number}.{kind}", "stack": 0}
-            rows += [{**series, "order": order} for order in range(arguments.slices)]
+            rows += [{**series, "order": order, "region": "brightest"} for order in range(arguments.slices)]
             vectors.append(patient_mean + random.normal(0, 1, (arguments.slices, VECTOR_LENGTH)))
     features = pa.Table.from_pylist(rows).append_column(
         "vector", pa.FixedSizeListArray.from_arrays(np.concatenate(vectors).astype(np.float32).ravel(), 100)
     )
     (folder / "features").mkdir()
     tables.write_shard(folder / "features" / "part-00000.parquet", features, FEATURES)
-    tables.write_json(folder / "features" / tables.SUMMARY, {"wavelet": "haar", "roi": "brightest"})
+    tables.write_json(folder / "features" / tables.SUMMARY, {"wavelet": "haar", "roi": {"method": "brightest"}})
     tables.write_csv(folder / "reference_sheet.csv", pd.DataFrame(sheet), REFERENCE_SHEET)
     tables.write_csv(folder / "volumes.csv", pd.DataFrame(), VOLUMES)
 

@@ -61,7 +61,7 @@ def measure(folder: Path, *, nodes: int, arguments: argparse.Namespace) -> dict[
 
     tree = str(folder / "archive")
     paths = {"archive.grading": tree, "archive.grades": str(folder / "grades.csv"), "archive.progression": tree}
-    settings = with_values(Settings(), paths)
+    settings = with_values(Settings(), {**paths, "roi.method": "brightest"})
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     best = {**dict.fromkeys(STAGES, 0.0), "plain": plain(nodes)}
     try:
@@ -69,7 +69,7 @@ def measure(folder: Path, *, nodes: int, arguments: argparse.Namespace) -> dict[
             cluster.add_node(num_cpus=1)
         ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False)
         session.connect(settings.cluster)
-        run.run_stages(folder / "run", settings, [run.stage_named("catalogue")])
+        run.run_stages(folder / "run", settings, [run.stage_named("catalogue"), run.stage_named("regions")])
         start_workers(nodes)
         for number in range(arguments.rounds + 1):  # the first round fills the caches and imports modules
             changed = with_values(settings, {"seed": 10 * nodes + number})  # so that slices runs again
@@ -102,11 +102,14 @@ def compute_features(repeats: int) -> None:
     import numpy as np
 
     from tumorprog.encoders import spectral
+    from tumorprog.imaging import intensity
+    from tumorprog.regions.brightest import brightest_region
 
     cv2.setNumThreads(1)
     image = np.random.default_rng(0).random((256, 256)).astype(np.float32)
     for _ in range(repeats):
-        spectral.encode(image, wavelet="haar", roi="brightest")
+        scaled = intensity.prepare(image)
+        spectral.encode(scaled, brightest_region(scaled), wavelet="haar")
 
 
 def start_workers(nodes: int) -> None:

@@ -48,3 +48,18 @@ def test_a_query_streams_with_the_types_of_the_schema():
     assert len(found) > 1
     assert pa.concat_tables(found).schema == NUMBERS
     assert pa.concat_tables(found)["number"].to_pylist() == list(range(5, 20_000))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 10])
+def test_adjacent_rows_are_nested_however_they_arrive(size):
+    flat = pa.table({"key": list("aabcccd"), "name": list("AABCCCD"), "number": range(7)})
+    schema = pa.schema(
+        {"name": pa.string(), "numbers": pa.list_(pa.struct([pa.field("number", pa.int64())]))},
+    )
+    batches = (flat.slice(start, size) for start in range(0, 7, size))
+    nested = pa.concat_tables(queries.nest(batches, schema, by="key"))
+    assert nested.schema == schema
+    expected = {"A": [0, 1], "B": [2], "C": [3, 4, 5], "D": [6]}
+    found = {row["name"]: [one["number"] for one in row["numbers"]] for row in nested.to_pylist()}
+    assert found == expected
+    assert list(queries.nest(iter([]), schema, by="key")) == []

@@ -12,6 +12,7 @@ from tumorprog import run, storage
 from tumorprog.errors import InputError
 from tumorprog.settings import Settings, dotted, with_values
 
+_PROGRESSION = "archive.progression"
 FIRST = run.Stage(name="first", settings=("seed",), files=("archive.grades",), writes=("one",))
 SECOND = run.Stage(name="second", reads=("one",), settings=("features",), writes=("two.txt",))
 
@@ -134,7 +135,51 @@ def test_a_foreign_record_is_refused(tmp_path, calls):
 
 def test_stages_without_their_input_are_skipped():
     only_images = with_values(Settings(), {"archive.progression": "somewhere"})
-    assert [stage.name for stage in run.applicable_stages(only_images)] == ["catalogue", "features", "report"]
+    expected = ["catalogue", "train_segmenter", "regions", "features", "report"]
+    assert [stage.name for stage in run.applicable_stages(only_images)] == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "trained"),
+    [
+        ({"roi.method": "auto"}, True),
+        ({"roi.method": "learned"}, True),
+        ({"roi.method": "mask"}, False),
+        ({"roi.method": "brightest"}, False),
+        ({"roi.method": "brightest", "slices.only": "tumour"}, True),
+    ],
+)
+def test_a_segmenter_is_trained_only_if_a_region_may_come_from_it(values, trained):
+    names = [stage.name for stage in run.applicable_stages(with_values(Settings(), {_PROGRESSION: "images", **values}))]
+    assert ("train_segmenter" in names) == trained
+    assert "regions" in names
+
+
+@pytest.mark.parametrize(("only", "expected"), [("all", set()), ("tumour", {"slices", "grade"})])
+def test_the_grader_depends_on_regions_only_if_slices_with_tumour_are_wanted(only, expected, tmp_path):
+    settings = with_values(Settings(), {"slices.only": only})
+    names = {stage.name for stage in run.STAGES if "regions" in stage.required(settings)}
+    assert names - {"features"} == expected
+    done = {name: {"left": {}} for name in ("catalogue", "regions", "slices", "train_grader", "grade", "features")}
+    (tmp_path / "run.json").write_text(json.dumps({"stages": done}))
+    behind = run.outdated_after(tmp_path, settings, [run.stage_named("regions")])
+    assert [stage.name for stage in behind] == [
+        name for name in ("slices", "train_grader", "grade", "features") if name == "features" or expected
+    ]
+
+
+def test_an_input_that_a_setting_requires_must_exist(tmp_path, calls):
+    stage = run.Stage(name="third", reads_if=(("one", "slices.only", "tumour"),), writes=("two.txt",))
+    wanted = with_values(Settings(), {"slices.only": "tumour"})
+    with pytest.raises(InputError, match="run `tumorprog first` first"):
+        run.run_stages(tmp_path, wanted, [stage])
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "part").write_text("a")
+    before = run._fingerprint(tmp_path, wanted, stage)
+    unwanted = run._fingerprint(tmp_path, Settings(), stage)
+    (tmp_path / "one" / "part").write_text("changed")
+    assert run._fingerprint(tmp_path, wanted, stage) != before
+    assert run._fingerprint(tmp_path, Settings(), stage) == unwanted
 
 
 def test_every_input_of_a_stage_is_written_by_an_earlier_one():
@@ -147,10 +192,10 @@ def test_every_input_of_a_stage_is_written_by_an_earlier_one():
 def test_stages_that_depend_on_a_rerun_stage_are_outdated(tmp_path):
     done = {name: {"left": {}} for name in ("catalogue", "train_grader", "grade", "train_progression", "report")}
     (tmp_path / "run.json").write_text(json.dumps({"stages": done}))
-    behind = run.outdated_after(tmp_path, [run.stage_named("train-grader")])
+    behind = run.outdated_after(tmp_path, Settings(), [run.stage_named("train-grader")])
     assert [stage.name for stage in behind] == ["grade", "train_progression", "report"]
-    assert run.outdated_after(tmp_path, [run.stage_named("report")]) == []
-    everything = run.outdated_after(tmp_path, run.STAGES)
+    assert run.outdated_after(tmp_path, Settings(), [run.stage_named("report")]) == []
+    everything = run.outdated_after(tmp_path, Settings(), run.STAGES)
     assert everything == []
 
 
@@ -173,7 +218,7 @@ def test_the_stages_of_a_prediction_are_not_outdated_by_it(tmp_path, calls):
     stages = [stage for stage in run.PREDICT if stage.name != "predict"]
     record = {"stages": {stage.name: {} for stage in run.PREDICT}}
     (tmp_path / "run.json").write_text(json.dumps(record))
-    assert run.outdated_after(tmp_path, stages) == []
+    assert run.outdated_after(tmp_path, Settings(), stages) == []
 
 
 @pytest.mark.parametrize("out", ["archive", "archive/runs/1", "link/runs"])

@@ -19,6 +19,8 @@ COMMANDS = {
     "demo": pipeline.DEMO,
     "synthesize": synthesize.COMMAND,
     "catalogue": catalogue.COMMAND,
+    "train-segmenter": stage.TRAIN_SEGMENTER,
+    "regions": stage.REGIONS,
     "slices": stage.SLICES,
     "train-grader": stage.TRAIN_GRADER,
     "grade": stage.GRADE,

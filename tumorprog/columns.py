@@ -29,11 +29,21 @@ from tumorprog.progression.columns import (
     SEEDS,
     SURVIVAL_PREDICTIONS,
 )
+from tumorprog.regions.columns import LESIONS, REGIONS, SCORES
+from tumorprog.segmenters.columns import SEGMENTER_FOLDS, SEGMENTER_HISTORY
 
 FILES: dict[str, pa.Schema | tuple[str, ...]] = {
     "catalogue": CATALOGUE,
     "quarantine.csv": QUARANTINE,
     "check.csv": FINDINGS,
+    "segmenter/history.csv": SEGMENTER_HISTORY,
+    "segmenter/folds.csv": SEGMENTER_FOLDS,
+    "segmenter/_rejected.csv": QUARANTINE,
+    "regions": REGIONS,
+    "regions/_scores.csv": SCORES,
+    "regions/_lesions.csv": LESIONS,
+    "regions/_rejected.csv": QUARANTINE,
+    "volumes.csv": VOLUMES,
     "slices": SLICES,
     "slices/_cohort.csv": COHORT,
     "slices/_rejected.csv": QUARANTINE,
@@ -46,7 +56,6 @@ FILES: dict[str, pa.Schema | tuple[str, ...]] = {
     "reference_sheet.csv": REFERENCE_SHEET,
     "features": FEATURES,
     "features/_rejected.csv": QUARANTINE,
-    "volumes.csv": VOLUMES,
     "progression/history.csv": PROGRESSION_HISTORY,
     "progression/folds.csv": FOLDS,
     "progression/predictions.csv": PROGRESSION_PREDICTIONS,

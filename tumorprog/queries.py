@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -103,6 +104,42 @@ def write_parts(
             counts.append(part.num_rows)
         tables.write_json(folder / tables.SUMMARY, {"rows": sum(counts), "parts": len(counts) - 1})
     return [folder / part_name(number) for number in range(tables.read_summary(folder)["parts"])]
+
+
+def nest(rows: Iterator[pa.Table], schema: pa.Schema, *, by: str) -> Iterator[pa.Table]:
+    """Turn a stream of rows into one row for all rows with the same value of a column, holding one batch at a time.
+
+    DuckDB could aggregate them, but not beyond its memory (1.4: list aggregates do not spill).
+
+    Args:
+        rows: batches of rows; those with the same value are adjacent.
+        schema: of the result: columns of the rows that have one value for each of `by`, and last a list of structs of
+            further columns.
+        by: name of the column.
+
+    Yields:
+        Tables of the schema.
+    """
+    pending: pa.Table | None = None
+    for batch in rows:
+        pending = batch if pending is None else pa.concat_tables([pending, batch])
+        starts = _starts(pending[by].to_numpy())
+        yield _nested(pending.slice(0, starts[-1]), starts[:-1], schema)
+        pending = pending.slice(starts[-1])
+    if pending is not None and pending.num_rows:
+        yield _nested(pending, np.zeros(1, int), schema)
+
+
+def _starts(values: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1])
+
+
+def _nested(rows: pa.Table, starts: np.ndarray, schema: pa.Schema) -> pa.Table:
+    """Return one row of the schema for the rows from each start to the next."""
+    nested, fields = schema[-1], list(schema[-1].type.value_type)
+    structs = pa.StructArray.from_arrays([rows[field.name].combine_chunks() for field in fields], fields=fields)
+    lists = pa.ListArray.from_arrays(pa.array([*starts, rows.num_rows], pa.int32()), structs)
+    return rows.select(schema.names[:-1]).take(pa.array(starts)).append_column(nested, lists)
 
 
 def part_name(number: int) -> str:

@@ -36,6 +36,7 @@ class Stage:
         name: module under `tumorprog.stages`; with hyphens, the command.
         reads: names in the run directory that it requires.
         may_read: names in the run directory that it uses if they exist.
+        reads_if: names in the run directory that it requires if a setting has a value: (name, setting, value).
         settings: dotted names of settings, or of groups of them, that its results depend on.
         files: dotted names of settings that are paths of files it reads outside the run directory.
         writes: names in the run directory that it creates.
@@ -45,6 +46,7 @@ class Stage:
     name: str
     reads: tuple[str, ...] = ()
     may_read: tuple[str, ...] = ()
+    reads_if: tuple[tuple[str, str, str], ...] = ()
     settings: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
@@ -55,8 +57,14 @@ class Stage:
         """The stage's name on the command line."""
         return self.name.replace("_", "-")
 
+    def required(self, settings: Settings) -> tuple[str, ...]:
+        """Return the names in the run directory that it requires under these settings."""
+        return (*self.reads, *(name for name, setting, value in self.reads_if if lookup(settings, setting) == value))
+
 
 _GRADING, _GRADES, _PROGRESSION = "archive.grading", "archive.grades", "archive.progression"
+_REGIONS_IF_TUMOUR = (("regions", "slices.only", "tumour"),)
+"""For stages that use all slices unless only those with tumour are wanted: a grader does not depend on regions else."""
 
 STAGES = (
     Stage(
@@ -66,8 +74,24 @@ STAGES = (
         writes=("catalogue", "quarantine.csv"),
     ),
     Stage(
+        name="train_segmenter",
+        reads=("catalogue",),
+        settings=("seed", "segmenter", "roi.labels", "cohort.allow_shared"),
+        writes=("segmenter",),
+        requires=(_PROGRESSION,),
+    ),
+    Stage(
+        name="regions",
+        reads=("catalogue",),
+        may_read=("segmenter",),
+        settings=("roi", "segmenter.sequences", "slices.only"),
+        writes=("regions", "volumes.csv"),
+        requires=(_PROGRESSION,),
+    ),
+    Stage(
         name="slices",
         reads=("catalogue",),
+        reads_if=_REGIONS_IF_TUMOUR,
         files=(_GRADES,),
         settings=(
             *(_GRADES, "cohort.patient_column", "cohort.grade_column", "cohort.grade_edition"),
@@ -87,15 +111,16 @@ STAGES = (
     Stage(
         name="grade",
         reads=("catalogue", "grader"),
+        reads_if=_REGIONS_IF_TUMOUR,
         settings=("cohort.min_gap_days", "slices", "grade"),
         writes=("grades.csv", "patient_grades.csv", "timeline.csv", "reference_sheet.csv"),
         requires=(_GRADING, _GRADES, _PROGRESSION),
     ),
     Stage(
         name="features",
-        reads=("catalogue",),
-        settings=("roi", "features"),
-        writes=("features", "volumes.csv"),
+        reads=("catalogue", "regions"),
+        settings=("features",),
+        writes=("features",),
         requires=(_PROGRESSION,),
     ),
     Stage(
@@ -111,16 +136,17 @@ STAGES = (
         name="report",
         reads=("catalogue", "quarantine.csv"),
         may_read=(
-            *("slices", "grader", "grades.csv", "timeline.csv", "reference_sheet.csv", "features", "volumes.csv"),
-            *("progression", "tune"),
+            *("segmenter", "regions", "volumes.csv", "slices", "grader", "grades.csv", "timeline.csv"),
+            *("reference_sheet.csv", "features", "progression", "tune"),
         ),
         settings=("seed", "roi", "features", "report", "study"),
         writes=("metrics.json", "report.html", "figures", "cards"),
     ),
 )
 
+_PREDICTED = {"catalogue", "regions", "grade", "features"}
 PREDICT = (
-    *(replace(stage, requires=(_PROGRESSION,)) for stage in STAGES if stage.name in {"catalogue", "grade", "features"}),
+    *(replace(stage, requires=(_PROGRESSION,)) for stage in STAGES if stage.name in _PREDICTED),
     Stage(
         name="predict",
         reads=("grades.csv", "features", "progression"),
@@ -128,7 +154,7 @@ PREDICT = (
         requires=(_PROGRESSION,),
     ),
 )
-"""The stages of `tumorprog predict`: the two models of a finished run, applied to new patients."""
+"""The stages of `tumorprog predict`: the models of a finished run, applied to new patients."""
 
 _SWEPT = {"grader": ("slices",), "progression": ("features", "volumes.csv", "reference_sheet.csv", "grades.csv")}
 TUNE = {
@@ -150,17 +176,19 @@ def stage_named(name: str) -> Stage:
     return next(stage for stage in STAGES if name in (stage.name, stage.command))
 
 
-def outdated_after(folder: Path, stages: Sequence[Stage]) -> list[Stage]:
+def outdated_after(folder: Path, settings: Settings, stages: Sequence[Stage]) -> list[Stage]:
     """Return the finished stages that depend on what some others have just written again.
 
     Args:
         folder: the run directory.
+        settings: resolved.
         stages: the stages that have just run; they are not among those returned.
     """
     rewritten, outdated = {name for stage in stages for name in stage.writes}, []
     finished, ran = read_record(folder)["stages"], {stage.name for stage in stages}
     for stage in STAGES:
-        if stage.name not in ran and stage.name in finished and rewritten & {*stage.reads, *stage.may_read}:
+        read = {*stage.required(settings), *stage.may_read}
+        if stage.name not in ran and stage.name in finished and rewritten & read:
             outdated.append(stage)
             rewritten |= set(stage.writes)
     return outdated
@@ -170,6 +198,9 @@ def applicable_stages(settings: Settings) -> list[Stage]:
     """Return the stages whose inputs the settings name; without a grading cohort, for example, no grader is trained."""
     applicable = []
     for stage in STAGES:
+        if stage.name == "train_segmenter" and not _needs_segmenter(settings):
+            log.info("%s: skipped, because roi.method is %s", stage.command, settings.roi.method)
+            continue
         missing = [name.removeprefix("archive.") for name in stage.requires if not lookup(settings, name)]
         if missing:
             given = "is not given" if len(missing) == 1 else "are not given"
@@ -177,6 +208,10 @@ def applicable_stages(settings: Settings) -> list[Stage]:
         else:
             applicable.append(stage)
     return applicable
+
+
+def _needs_segmenter(settings: Settings) -> bool:
+    return settings.roi.method in {"auto", "learned"} or settings.slices.only == "tumour"
 
 
 def check_paths(folder: Path, settings: Settings) -> None:
@@ -317,7 +352,7 @@ def _fingerprint(folder: Path, settings: Settings, stage: Stage) -> str:
     writer = {name: stage.name for stage in (*STAGES, TUNE["grader"]) for name in stage.writes}
     present = [name for name in stage.may_read if (folder / name).exists()]
     read = {}
-    for name in (*stage.reads, *present):
+    for name in (*stage.required(settings), *present):
         if not (folder / name).exists():
             command = stage_named(writer[name]).command
             raise InputError(f"{folder / name}: missing, but {stage.command} needs it; run `tumorprog {command}` first")

@@ -105,7 +105,7 @@ def shard(path: Path, schema: pa.Schema) -> Iterator[Shard]:
         path: of the file; its folder must exist.
         schema: of the rows.
     """
-    others = [name for name in schema.names if name != "image"]
+    others = [name for name in schema.names if name not in {"image", "mask"}]
     uncompressed = {"compression": "none", "use_dictionary": others, "write_statistics": others}
     options = uncompressed if "image" in schema.names else {"compression": "zstd"}
     with storage.atomic_write(path) as file, pq.ParquetWriter(file, schema, **options) as writer:

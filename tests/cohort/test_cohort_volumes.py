@@ -1,35 +1,27 @@
+import math
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
 from tumorprog.cohort.columns import VOLUMES
-from tumorprog.cohort.volumes import volumes_by_date
-from tumorprog.distributed.volumes import COUNTED, WORK, count_voxels
+from tumorprog.cohort.volumes import MEASURED, volumes_by_date
+from tumorprog.formats.columns import CATALOGUE
 from tumorprog.formats.dicom import header
+from tumorprog.regions import sources
 from tumorprog.synthetic import files, phantom, plan
 from tumorprog.synthetic.settings import Synthetic
 
 
-def counted(*masks):
-    """Return counted masks, given as (patient, date, series, voxels of each slice): 1 x 2 x 3 mm voxels, 5 mm apart."""
-    rows = [
-        {"PatientID": patient, "date": date, "SeriesInstanceUID": series, "stack": 0, "voxels": voxels}
-        | {"position_mm": 5.0 * order, "SliceThickness": 3.0, "row_spacing_mm": 1.0, "column_spacing_mm": 2.0}
-        for patient, date, series, slices in masks
-        for order, voxels in enumerate(slices)
-    ]
-    return pd.DataFrame(rows, columns=COUNTED.names)
+def measured(*rows, method="mask"):
+    """Return measured regions, given as (patient, date, ml), with half of it in label 1."""
+    table = pd.DataFrame(rows, columns=["PatientID", "date", "volume_ml"]).assign(method=method)
+    return table.assign(label_1_ml=table["volume_ml"] / 2).reindex(columns=["PatientID", "date", "method", *MEASURED])
 
 
 def test_volumes_are_sorted_by_date_with_the_change_since_the_previous_date():
-    found = volumes_by_date(
-        counted(
-            ("A", "2000-03-01", "2", [0, 150, 150]),
-            ("A", "2000-01-01", "1", [100, 100, 0]),
-            ("B", "2000-01-01", "3", [50, 0, 0]),
-        )
-    )
+    found = volumes_by_date(measured(("A", "2000-03-01", 3.0), ("A", "2000-01-01", 2.0), ("B", "2000-01-01", 0.5)))
     assert tuple(found.columns) == VOLUMES
     assert found["volume_ml"].tolist() == pytest.approx([2.0, 3.0, 0.5])
     assert found["days_since"].tolist()[1] == 60
@@ -37,22 +29,28 @@ def test_volumes_are_sorted_by_date_with_the_change_since_the_previous_date():
     assert found.loc[[0, 2], ["days_since", "change_ml", "change_percent"]].isna().all(axis=None)
 
 
-def test_the_largest_of_several_masks_of_a_date_counts():
-    found = volumes_by_date(counted(("A", "d1", "1", [10, 0]), ("A", "d1", "2", [40, 0])).replace("d1", "2000-01-01"))
-    assert found[["volume_ml", "masks"]].to_numpy().tolist() == [[0.4, 2]]
+def test_the_largest_of_several_masks_of_a_date_counts_with_its_labels():
+    found = volumes_by_date(measured(("A", "2000-01-01", 0.1), ("A", "2000-01-01", 0.4)))
+    assert found[["volume_ml", "label_1_ml", "masks"]].to_numpy().tolist() == [[0.4, 0.2, 2]]
+
+
+def test_a_segmented_date_has_no_mask_and_counts_among_the_changes():
+    masks, learned = measured(("A", "2000-01-01", 2.0)), measured(("A", "2000-02-01", 3.0), method="learned")
+    found = volumes_by_date(pd.concat([learned, masks]))
+    assert found[["method", "masks"]].to_numpy().tolist() == [["mask", 1], ["learned", 0]]
+    assert found["change_ml"].tolist()[1] == pytest.approx(1.0)
 
 
 def test_a_change_from_zero_volume_has_no_percentage():
-    found = volumes_by_date(counted(("A", "2000-01-01", "1", [0, 0]), ("A", "2000-02-01", "2", [100, 0])))
+    found = volumes_by_date(measured(("A", "2000-01-01", 0.0), ("A", "2000-02-01", 1.0)))
     assert found["change_ml"].tolist()[1] == pytest.approx(1.0)
     assert found["change_percent"].isna().all()
 
 
-def test_a_mask_without_a_date_or_voxel_size_has_no_volume():
-    unknown = counted(("A", "", "1", [10, 10]), ("B", "2000-01-01", "2", [10, 10]))
-    assert volumes_by_date(unknown.assign(row_spacing_mm=np.nan)).empty
-    assert volumes_by_date(unknown)["PatientID"].tolist() == ["B"]
-    assert volumes_by_date(counted()).empty
+def test_a_region_without_a_date_or_voxel_size_has_no_volume():
+    found = volumes_by_date(measured(("A", "", 1.0), ("B", "2000-01-01", 2.0), ("C", "2000-01-01", math.nan)))
+    assert found["PatientID"].tolist() == ["B"]
+    assert volumes_by_date(measured()).empty
 
 
 @pytest.mark.parametrize("slices", [12, 33])
@@ -67,12 +65,13 @@ def test_the_mask_of_a_phantom_has_the_phantoms_volume(tmp_path, number, slices)
     for index, plane in enumerate(stack.planes):
         writer.write(index, plane, phantom.layers(patient.head, patient.studies[0].tumour, plane))
     rows = [row for path in sorted(tmp_path.rglob("*.dcm")) for row in header.read_rows(str(path))]
-    defaults = {"stack": 0, "file_bytes": 0}
-    work = [{**row, **defaults, "date": row["StudyDate"], "pixel_offset": -1} for row in rows]
-    counts, rejected = count_voxels(pa.Table.from_pylist(work, WORK))
-    assert not rejected
+    defaults = {"stack": 0, "order": 0, "slice_spacing_mm": math.nan, "file_bytes": 0, "pixel_offset": -1}
+    table = pa.Table.from_pylist([{**row, **defaults} for row in rows], CATALOGUE).select(sources.SLICE.names)
     assert {row["sequence"] for row in rows} == {"mask"}
     _, truth = phantom.volumes_ml(patient.studies[0].tumour)
-    assert volumes_by_date(counts.to_pandas())["volume_ml"].item() == pytest.approx(truth, rel=0.08)
-    unpositioned = counts.to_pandas().assign(position_mm=np.nan)  # the slices touch, so their thickness is sufficient
-    assert volumes_by_date(unpositioned)["volume_ml"].item() == pytest.approx(truth, rel=0.08)
+    unpositioned = pa.array(np.full(len(rows), np.nan))  # the slices touch, so their thickness is sufficient
+    without = table.set_column(table.schema.get_field_index("position_mm"), "position_mm", unpositioned)
+    for found in (table, without):
+        (measured_mask,), rejected = sources.read_masks(sources.stacks_of(found), ())
+        assert not rejected
+        assert measured_mask.volumes["volume_ml"] == pytest.approx(truth, rel=0.08)

@@ -11,8 +11,6 @@ from tumorprog.encoders import spectral
 from tumorprog.encoders.settings import Features
 from tumorprog.errors import SettingsError
 from tumorprog.imaging import intensity
-from tumorprog.regions.methods import REGIONS
-from tumorprog.regions.settings import Roi
 
 JPEG_8 = (
     "00 01 10 20 11 02 03 12 21 30 40 31 22 13 04 05 14 23 32 41 50 60 51 42 33 24 15 06 07 16 25 34 43 52 61 70 71 62 "
@@ -133,31 +131,39 @@ def test_a_constant_band_has_zero_entropy(value):
 
 
 @pytest.mark.parametrize("wavelet", ["haar", "db4"])
-@pytest.mark.parametrize("method", list(REGIONS))
-def test_a_vector_equals_the_result_of_the_reference_libraries(wavelet, method):
-    image = noise((320, 260)) * 900
-    scaled = intensity.resize(intensity.scale(image, method="minmax"), 256)
-    low, details = pywt.dwt2(np.where(REGIONS[method](scaled), scaled, 0).astype(float), wavelet)
+def test_a_vector_equals_the_result_of_the_reference_libraries(wavelet):
+    scaled, region = intensity.prepare(noise((320, 260)) * 900), noise((256, 256), seed=1) > 0.6
+    low, details = pywt.dwt2(np.where(region, scaled, 0).astype(float), wavelet)
     positions = spectral.zigzag(*low.shape, 88)
     expected = [
         *scipy.fft.dctn(low, norm="ortho")[positions[:, 0], positions[:, 1]],
         *map(reference_statistics, details),
     ]
-    vector = spectral.encode(image, wavelet=wavelet, roi=method)
+    vector = spectral.encode(scaled, region, wavelet=wavelet)
     assert vector.shape == (100,)
     assert vector.dtype == np.float32
     np.testing.assert_allclose(vector, np.hstack(expected), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("value", [7.0, np.nan])
-@pytest.mark.parametrize("method", list(REGIONS))
-def test_a_constant_or_undefined_slice_has_a_vector_of_zeros(value, method):
-    image = np.full((50, 50), value, np.float32)
-    assert not spectral.encode(image, wavelet="haar", roi=method).any()
+def test_a_constant_or_undefined_slice_has_a_vector_of_zeros(value):
+    scaled = intensity.prepare(np.full((50, 50), value, np.float32))
+    assert not spectral.encode(scaled, np.ones((256, 256), bool), wavelet="haar").any()
+
+
+def test_only_the_pixels_of_the_region_count():
+    scaled, region = intensity.prepare(noise((256, 256))), np.zeros((256, 256), bool)
+    assert not spectral.encode(scaled, region, wavelet="haar").any()
+    region[40:90, 60:120] = True
+    vector = spectral.encode(scaled, region, wavelet="haar")
+    outside_changed = np.where(region, scaled, 1 - scaled)
+    np.testing.assert_array_equal(spectral.encode(outside_changed, region, wavelet="haar"), vector)
+    region[40, 60] = False
+    assert (spectral.encode(scaled, region, wavelet="haar") != vector).any()
 
 
 def test_an_unknown_wavelet_is_rejected_with_a_suggestion():
     with pytest.raises(SettingsError, match=r"features\.wavelet is 'dbb2'.*db2"):
-        spectral.options(Features(wavelet="dbb2"), Roi())
+        spectral.options(Features(wavelet="dbb2"))
     with pytest.raises(SettingsError, match="discrete"):
-        spectral.options(Features(wavelet="morl"), Roi())
+        spectral.options(Features(wavelet="morl"))

@@ -4,7 +4,8 @@ config.yaml  run.json  quarantine.csv  grades.csv  timeline.csv  reference_sheet
 metrics.json  report.html
 catalogue/*.parquet _summary.json        slices/*.parquet _cohort.csv _rejected.csv
 grader/{model.safetensors, model.json, history.csv, split.csv, leaks.csv, predictions.parquet}
-features/*.parquet _rejected.csv
+segmenter/{model.safetensors, model.json, history.csv, folds.csv, leaks.csv, _rejected.csv, folds/fold-K/...}
+regions/*.parquet _scores.csv _lesions.csv _rejected.csv        features/*.parquet _rejected.csv
 progression/{model.safetensors, model.json, history.csv, folds.csv, predictions.csv, patient_predictions.csv}
 progression/{baselines.csv, null_control.csv, left_out.csv}
 figures/*.svg
@@ -29,6 +30,7 @@ from tumorprog.encoders.columns import FEATURES
 from tumorprog.evaluation import metrics
 from tumorprog.formats import reading
 from tumorprog.heads.settings import Progression
+from tumorprog.imaging import intensity
 from tumorprog.progression import months
 from tumorprog.progression.columns import (
     NEW_PATIENTS,
@@ -37,6 +39,7 @@ from tumorprog.progression.columns import (
     REFERENCE_SHEET,
 )
 from tumorprog.progression.series import read_training_series
+from tumorprog.regions.packing import find
 from tumorprog.settings import Settings
 from tumorprog.stages import predict
 from tumorprog.synthetic import archive, plan
@@ -45,8 +48,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 
 SMALL = shlex.split(
     "--slices.sequences [T1post,FLAIR] --grader.weights none --grader.workers 0 --grader.epochs 2 "
-    "--grader.batch_size 16 --progression.epochs 3 --progression.hidden 8 --progression.null_draws 2 "
-    "--report.bootstrap 200 --report.evidence_slices 8"
+    "--grader.batch_size 16 --segmenter.workers 0 --segmenter.epochs 2 --segmenter.folds 3 --progression.epochs 3 "
+    "--progression.hidden 8 --progression.null_draws 2 --report.bootstrap 200 --report.evidence_slices 8"
 )
 
 
@@ -72,13 +75,15 @@ def test_every_documented_file_is_written(finished):
         *("config.yaml", "run.json", "quarantine.csv", "grades.csv", "reference_sheet.csv", "metrics.json"),
         *("patient_grades.csv", "report.html", "catalogue/_summary.json", "slices/_cohort.csv", "slices/_rejected.csv"),
         *(f"grader/{name}" for name in ("model.safetensors", "model.json", "history.csv", "split.csv", "leaks.csv")),
+        *(f"segmenter/{name}" for name in ("model.safetensors", "model.json", "history.csv", "folds.csv", "leaks.csv")),
+        *(f"regions/_{name}.csv" for name in ("scores", "lesions", "rejected")),
         *("grader/predictions.parquet", "features/_rejected.csv"),
         *(f"progression/{name}" for name in ("model.safetensors", "model.json", "history.csv", "folds.csv")),
         *(f"progression/{name}.csv" for name in ("predictions", "patient_predictions", "baselines", "null_control")),
         *("progression/left_out.csv", "timeline.csv", "volumes.csv", "cards/model.md", "cards/data.md"),
     ):
         assert (finished / name).is_file(), name
-    for folder in ("catalogue", "slices", "features"):
+    for folder in ("catalogue", "regions", "slices", "features"):
         assert list((finished / folder).glob("*.parquet")), folder
     assert list((finished / "figures").glob("*.svg"))
     assert not list((finished / ".partial").iterdir())
@@ -120,16 +125,18 @@ def test_feature_vectors_equal_those_computed_from_single_slices(finished):
     vectors = pd.read_parquet(finished / "features")
     slices = pd.read_parquet(finished / "catalogue").merge(vectors, on=["SeriesInstanceUID", "order"])
     assert len(slices) == len(vectors)
+    regions = tables.shards(finished / "regions")
     for row in slices.iloc[:: max(1, len(slices) // 40)].itertuples():
-        frame = reading.read_frame(row.path, row.frame)
-        expected = spectral.encode(frame, wavelet="haar", roi="brightest")
-        np.testing.assert_array_equal(row.vector, expected)
+        scaled = intensity.prepare(reading.read_frame(row.path, row.frame))
+        region = find(regions, row._asdict(), scaled)
+        np.testing.assert_array_equal(row.vector, spectral.encode(scaled, region.mask, wavelet="haar"))
+        assert row.region == region.method == "mask"  # every date of the synthetic patients has one
 
 
 def test_a_series_is_drawn_without_rerunning_any_stage(finished, capsys):
     series = pd.read_csv(finished / "grades.csv").iloc[0]
     before = (finished / "run.json").read_bytes()
-    arguments = ["--show", series["PatientID"], series["date"], series["Type"], "--roi.method", "component"]
+    arguments = ["--show", series["PatientID"], series["date"], series["Type"]]
     assert cli.main(["features", "--out", str(finished), *arguments]) == 0
     picture = Path(capsys.readouterr().out.split("picture: ")[1].strip())
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -140,7 +147,7 @@ def test_a_series_is_drawn_without_rerunning_any_stage(finished, capsys):
 
 def test_the_report_states_how_well_each_region_matches_the_tumour(finished):
     dice = json.loads((finished / "metrics.json").read_text())["roi"]
-    assert set(dice) == {"brightest", "component"}
+    assert set(dice) == {"brightest", "component", "learned"}
     assert dice["component"]["T1post"]["dice"]["value"] > dice["brightest"]["T1post"]["dice"]["value"] + 0.2
     assert "Dice coefficient" in html.unescape((finished / "report.html").read_text())
 
@@ -299,6 +306,7 @@ def test_a_finished_run_predicts_for_new_patients(finished, cohort_folder, tmp_p
     predictions = pd.read_csv(tmp_path / "predictions.csv")
     assert list(predictions.columns) == list(PREDICTIONS)
     assert len(predictions) == 2 * 9
+    assert set(predictions["region"]) == {"mask"}
     patients = pd.read_csv(tmp_path / "patient_predictions.csv")
     assert list(patients.columns) == list(NEW_PATIENTS)
     assert patients[["PatientID", "Series"]].to_numpy().tolist() == [["PGBM-001", 9]] * 2
@@ -323,7 +331,8 @@ def one_date(finished, cohort_folder, tmp_path):
     for name in (f"features/{tables.SUMMARY}", "grades.csv", "timeline.csv", "volumes.csv", "quarantine.csv"):
         (run / name).write_text((finished / name).read_text())
     (run / "reference_sheet.csv").write_text(",".join(REFERENCE_SHEET) + "\n")  # no patient has two dates
-    (run / "catalogue").symlink_to(finished / "catalogue")
+    for folder in ("catalogue", "segmenter", "regions"):
+        (run / folder).symlink_to(finished / folder)
     return run
 
 

@@ -12,7 +12,7 @@ from tumorprog.regions import brightest
 from tumorprog.regions.brightest import brightest_region, cluster_thresholds
 from tumorprog.regions.component import brightest_component
 from tumorprog.regions.methods import DESCRIPTIONS, REGIONS
-from tumorprog.regions.settings import Method
+from tumorprog.regions.settings import ImageMethod, Method
 
 
 def squared_error(values, low, high):
@@ -151,4 +151,5 @@ def test_a_head_cropped_by_the_image_border_also_has_a_rim_there():
 
 
 def test_every_method_is_a_choice_and_is_described_in_the_report():
-    assert set(get_args(Method)) == set(REGIONS) == set(DESCRIPTIONS)
+    assert set(get_args(ImageMethod)) == set(REGIONS)
+    assert set(get_args(Method)) == set(DESCRIPTIONS) == {"auto", "mask", "learned", *REGIONS}

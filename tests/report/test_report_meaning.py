@@ -8,6 +8,7 @@ from tumorprog.cohort.columns import VOLUMES
 from tumorprog.report.progression import meaning
 
 BTP = ("PGBM-001", "PGBM-002", "PGBM-003")
+LABELS = (np.nan,) * 5
 OTHER = ("HOSP-1", "HOSP-2", "PGBM-003")
 
 
@@ -19,8 +20,10 @@ def tables(patients, days=(83, 84, 300), *, single=0):
 
 
 def volumes(*changes):
-    rows = [("A", "2000-01-01", 4.0, 1, np.nan, np.nan, np.nan)]
-    rows += [("A", f"2000-01-{day:02}", 4.0, 1, 1.0, 1.0, change) for day, change in enumerate(changes, 2)]
+    rows = [("A", "2000-01-01", "mask", 4.0, *LABELS, 1, np.nan, np.nan, np.nan)]
+    rows += [
+        ("A", f"2000-01-{day:02}", "mask", 4.0, *LABELS, 1, 1.0, 1.0, change) for day, change in enumerate(changes, 2)
+    ]
     return pd.DataFrame(rows, columns=list(VOLUMES))
 
 

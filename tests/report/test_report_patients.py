@@ -12,6 +12,7 @@ from tumorprog.synthetic import plan
 
 PATIENTS = [f"P{number}" for number in range(1, 7)]
 DAYS = (30, 60, 90, 120, 700, 365)
+LABELS = (np.nan,) * 5
 
 
 @pytest.fixture
@@ -22,9 +23,11 @@ def tables():
     ]
     timeline += [("P7", 1, np.nan, 0, "no date"), ("P8", 1, "2000-01-01", 1, "one date")]
     volumes = [
-        (name, "2000-01-01", 70.0 / days, 1, np.nan, np.nan, np.nan) for name, days in zip(PATIENTS, DAYS, strict=True)
+        (name, "2000-01-01", "mask", 70.0 / days, *LABELS, 1, np.nan, np.nan, np.nan)
+        for name, days in zip(PATIENTS, DAYS, strict=True)
     ]
-    volumes += [("P1", second[0], 3.0, 1, 30.0, 1.0, -50.0), ("P2", second[1], 3.0, 1, 60.0, 1.0, 80.0)]
+    volumes += [("P1", second[0], "mask", 3.0, *LABELS, 1, 30.0, 1.0, -50.0)]
+    volumes += [("P2", second[1], "mask", 3.0, *LABELS, 1, 60.0, 1.0, 80.0)]
     intervals = pd.DataFrame({"PatientID": PATIENTS, "date": "2000-01-01", "days": DAYS})
     return courses.Tables(
         timeline=pd.DataFrame(timeline, columns=list(TIMELINE)),
@@ -109,6 +112,11 @@ def slices(cohort_folder):
 
 
 @pytest.fixture(scope="module")
+def regions(slices, write_regions):
+    return write_regions(slices[slices["sequence"] != "mask"])
+
+
+@pytest.fixture(scope="module")
 def intervals(slices):
     dates = slices.groupby("PatientID")["StudyDate"].agg(["min", "max"]).reset_index()
     days = (pd.to_datetime(dates["max"]) - pd.to_datetime(dates["min"])).dt.days
@@ -149,24 +157,24 @@ def predictions(intervals):
     )
 
 
-def test_the_largest_errors_come_first_with_their_months_and_interval(slices, intervals, identifiers):
+def test_the_largest_errors_come_first_with_their_months_and_interval(slices, regions, intervals, identifiers):
     patients = predictions(intervals)
-    found = images.largest_errors(slices, patients, identifiers, roi="brightest", max_patients=2)
+    found = images.largest_errors(slices, patients, identifiers, regions=regions, max_patients=2)
     worst = patients.iloc[1]
     assert len(found) == 2
     assert found[0]["title"].startswith(f"{identifiers.patient(worst['PatientID'])}: measured ")
     assert "(1.00 to 9.00); T1post" in found[0]["title"]
-    assert found[0]["mask"].shape == (256, 256)
+    assert found[0]["mask"].sum() == 50 * 70  # the region of the table
 
 
-def test_patients_whose_files_are_gone_are_left_out(slices, intervals, identifiers):
+def test_patients_whose_files_are_gone_are_left_out(slices, regions, intervals, identifiers):
     gone = slices.assign(path=slices["path"] + ".gone")
     assert images.first_and_second(gone, intervals, identifiers, max_patients=2) == []
     patients = predictions(intervals)
-    assert images.largest_errors(gone, patients, identifiers, roi="brightest", max_patients=3) == []
+    assert images.largest_errors(gone, patients, identifiers, regions=regions, max_patients=3) == []
     worst = patients["PatientID"].iloc[1]
     partly = slices.where(slices["PatientID"] != worst, gone)
-    found = images.largest_errors(partly, patients, identifiers, roi="brightest", max_patients=3)
+    found = images.largest_errors(partly, patients, identifiers, regions=regions, max_patients=3)
     assert [example["title"].split(":")[0] for example in found] == [
         identifiers.patient(intervals["PatientID"].iloc[index]) for index in (2, 0)
     ]
@@ -193,12 +201,12 @@ def test_the_two_dates_are_shown_in_the_same_plane(slices, intervals, identifier
     assert images.first_and_second(turned, intervals, identifiers, max_patients=3) == []
 
 
-def test_a_patient_with_several_intervals_is_shown_once(slices, intervals, identifiers):
+def test_a_patient_with_several_intervals_is_shown_once(slices, regions, intervals, identifiers):
     twice = pd.concat([intervals, intervals], ignore_index=True)
     shown = images.first_and_second(slices, twice, identifiers, max_patients=3)
     assert [example["title"].split(",")[0] for example in shown[::2]] == ["patient 01", "patient 02", "patient 03"]
     repeated = pd.concat([predictions(intervals)] * 2, ignore_index=True)
-    found = images.largest_errors(slices, repeated, identifiers, roi="brightest", max_patients=3)
+    found = images.largest_errors(slices, repeated, identifiers, regions=regions, max_patients=3)
     titles = [example["title"].split(":")[0] for example in found]
     assert len(set(titles)) == len(titles) == 3
 

@@ -50,7 +50,7 @@ def write(folder, name, frame, columns):
 
 def volumes(dates):
     changes = {"days_since": 30, "change_ml": 1.0, "change_percent": 50.0}
-    return dates.assign(volume_ml=5.0, masks=1, **changes)
+    return dates.assign(method="mask", volume_ml=5.0, masks=1, **changes)
 
 
 @pytest.fixture

@@ -154,8 +154,13 @@ def study(tmp_path):
     return rows_of(*paths)
 
 
-def test_a_level_shows_the_largest_area_of_the_mask_in_the_sequences_of_the_same_plane(study):
-    shown = level(study, IDENTIFIERS, method="component")
+@pytest.fixture
+def regions(study, write_regions):
+    return write_regions(study[study["sequence"] != "mask"])
+
+
+def test_a_level_shows_the_largest_area_of_the_mask_in_the_sequences_of_the_same_plane(study, regions):
+    shown = level(study, IDENTIFIERS, regions=regions)
     assert shown.name == f"{IDENTIFIERS.patient('P')}, day 0"
     assert shown.choice == "the level of the largest area of the tumour mask"
     assert [view.title for view in shown.views] == [
@@ -164,39 +169,40 @@ def test_a_level_shows_the_largest_area_of_the_mask_in_the_sequences_of_the_same
     ]
     np.testing.assert_array_equal(shown.views[0].tumour, TUMOUR > 0)
     assert shown.views[1].tumour is None  # 1 mm beside the mask
+    assert [view.region.sum() for view in shown.views] == [50 * 70] * 2  # the region of the table
     assert [view.is_map for view in shown.views] == [False, True]
 
 
-def test_the_window_of_a_map_is_that_of_its_stack_and_the_window_of_an_image_that_of_the_slice(study):
-    image, map_ = level(study, IDENTIFIERS, method="component").views
+def test_the_window_of_a_map_is_that_of_its_stack_and_the_window_of_an_image_that_of_the_slice(study, regions):
+    image, map_ = level(study, IDENTIFIERS, regions=regions).views
     assert image.window[1] == pytest.approx(420, abs=15)  # the tumour of the slice
     assert map_.window[1] == pytest.approx(4 * 120, abs=15)  # the last slice; the one that is shown has up to 360
 
 
-def test_a_study_with_a_mask_comes_before_one_with_more_sequences(study):
+def test_a_study_with_a_mask_comes_before_one_with_more_sequences(study, regions):
     flair = study[study["sequence"] == "FLAIR"]
     more = pd.concat([flair.assign(PatientID="A", sequence=name) for name in ("T1pre", "T2", "FLAIR", "dT1")])
     named = Identifiers("AP", {}, shown=True, seed=0)
-    assert level(pd.concat([more, study]), named, method="component").name == "P, 2000-01-01"
-    assert level(pd.concat([more, flair]), named, method="component").name == "A, 2000-01-01"
+    assert level(pd.concat([more, study]), named, regions=regions).name == "P, 2000-01-01"
+    assert level(pd.concat([more, flair]), named, regions=regions).name == "A, 2000-01-01"
 
 
-def test_without_masks_the_level_is_the_middle_of_a_series(study):
-    shown = level(study[study["sequence"] != "mask"], IDENTIFIERS, method="component")
+def test_without_masks_the_level_is_the_middle_of_a_series(study, regions):
+    shown = level(study[study["sequence"] != "mask"], IDENTIFIERS, regions=regions)
     assert shown.choice == "the middle of a series"
     assert not shown.has_tumour
     assert shown.views[0].title == "T1post\naxial, slice 3 of 4, z = 10 mm"
 
 
-def test_a_slice_that_cannot_be_decoded_is_not_shown(study):
+def test_a_slice_that_cannot_be_decoded_is_not_shown(study, regions):
     broken = study.assign(path=study["path"].where(study["sequence"] != "ADC", "absent.dcm"))
-    assert [view.title[:6] for view in level(broken, IDENTIFIERS, method="component").views] == ["T1post"]
-    assert level(study.assign(path="absent.dcm"), IDENTIFIERS, method="component") is None
-    assert level(study[study["sequence"] == "mask"], IDENTIFIERS, method="component") is None
+    assert [view.title[:6] for view in level(broken, IDENTIFIERS, regions=regions).views] == ["T1post"]
+    assert level(study.assign(path="absent.dcm"), IDENTIFIERS, regions=regions) is None
+    assert level(study[study["sequence"] == "mask"], IDENTIFIERS, regions=regions) is None
 
 
-def test_the_panel_of_a_level_draws_the_region_and_the_mask_in_two_styles(study):
-    figures = regions_figures.level_panel(level(study, IDENTIFIERS, method="component"))
+def test_the_panel_of_a_level_draws_the_region_and_the_mask_in_two_styles(study, regions):
+    figures = regions_figures.level_panel(level(study, IDENTIFIERS, regions=regions))
     first = next(iter(figures if isinstance(figures, list) else [figures])).axes[0]
     colours = {to_hex(lines.get_edgecolor()[0]).upper() for lines in first.collections}
     assert colours == {drawing.ORANGE, drawing.SKY}

@@ -55,6 +55,7 @@ def training(**model):
     used = {"learning_rate": 0.01, "weight_decay": 0.0, "step_epochs": 5, "step_factor": 0.1, "batch_size": 8}
     description = {
         **{"model": "torchvision resnet18", "classes": [2, 3, 4], "image_size": 224, "scaling": "robust"},
+        "selection": {"only": "all"},
         **{"channel_mean": [0.5], "channel_std": [0.2], "protocol": "patient", "initial_weights": "imagenet"},
         **{"training": {**used, "augment": False, "precision": "float32", "split": ""}, "epoch": 2},
         **{"training_slices": {"2": 2, "3": 2, "4": 4}},

@@ -17,7 +17,9 @@ from tumorprog.encoders import spectral
 from tumorprog.encoders.columns import VECTOR_LENGTH
 from tumorprog.evaluation import combination, progression
 from tumorprog.heads.settings import Progression
+from tumorprog.imaging import intensity
 from tumorprog.progression import months
+from tumorprog.regions.component import brightest_component
 from tumorprog.synthetic import phantom, plan
 from tumorprog.synthetic.settings import Synthetic
 
@@ -96,7 +98,8 @@ def vectors_of(patient, sequence):
         painted = phantom.layers(patient.head, study.tumour, plane)
         signal = phantom.image(patient.head, study.tumour, sequence=sequence, painted=painted, plane=plane)
         received = phantom.received(signal, receiver, random, sequence=sequence, plane=plane).astype(np.float32)
-        vectors.append(spectral.encode(received, wavelet="haar", roi="component"))
+        scaled = intensity.prepare(received)
+        vectors.append(spectral.encode(scaled, brightest_component(scaled), wavelet="haar"))
     return np.stack(vectors)
 
 

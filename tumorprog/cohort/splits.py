@@ -244,13 +244,20 @@ def find_leaks(slices: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(LEAKS))
 
 
-def audit(slices: pd.DataFrame, *, protocol: str, allowed: Sequence[str] = ()) -> pd.DataFrame:
+def audit(
+    slices: pd.DataFrame,
+    *,
+    protocol: str,
+    allowed: Sequence[str] = (),
+    remedy: str = "assign them to one set with --grader.split FILE",
+) -> pd.DataFrame:
     """Check a split for leakage before training.
 
     Args:
         slices: as for `find_leaks`.
         protocol: with `patient`, leakage stops the run; with `paper`, the leaks are only returned.
         allowed: values of `cohort.settings.SHARABLE`: what two sets may share because it does not identify a patient.
+        remedy: what to do if patients that share something are one person, for the error message.
 
     Returns:
         As `find_leaks`.
@@ -265,8 +272,7 @@ def audit(slices: pd.DataFrame, *, protocol: str, allowed: Sequence[str] = ()) -
         raise LeakError(
             f"the split has leakage: {len(refused)} identifiers are in more than one set, the first is {first['what']} "
             f"{first['value']} ({first['sides']}; patients {shorten(first['patients'].split(' '))}). If they are one "
-            "person, assign them to one set with --grader.split FILE, or remove the duplicate from the archive"
-            + _allow_hint(refused["what"], allowed)
+            f"person, {remedy}, or remove the duplicate from the archive" + _allow_hint(refused["what"], allowed)
         )
     return found
 

@@ -20,9 +20,9 @@ def _features(parsed: argparse.Namespace, settings: Settings) -> str:
 
 
 COMMAND = Command(
-    summary="Compute the 100 ROI, wavelet and DCT features of every slice of the progression cohort.",
+    summary="Compute the 100 wavelet and DCT features of the region of every slice of the progression cohort.",
     run=_features,
-    groups=("cluster", "roi", "features"),
+    groups=("cluster", "features"),
     arguments=(
         OUT,
         (
@@ -30,7 +30,7 @@ COMMAND = Command(
             {
                 "nargs": "+",
                 "metavar": "SERIES",
-                "help": "draw the features of one series instead: its UID, or PatientID, date and Type",
+                "help": "draw the region and features of one series instead: its UID, or PatientID, date and Type",
             },
         ),
         ("--slice", {"type": int, "metavar": "N", "help": "which slice to draw, from 0; by default the middle one"}),
@@ -38,6 +38,6 @@ COMMAND = Command(
     examples=(
         "tumorprog features --out runs/tcia --features.wavelet db2",
         "tumorprog features --out runs/tcia --show PGBM-001 1991-11-19 T1post",
-        "tumorprog features --out runs/tcia --show PGBM-001 1991-11-19 T1post --slice 12 --roi.method component",
+        "tumorprog features --out runs/tcia --show PGBM-001 1991-11-19 T1post --slice 12",
     ),
 )

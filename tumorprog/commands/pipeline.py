@@ -19,6 +19,9 @@ DEMO_SETTINGS = {
     "grader.batch_size": 8,
     "grader.workers": 0,
     "protocol": "both",
+    "segmenter.epochs": 10,
+    "segmenter.folds": 3,
+    "segmenter.workers": 0,
     "synthetic.progression_patients": 10,
     "synthetic.series_slices": 4,
 }
@@ -26,7 +29,7 @@ DEMO_SETTINGS = {
 
 _GROUPS = (
     *SHARED_GROUPS,
-    *("protocol", "archive", "cohort", "slices", "grader", "grade", "roi", "features", "progression"),
+    *("protocol", "archive", "cohort", "segmenter", "roi", "slices", "grader", "grade", "features", "progression"),
     *("report", "study"),
 )
 

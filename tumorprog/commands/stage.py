@@ -39,7 +39,7 @@ def run_stages(folder: Path, settings: Settings, stages: Sequence["Stage"]) -> s
     if not num_run:
         return f"{folder}: nothing to do"
     summary = f"{folder}: ran {num_run} of {len(stages)} stages"
-    outdated = [stage.command for stage in run.outdated_after(folder, stages)]
+    outdated = [stage.command for stage in run.outdated_after(folder, settings, stages)]
     return f"{summary}\noutdated now: {', '.join(outdated)}; `tumorprog run` updates them" if outdated else summary
 
 
@@ -53,6 +53,28 @@ def run_stage(name: str) -> Callable[[argparse.Namespace, Settings], str]:
 
     return run_it
 
+
+TRAIN_SEGMENTER = Command(
+    summary="Train the U-Net that finds the tumour, on the patients with masks, for each of them without the patient.",
+    run=run_stage("train_segmenter"),
+    groups=(*SHARED_GROUPS, "cohort", "roi", "segmenter"),
+    arguments=(OUT,),
+    examples=(
+        "tumorprog train-segmenter --out runs/tcia --segmenter.epochs 100",
+        "tumorprog train-segmenter --out runs/tcia --segmenter.sequences '[T1post, FLAIR]' --segmenter.gpu true",
+    ),
+)
+
+REGIONS = Command(
+    summary="Find the region of interest on every slice, from masks or the segmenter, and measure the tumour volumes.",
+    run=run_stage("regions"),
+    groups=("cluster", "roi", "segmenter", "slices"),
+    arguments=(OUT,),
+    examples=(
+        "tumorprog regions --out runs/tcia --roi.method mask --roi.margin_mm 3",
+        "tumorprog regions --out runs/tcia --roi.labels '[1, 3]'    # values of the masks that form the region",
+    ),
+)
 
 SLICES = Command(
     summary="Write the grader's 224 x 224 images of the graded patients.",

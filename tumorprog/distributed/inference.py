@@ -10,7 +10,7 @@ import ray.data
 
 from tumorprog import storage
 from tumorprog.distributed import session, shards
-from tumorprog.distributed.plans import Plan
+from tumorprog.distributed.grader_training import GraderPlan
 from tumorprog.distributed.rows import read_rows
 from tumorprog.formats import frames
 from tumorprog.graders import resnet18
@@ -81,9 +81,9 @@ class Grader:
         return pa.table({"row": batch["row"], **{name: pa.array(values) for name, values in columns.items()}})
 
 
-def predictions(slices: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+def predictions(slices: pd.DataFrame, plan: GraderPlan) -> pd.DataFrame:
     """Return the rows of `GRADER_PREDICTIONS` for `slices`, by the best model of a finished training."""
     wanted = np.isin(np.arange(len(plan.sides)), slices["slice"])
     rows = read_rows(plan.shards, ["slice", "image"], wanted=wanted).rename_columns({"slice": "row"})
-    scores = score(rows, plan.target, plan.grader, num_rows=len(slices)).rename(columns={"row": "slice"})
+    scores = score(rows, plan.target, plan.settings, num_rows=len(slices)).rename(columns={"row": "slice"})
     return slices.merge(scores, on="slice").sort_values("slice")

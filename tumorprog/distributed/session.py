@@ -26,7 +26,7 @@ _NO_AUTHENTICATION = (
 )
 _NO_GPU = (
     "Ray finds no GPU on this machine (`nvidia-smi` lists the available GPUs). To train without one, set "
-    "--grader.gpu false; in a sweep, remove gpu from the resources"
+    "--grader.gpu false and --segmenter.gpu false; in a sweep, remove gpu from the resources"
 )
 
 _IDLE_WORKER_MS = 60_000

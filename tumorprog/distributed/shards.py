@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,13 +27,16 @@ _MAX_SHARDS_PER_TASK = 8
 _ROW_GROUP, _IMAGE_ROW_GROUP = 1024, 64
 """Rows that a task holds in memory at a time. 64 images take 3 MB and are still in the CPU cache when written."""
 
+Notes = dict[str, list[dict[str, Any]]]
+"""What a transformation found out besides the rows of its shard: small rows, by the name of their table."""
 
-def shard_rows(num_rows: int) -> int:
+
+def shard_rows(num_rows: int, *, smallest: int = _MIN_ROWS, largest: int = _MAX_ROWS) -> int:
     """Return the rows of each shard: about sixteen shards, to keep a few cores busy, within a minimum and maximum size.
 
     The number depends only on the rows, so that a run on another machine writes the same files.
     """
-    return min(max(-(-num_rows // _TARGET_SHARDS), _MIN_ROWS), _MAX_ROWS)
+    return min(max(-(-num_rows // _TARGET_SHARDS), smallest), largest)
 
 
 def chunks(work: pa.Table) -> list[pa.Table]:
@@ -65,12 +69,7 @@ def write_shards(
     *,
     items: str,
 ) -> pd.DataFrame:
-    """Process work files with `transform` on all cores of the cluster; each file becomes one shard.
-
-    Each task reads its work files, opens the files that they list, and writes the shards, one row group at a time. Only
-    paths are sent to a task and only counts are returned, and no process holds more than one row group. A shard is
-    written atomically, stores the rows it rejected in its metadata, and is not written again if it exists. An
-    interrupted call therefore resumes where it stopped, and a task may safely be repeated by Ray.
+    """Process work files with `transform` as `write_noted_shards` does, and return the rows that could not be used.
 
     Args:
         work: Parquet files of small rows, such as paths.
@@ -81,6 +80,46 @@ def write_shards(
 
     Returns:
         All rejected rows, columns `formats.columns.QUARANTINE`, in the order of the work.
+    """
+    batch_rows = _IMAGE_ROW_GROUP if "image" in schema.names else _ROW_GROUP
+    noting = partial(_note_rejected, transform=transform)
+    notes = write_noted_shards(work, noting, folder, schema, items=items, batch_rows=batch_rows)
+    return pd.DataFrame(notes.get("rejected", []), columns=list(QUARANTINE))
+
+
+def _note_rejected(
+    work: pa.Table, *, transform: Callable[[pa.Table], tuple[pa.Table, Rejected]]
+) -> tuple[pa.Table, Notes]:
+    table, rejected = transform(work)
+    return table, {"rejected": rejected}
+
+
+def write_noted_shards(
+    work: list[Path],
+    transform: Callable[[pa.Table], tuple[pa.Table, Notes]],
+    folder: Path,
+    schema: pa.Schema,
+    *,
+    items: str,
+    batch_rows: int,
+) -> Notes:
+    """Process work files with `transform` on all cores of the cluster; each file becomes one shard.
+
+    Each task reads its work files, opens the files that they list, and writes the shards, one row group at a time. Only
+    paths are sent to a task and only counts are returned, and no process holds more than one row group. A shard is
+    written atomically, stores its notes in its metadata, and is not written again if it exists. An interrupted call
+    therefore resumes where it stopped, and a task may safely be repeated by Ray.
+
+    Args:
+        work: Parquet files of small rows, such as paths.
+        transform: function from rows of `work` to (table of `schema`, notes); pickled to the workers.
+        folder: folder for `part-00000.parquet` and so on; must be reachable from all nodes.
+        schema: schema of the shards.
+        items: what the rows of work represent, for the progress log.
+        batch_rows: number of rows of work that become one row group.
+
+    Returns:
+        All notes, in the order of the work.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shards = [folder / queries.part_name(number) for number in range(len(work))]
@@ -95,13 +134,12 @@ def write_shards(
         written = ray.data.from_arrow([pa.Table.from_pylist(pending[first::tasks]) for first in range(tasks)])
         written.context.target_max_block_size = 1  # byte: counts arrive as they are yielded, not when the task ends
         written.context.execution_options.preserve_order = False
-        write = partial(_write_task, transform=transform, schema=schema)
+        write = partial(_write_task, transform=transform, schema=schema, batch_rows=batch_rows)
         written = written.map_batches(write, batch_size=None, batch_format="pyarrow", num_cpus=1)
         progress = Progress(folder.name, total=sum(shard["rows"] for shard in pending), items=items)
         for rows in written.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             progress.add(sum(rows["rows"].to_pylist()))
-    rejected = [row for shard in shards for row in _rejected(shard)]
-    return pd.DataFrame(rejected, columns=list(QUARANTINE))
+    return _joined([_notes(shard) for shard in shards])
 
 
 def num_tasks(num_shards: int, num_cores: int) -> int:
@@ -122,14 +160,18 @@ def num_tasks(num_shards: int, num_cores: int) -> int:
 
 
 def _write_task(
-    pending: pa.Table, *, transform: Callable[[pa.Table], tuple[pa.Table, Rejected]], schema: pa.Schema
+    pending: pa.Table,
+    *,
+    transform: Callable[[pa.Table], tuple[pa.Table, Notes]],
+    schema: pa.Schema,
+    batch_rows: int,
 ) -> Iterator[pa.Table]:
     """Write the shards one after the other and yield the number of work rows of each."""
     keep_freed_memory()
     for row in pending.to_pylist():
         shard = storage.as_path(row["shard"])
         if not shard.exists():  # it exists if Ray repeats this task after the loss of a node
-            _write_shard(storage.as_path(row["work"]), shard, transform, schema)
+            _write_shard(storage.as_path(row["work"]), shard, transform, schema, batch_rows)
         yield pa.table({"rows": [row["rows"]]})
 
 
@@ -142,16 +184,26 @@ def keep_freed_memory() -> None:
 
 
 def _write_shard(
-    work: Path, target: Path, transform: Callable[[pa.Table], tuple[pa.Table, Rejected]], schema: pa.Schema
+    work: Path,
+    target: Path,
+    transform: Callable[[pa.Table], tuple[pa.Table, Notes]],
+    schema: pa.Schema,
+    batch_rows: int,
 ) -> None:
-    rejected: Rejected = []
-    rows = _IMAGE_ROW_GROUP if "image" in schema.names else _ROW_GROUP
+    notes: list[Notes] = []
     with work.open("rb") as source, tables.shard(target, schema) as shard:
-        for batch in pq.ParquetFile(source).iter_batches(rows):
-            table, batch_rejected = transform(pa.Table.from_batches([batch]))
+        for batch in pq.ParquetFile(source).iter_batches(batch_rows):
+            table, noted = transform(pa.Table.from_batches([batch]))
             shard.add(table)
-            rejected += batch_rejected
-        shard.add_metadata({"rejected": json.dumps(rejected)})
+            notes.append(noted)
+        shard.add_metadata({"notes": json.dumps(_joined(notes), default=np.generic.item)})
+
+
+def _joined(notes: list[Notes]) -> Notes:
+    return {
+        name: [row for noted in notes for row in noted.get(name, [])]
+        for name in sorted({name for noted in notes for name in noted})
+    }
 
 
 def _num_rows(path: Path) -> int:
@@ -159,6 +211,6 @@ def _num_rows(path: Path) -> int:
         return pq.read_metadata(file).num_rows
 
 
-def _rejected(path: Path) -> Rejected:
+def _notes(path: Path) -> Notes:
     with path.open("rb") as file:
-        return json.loads(pq.read_metadata(file).metadata[b"rejected"])
+        return json.loads(pq.read_metadata(file).metadata[b"notes"])

@@ -13,8 +13,9 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from tumorprog import storage
 from tumorprog.cohort import splits
-from tumorprog.distributed import grader_training, inference, session
-from tumorprog.distributed.plans import Training, build_plan, patient_sides, read_slice_metadata
+from tumorprog.distributed import inference, session
+from tumorprog.distributed.grader_plans import Training, build_plan, patient_sides, read_slice_metadata
+from tumorprog.distributed.training import WAITING_CPUS, train
 from tumorprog.errors import InputError
 from tumorprog.evaluation import baselines
 from tumorprog.evaluation.measures import measure
@@ -89,7 +90,7 @@ def grader(folder: Path, work: Path, sweep: Sweep, settings: Settings) -> Study:
 
     counts = split.value_counts()
     return Study(
-        trainable=tune.with_resources(trial, {"cpu": grader_training.WAITING_CPUS}),
+        trainable=tune.with_resources(trial, {"cpu": WAITING_CPUS}),
         max_concurrent=max_concurrent,
         test=test,
         summary="{train} training patients, {validation} validation patients, {test} test patients held out".format(
@@ -116,7 +117,7 @@ def _grader_trial(config: dict[str, Any], *, slices: pd.DataFrame, options: _Gra
     target.mkdir(parents=True)
     training = Training(name="trial", protocol="patient", folder=".", slices=slices)
     plan = build_plan(training, options.folder, target, chosen, cores=options.cores)
-    grader_training.train(plan, worker=options.worker, callbacks=[_Report(chosen.grader.epochs)])
+    train(plan, worker=options.worker, callbacks=[_Report(chosen.grader.epochs)])
     storage.remove(plan.checkpoint)
 
 

@@ -17,6 +17,7 @@ FEATURES = pa.schema(
         "SeriesInstanceUID": TEXT,
         "stack": INT,  # within the series; the slices of one stack are one sequence
         "order": INT,
+        "region": TEXT,  # what the region of interest comes from: mask, learned, component or brightest
         "vector": pa.list_(pa.float32(), VECTOR_LENGTH),
     }
 )

@@ -12,9 +12,6 @@ import scipy.fft
 from tumorprog.encoders.columns import VECTOR_LENGTH
 from tumorprog.encoders.settings import Features
 from tumorprog.errors import SettingsError
-from tumorprog.imaging.intensity import prepare
-from tumorprog.regions.methods import REGIONS
-from tumorprog.regions.settings import Method, Roi
 
 NUM_COEFFICIENTS = VECTOR_LENGTH - 12
 """Number of DCT coefficients in a feature vector: 88, next to four statistics of each of three sub-bands."""
@@ -23,8 +20,8 @@ _ENTROPY_BINS = 64
 _STEPS = np.arange(_ENTROPY_BINS + 1)
 
 
-def options(features: Features, roi: Roi) -> dict[str, Any]:
-    """Return the options of `encode`: everything that a vector depends on besides the image.
+def options(features: Features) -> dict[str, Any]:
+    """Return the options of `encode`: everything that a vector depends on besides the slice and its region.
 
     They are recorded with the vectors and with a model that is trained on them: vectors fit a model if they are equal.
 
@@ -37,51 +34,44 @@ def options(features: Features, roi: Roi) -> dict[str, Any]:
         similar = difflib.get_close_matches(name, wavelets, n=3)
         hint = f"did you mean {' or '.join(similar)}?" if similar else "examples are haar, db2, sym4, bior2.2"
         raise SettingsError(f"features.wavelet is {name!r}; expected a discrete wavelet of PyWavelets; {hint}")
-    return {"wavelet": name, "roi": roi.method}
+    return {"wavelet": name}
 
 
 class FeatureSteps(NamedTuple):
     """The intermediate results and the feature vector of a slice.
 
     Attributes:
-        scaled: (256, 256) float32 in [0, 1].
-        region: (256, 256) bool, the region of interest.
         bands: (4, H, W) float64: LL, LH, HL, HH of the slice, which is set to 0 outside the region.
         vector: (100,) float32.
     """
 
-    scaled: np.ndarray
-    region: np.ndarray
     bands: np.ndarray
     vector: np.ndarray
 
 
-def encode(image: np.ndarray, *, wavelet: str, roi: Method) -> np.ndarray:
+def encode(scaled: np.ndarray, region: np.ndarray, *, wavelet: str) -> np.ndarray:
     """Return the feature vector of a slice, (100,) float32; see `feature_steps`."""
-    return feature_steps(image, wavelet=wavelet, roi=roi).vector
+    return feature_steps(scaled, region, wavelet=wavelet).vector
 
 
-def feature_steps(image: np.ndarray, *, wavelet: str, roi: Method) -> FeatureSteps:
+def feature_steps(scaled: np.ndarray, region: np.ndarray, *, wavelet: str) -> FeatureSteps:
     """Return the features of a slice with all intermediate results.
 
-    The slice is scaled to [0, 1] (minimum to maximum), resized to 256 x 256 and set to 0 outside its region of
-    interest. A one-level 2-D DWT gives LL, LH, HL, HH. The vector consists of the first 88 coefficients, in zigzag
-    order, of the orthonormal 2-D DCT-II of LL, followed by mean, standard deviation, energy and entropy of LH, of HL
-    and of HH.
+    The slice is set to 0 outside its region of interest. A one-level 2-D DWT gives LL, LH, HL, HH. The vector consists
+    of the first 88 coefficients, in zigzag order, of the orthonormal 2-D DCT-II of LL, followed by mean, standard
+    deviation, energy and entropy of LH, of HL and of HH.
 
     Args:
-        image: (H, W) in any unit.
+        scaled: (256, 256) float32 in [0, 1], from `imaging.intensity.prepare`.
+        region: (256, 256) bool, the region of interest.
         wavelet: a discrete wavelet of PyWavelets.
-        roi: method of the region of interest, a key of `regions.methods.REGIONS`.
 
     Returns:
-        All steps; zeros for a constant slice.
+        All steps; zeros for a constant slice and for an empty region.
     """
-    scaled = prepare(image)
-    region = REGIONS[roi](scaled)
     bands = subbands(np.multiply(scaled, region, dtype=np.float64), wavelet)
     features = dct_coefficients(bands[0], NUM_COEFFICIENTS), subband_statistics(bands[1:]).ravel()
-    return FeatureSteps(scaled, region, bands, np.concatenate(features).astype(np.float32))
+    return FeatureSteps(bands, np.concatenate(features).astype(np.float32))
 
 
 def subbands(images: np.ndarray, wavelet: str) -> np.ndarray:

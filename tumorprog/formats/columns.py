@@ -48,6 +48,8 @@ CATALOGUE = pa.schema(
         "sequence_contradiction": TEXT,  # how they contradict each other; "" if they do not
         "plane": TEXT,  # axial, coronal, sagittal, oblique or "" without an orientation
         "orientation": TEXT,  # six direction cosines, joined by commas; "" if unknown
+        "ImagePositionPatient": TEXT,  # mm, of the centre of the first pixel, joined by commas; "" if unknown
+        "FrameOfReferenceUID": TEXT,  # "" if missing
         "Manufacturer": TEXT,
         "ManufacturerModelName": TEXT,
         "MagneticFieldStrength": REAL,  # T; NaN if unknown

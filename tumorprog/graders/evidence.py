@@ -109,7 +109,7 @@ def in_tumour(slices: pd.DataFrame, *, scaling: intensity.Scaling, count: int, s
     """Return slices that show a tumour, with its mask as part of the head.
 
     Args:
-        slices: rows of the catalogue, as for `regions.agreement.overlaps`; those that cannot be decoded, and those
+        slices: rows of the catalogue, as for `regions.agreement.with_masks`; those that cannot be decoded, and those
             whose mask is empty, are skipped.
         scaling: intensity scaling of the grader's images.
         count: maximum number of slices, spread over the patients.

@@ -1,7 +1,7 @@
 """Settings of the grader's images, training and votes."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from tumorprog.checks import above, at_least, check_sequences
 from tumorprog.conventions import SEQUENCES
@@ -24,6 +24,12 @@ class Slices:
     def __post_init__(self) -> None:
         check_sequences("slices.sequences", self.sequences)
         above("slices.min_tumour_mm2", self.min_tumour_mm2, 0)
+
+    @property
+    def selection(self) -> dict[str, Any]:
+        """Which slices are used; a grader grades those that were selected as its training slices were."""
+        smallest = {"min_tumour_mm2": self.min_tumour_mm2} if self.only == "tumour" else {}
+        return {"only": self.only, **smallest}
 
 
 @dataclass(frozen=True, kw_only=True)

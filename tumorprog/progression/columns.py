@@ -5,8 +5,9 @@ from tumorprog.conventions import SURVIVAL_MONTHS
 REFERENCE_SHEET = ("PatientID", "date", "Type", "PredictedGrade", "MonthDif", "days", "FirstGrade", "LaterGrade")
 PREDICTIONS = (
     *("PatientID", "date", "Type", "PredictedGrade", "Predicted_Progression_Timeline", "Lower", "Upper"),
-    *("SeriesInstanceUID", "stack"),
+    *("SeriesInstanceUID", "stack", "region"),
 )
+"""region is what the regions of interest of the series come from, such as mask or learned."""
 
 _SURVIVAL = ("months", "event", "Expected_Months", *(f"Survival_{months}m" for months in SURVIVAL_MONTHS))
 SURVIVAL_MODELS = ("model", "life table")

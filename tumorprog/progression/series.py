@@ -27,17 +27,21 @@ def read_series(features: Path) -> pd.DataFrame:
         features: folder of `encoders.columns.FEATURES`.
 
     Returns:
-        A row per stack: PatientID, date, Type, sequence, SeriesInstanceUID, stack and vectors, (L, 100) float32 in
-        slice order.
+        A row per stack: PatientID, date, Type, sequence, SeriesInstanceUID, stack, region (what the regions of its
+        slices come from, such as "component, mask") and vectors, (L, 100) float32 in slice order.
     """
     table = tables.read_shards(features, FEATURES)
     rows = table.drop_columns(["vector"]).to_pandas()
     vectors = vector_array(table)
     stacks = [
-        {**dict(zip(_NAMES, key, strict=True)), "vectors": vectors[group.index]}
+        {
+            **dict(zip(_NAMES, key, strict=True)),
+            "region": ", ".join(sorted(set(group["region"]))),
+            "vectors": vectors[group.index],
+        }
         for key, group in rows.sort_values("order").groupby(_NAMES, sort=True)
     ]
-    return pd.DataFrame(stacks, columns=[*_NAMES, "vectors"])
+    return pd.DataFrame(stacks, columns=[*_NAMES, "region", "vectors"])
 
 
 def reference_sheet(patients: pd.DataFrame, series: pd.DataFrame, *, min_gap_days: int) -> pd.DataFrame:
@@ -80,6 +84,9 @@ def select_rows(series: pd.DataFrame, rows: np.ndarray) -> SeriesDataset:
 
 
 def read_options(folder: Path) -> dict[str, Any]:
-    """Return the options of the encoder that computed the features of a run directory; see `spectral.options`."""
+    """Return what the features of a run directory depend on besides the slices.
+
+    These are `spectral.options`, and in "roi" `regions.methods.options`.
+    """
     summary = tables.read_summary(folder / "features")
     return {name: value for name, value in summary.items() if name not in {"vectors", "series", "rejected"}}

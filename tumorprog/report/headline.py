@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tumorprog.evaluation import overlap
 from tumorprog.report import names
 from tumorprog.report.names import LEAKING_PROTOCOL
 from tumorprog.report.page import Headline, number, shown
@@ -18,7 +19,8 @@ def tiles(metrics: Metrics) -> list[Headline]:
         metrics: the content of metrics.json.
     """
     months, survival = metrics.get("progression", {}), metrics.get("survival", {})
-    return [*_grader(metrics.get("grader", {})), *_progression(months), *_survival(survival)]
+    tasks = [*_grader(metrics.get("grader", {})), *_progression(months), *_survival(survival)]
+    return [*tasks, *_regions(metrics.get("roi", {}))]
 
 
 def lines(metrics: Metrics) -> list[str]:
@@ -77,6 +79,19 @@ def _survival(survival: Metrics) -> list[Headline]:
             )
         )
     return headlines
+
+
+def _regions(agreement: Metrics) -> list[Headline]:
+    """Return the overlap of the regions of the segmenter with the tumour masks, if there is one."""
+    sequence = overlap.scored_in_full(agreement)
+    evaluated = agreement.get("learned", {}).get(sequence)
+    if not evaluated:
+        return []
+    paper = agreement.get("brightest", {}).get(sequence)
+    compared = [f"{names.region('brightest')} {_value(paper['dice'])}"] if paper else []
+    label = f"Region of interest: Dice coefficient on {sequence}, held-out patients"
+    note = "; ".join([*compared, names.counted("patient", evaluated["dice"]["patients"])])
+    return [Headline(label=label, metric=evaluated["dice"], note=note)]
 
 
 def _by_protocol(part: Metrics) -> list[tuple[str, Any]]:

@@ -58,6 +58,15 @@ METRICS = {
 """Names of the metrics; errors of the progression model are in months."""
 
 
+REGIONS = {
+    "mask": "tumour mask",
+    "learned": "segmenter",
+    "component": "largest bright component",
+    "brightest": "brightest cluster (paper)",
+}
+"""Names of the methods that find the region of interest, from the most to the least trusted."""
+
+
 def protocol(key: str) -> str:
     """Return the name of a protocol, e.g. "held-out patients"."""
     return PROTOCOLS.get(key, key)
@@ -96,6 +105,11 @@ def model_in_text(key: str) -> str:
 def metric(key: str) -> str:
     """Return the name of a metric, e.g. "Balanced accuracy"."""
     return METRICS.get(key, key)
+
+
+def region(key: str) -> str:
+    """Return the name of a method that finds the region of interest, e.g. "largest bright component"."""
+    return REGIONS.get(key, key)
 
 
 def leaking_last(key: str) -> bool:

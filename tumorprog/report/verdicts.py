@@ -1,16 +1,20 @@
-"""Sentences on what the results show, derived from the paired differences to the baselines and nothing else."""
+"""Sentences on what the results show, derived from metrics.json and nothing else."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from tumorprog.evaluation import overlap
 from tumorprog.evaluation.intervals import count_of
 from tumorprog.evaluation.measures import outcome
 from tumorprog.evaluation.prediction_intervals import COVERAGE
 from tumorprog.report import names
-from tumorprog.report.page import number
+from tumorprog.report.page import number, shown
 
 _SIGNIFICANT, _MIN_DRAWS = 0.05, 19
 """With fewer draws than these, a permutation test cannot reach this level."""
+
+_LOW_DICE = 0.5
+"""Dice coefficient below which more than half of a region that is as large as the tumour lies outside of it."""
 
 _WORDS = {
     "better": "better than",
@@ -78,6 +82,8 @@ def comparisons(baselines: Mapping[str, Any], *, metric: str, unit: str = "", lo
 def summary(metrics: Mapping[str, Any]) -> list[str]:
     """Return one sentence for each task: whether the model is better than the baseline of its primary metric.
 
+    One more compares the best method for the region of interest with the others.
+
     Args:
         metrics: the content of metrics.json.
     """
@@ -101,7 +107,27 @@ def summary(metrics: Mapping[str, Any]) -> list[str]:
         sentences.append(
             _conclusion("Time to progression", survival, score, "life table", "integrated Brier score", lower=True)
         )
-    return sentences
+    return [*sentences, *_regions(metrics.get("roi", {}))]
+
+
+def _regions(agreement: Mapping[str, Any]) -> list[str]:
+    """Return how well the best method finds the tumour, compared with the methods before it."""
+    sequence = overlap.scored_in_full(agreement)
+    methods = [method for method in overlap.METHODS if sequence in agreement.get(method, {})]
+    if len(methods) < 2:
+        return []
+    *others, best = methods
+    evaluated = agreement[best][sequence]
+    statements = [
+        f"it {_CONCLUSIONS[outcome(difference, lower_is_better=False)]} that of the {names.region(other)} "
+        f"({_describe(difference, '')})"
+        for other in reversed(others)
+        if (difference := evaluated.get(f"dice_minus_{other}"))
+    ]
+    return [
+        f"Region of interest: on {sequence}, {count_of(evaluated['dice']['patients'], 'patient')} with tumour masks, "
+        f"the Dice coefficient of the {names.region(best)} is {shown(evaluated['dice'])}; {'; '.join(statements)}."
+    ]
 
 
 def _conclusion(task: str, evaluated: Mapping[str, Any], metric: str, baseline: str, label: str, *, lower: bool) -> str:
@@ -122,7 +148,7 @@ def _conclusion(task: str, evaluated: Mapping[str, Any], metric: str, baseline: 
 
 
 def alerts(metrics: Mapping[str, Any]) -> list[str]:
-    """Return warnings that follow from the results: intervals that do not keep their promise, and null controls.
+    """Return warnings that follow from the results: on prediction intervals, null controls and regions of interest.
 
     Args:
         metrics: the content of metrics.json.
@@ -141,6 +167,22 @@ def alerts(metrics: Mapping[str, Any]) -> list[str]:
     for task, control in controls.items():
         if control and len(control["draws"]) >= _MIN_DRAWS and control["p"] > _SIGNIFICANT:
             found.append(_not_shown(task, control))
+    return [*found, *_wrong_regions(metrics)]
+
+
+def _wrong_regions(metrics: Mapping[str, Any]) -> list[str]:
+    """Return a warning for each method whose regions were used although they hardly match the masks."""
+    agreement, slices = metrics.get("roi", {}), metrics.get("roi_slices", {})
+    sequence = overlap.scored_in_full(agreement)
+    found = []
+    for method, count in slices.items():
+        evaluated = agreement.get(method, {}).get(sequence, {}).get("dice", {"value": None})
+        if evaluated["value"] is not None and evaluated["value"] < _LOW_DICE:
+            found.append(
+                f"Region of interest: the features of {count / sum(slices.values()):.0%} of the slices were computed "
+                f"inside the {names.region(method)}, whose Dice coefficient with the tumour masks on {sequence} is "
+                f"{shown(evaluated)}: they mostly describe other tissue than the tumour."
+            )
     return found
 
 

@@ -12,9 +12,11 @@ SAMPLES = pa.schema(
         "StudyInstanceUID": TEXT,
         "SeriesInstanceUID": TEXT,
         "SOPInstanceUID": TEXT,
+        "frame": INT,
         "stack": INT,
         "order": INT,
         "pixel_hash": TEXT,  # of the prepared slice; "" if all pixels are equal
+        "mask_pixels": INT,  # of the prepared mask
         "image": pa.binary(),  # uint8, (channels, side, side): slices below, itself, above; of each sequence
         "mask": pa.binary(),  # uint8 0 or 1, (side, side)
     }

@@ -7,7 +7,6 @@ from typing import Literal
 
 import kornia.augmentation as kornia
 import torch
-from monai.losses import DiceCELoss
 from torch import distributed, nn
 
 from tumorprog.errors import TumorprogError
@@ -142,6 +141,8 @@ def train_epoch(
 
     Source: Isensee et al. 2021, Nature Methods 18:203-211, for the loss.
     """
+    from monai.losses import DiceCELoss
+
     tally, loss_of = Tally(), DiceCELoss(sigmoid=True, batch=True)
     model.train()
     for number, (images, masks) in enumerate(batches, start=1):

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.networks.nets import UNet
 from torch import nn
 
 from tumorprog import model_files
@@ -36,6 +35,8 @@ def build(channels: int, *, seed: int) -> nn.Module:
     Source: Ronneberger et al. 2015, MICCAI, LNCS 9351:234-241; with strided convolutions, Kerfoot et al. 2019, STACOM,
     LNCS 11395:371-380. The prior of rare classes is that of Lin et al. 2017, ICCV, pages 2999-3007.
     """
+    from monai.networks.nets import UNet  # takes seconds, which a process that only plans trainings saves
+
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         network = UNet(2, channels, 1, _CHANNELS, _STRIDES, norm="batch")

@@ -1,6 +1,10 @@
-"""grade: catalogue + grader -> grades.csv, patient_grades.csv (votes), timeline.csv (dates), reference_sheet.csv."""
+"""grade: catalogue + grader -> grades.csv, patient_grades.csv (votes), timeline.csv (dates), reference_sheet.csv.
+
+With `slices.only: tumour` also from regions/: of each series, only the slices whose region is large enough.
+"""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -23,21 +27,34 @@ _IMAGE_SLICES = """
 SELECT * FROM catalogue WHERE cohort = 'progression' AND list_contains($sequences, sequence)
 ORDER BY PatientID, StudyDate, SeriesInstanceUID, "order"
 """
+_WITH_TUMOUR = f"""
+WITH images AS ({_IMAGE_SLICES}), areas AS (
+    SELECT path, frame, isfinite(area_mm2) AND area_mm2 >= $smallest AS tumour
+    FROM regions WHERE cohort = 'progression'
+), found AS (SELECT images.*, coalesce(tumour, false) AS tumour FROM images LEFT JOIN areas USING (path, frame))
+SELECT * FROM found
+QUALIFY tumour OR NOT bool_or(tumour) OVER (PARTITION BY PatientID, StudyDate, SeriesInstanceUID)
+ORDER BY PatientID, StudyDate, SeriesInstanceUID, "order"
+"""  # noqa: S608
 _SERIES = ["PatientID", "StudyDate", "Type", "SeriesInstanceUID", "sequence"]
 
 
 def run(folder: Path, out: Path, settings: Settings) -> str:
-    """Grade every slice of the progression cohort and combine the slices of each series and date by votes.
+    """Grade the slices of the progression cohort and combine the slices of each series and date by votes.
+
+    With `slices.only: tumour` these are the slices that show tumour; of a series without such slices all are graded, so
+    that every series has a grade.
 
     Raises:
         InputError: if there is no image series to grade, or the grader was trained with other preprocessing.
     """
-    selected = _select_slices(tables.shards(folder / "catalogue"), settings)
+    selected = select_slices(folder, settings)
     if selected.empty:
         raise InputError(
             f"{folder / 'catalogue'}: contains no image series; run `tumorprog catalogue` with --progression DIR"
         )
-    resnet18.load(folder / "grader", scaling=settings.slices.scaling)  # before Ray starts
+    made = {"scaling": settings.slices.scaling, "selection": settings.slices.selection}
+    resnet18.load(folder / "grader", **made)  # before Ray starts
     session.connect(settings.cluster, gpu=settings.grader.gpu)
     scanned = selected.rename(columns={"StudyDate": "date"})
     time_points = timeline.patients(scanned, min_gap_days=settings.cohort.min_gap_days)
@@ -56,8 +73,22 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     )
 
 
-def _select_slices(catalogue: list[Path], settings: Settings) -> pd.DataFrame:
-    """Return the slices to grade; only these are read, because a catalogue can be larger than memory."""
-    values = {"sequences": list(settings.slices.sequences)}
-    parts = queries.stream(_IMAGE_SLICES, CATALOGUE, values, catalogue=catalogue)
+def select_slices(folder: Path, settings: Settings) -> pd.DataFrame:
+    """Return the slices to grade; only these are read, because a catalogue can be larger than memory.
+
+    Args:
+        folder: the run directory, with a catalogue and, for `slices.only: tumour`, regions.
+        settings: `slices`.
+
+    Returns:
+        Rows of `formats.columns.CATALOGUE`, ordered by patient, date, series and order.
+    """
+    sql: str = _IMAGE_SLICES
+    values: dict[str, Any] = {"sequences": list(settings.slices.sequences)}
+    sources = {"catalogue": tables.shards(folder / "catalogue")}
+    if settings.slices.only == "tumour":
+        sql = _WITH_TUMOUR
+        values["smallest"] = settings.slices.min_tumour_mm2
+        sources["regions"] = tables.shards(folder / "regions")
+    parts = queries.stream(sql, CATALOGUE, values, **sources)
     return pa.concat_tables([CATALOGUE.empty_table(), *parts]).to_pandas()

@@ -11,7 +11,7 @@ from tumorprog import __version__, storage, tables
 from tumorprog.cohort.columns import OUTCOMES, TIMELINE, VOLUMES
 from tumorprog.conventions import GRADES
 from tumorprog.encoders import spectral
-from tumorprog.evaluation import combination, metrics, overlap, progression, repetitions, survival, sweeps
+from tumorprog.evaluation import combination, metrics, progression, repetitions, survival, sweeps
 from tumorprog.evaluation.baselines import on_published_intervals
 from tumorprog.formats.columns import CATALOGUE, QUARANTINE
 from tumorprog.graders import resnet18
@@ -27,7 +27,6 @@ from tumorprog.progression.columns import (
     SEEDS,
     SURVIVAL_MODELS,
 )
-from tumorprog.regions.agreement import overlaps
 from tumorprog.report import headline, page, paper, theme, verdicts
 from tumorprog.report.data import sections as data_sections
 from tumorprog.report.geometry import geometry
@@ -38,6 +37,7 @@ from tumorprog.report.identifiers import Identifiers
 from tumorprog.report.patients import courses, images
 from tumorprog.report.patients import sections as patients_sections
 from tumorprog.report.progression import sections as progression_sections
+from tumorprog.report.regions import agreement
 from tumorprog.report.regions import examples as feature_examples
 from tumorprog.report.regions import sections as regions_sections
 from tumorprog.report.regions.level import level
@@ -69,9 +69,10 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
         evaluated["grader"], results = _evaluate_grader(folder, slices, settings)
         content += grading_sections.sections(evaluated["grader"], results)
     identifiers = _identifiers(catalogue, settings)
-    scores, sections = _regions(slices, settings, identifiers)
-    evaluated |= scores
-    content += sections
+    if (folder / "regions").exists():
+        scores, sections = _regions(folder, slices, settings, identifiers)
+        evaluated |= scores
+        content += sections
     if (folder / "progression" / "predictions.csv").exists():
         scores, sections = _progression(folder, settings, catalogue, identifiers)
         evaluated |= scores
@@ -101,18 +102,21 @@ def _read_archive(folder: Path, settings: Settings) -> dict[str, Any]:
 
 
 def _regions(
-    slices: pd.DataFrame, settings: Settings, identifiers: Identifiers
+    folder: Path, slices: pd.DataFrame, settings: Settings, identifiers: Identifiers
 ) -> tuple[dict[str, Any], list[page.Section]]:
     """Return the part of metrics.json on the regions of interest and its section; both empty without examples."""
+    regions = tables.shards(folder / "regions")
     examples = feature_examples.examples(
-        slices, spectral.options(settings.features, settings.roi), max_examples=_NUM_FEATURE_EXAMPLES
+        slices, regions, spectral.options(settings.features), max_examples=_NUM_FEATURE_EXAMPLES
     )
     if not examples:
         return {}, []
-    bootstrap = {"resamples": settings.report.bootstrap, "seed": settings.seed}
-    evaluated = overlap.dice_by_sequence(overlaps(slices), **bootstrap)
-    shown = level(slices, identifiers, method=settings.roi.method)
-    return {"roi": evaluated}, [regions_sections.rois(examples, shown, evaluated, method=settings.roi.method)]
+    counts = agreement.used(regions)
+    known = agreement.read(folder, identifiers, settings)
+    by_method = {str(name): int(number) for name, number in zip(counts["method"], counts["slices"], strict=True)}
+    evaluated = {"roi": known.metrics, "roi_slices": by_method} if known else {}
+    shown = level(slices, identifiers, regions=regions)
+    return evaluated, [regions_sections.rois(examples, shown, counts, known, method=settings.roi.method)]
 
 
 def _is_synthetic(settings: Settings) -> bool:
@@ -189,7 +193,11 @@ def _progression(
         identifiers=identifiers,
         largest_errors=patients_sections.largest_errors(
             images.largest_errors(
-                slices, held_out, identifiers, roi=settings.roi.method, max_patients=_NUM_LARGEST_ERRORS
+                slices,
+                held_out,
+                identifiers,
+                regions=tables.shards(folder / "regions"),
+                max_patients=_NUM_LARGEST_ERRORS,
             )
         ),
     )

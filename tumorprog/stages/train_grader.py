@@ -8,11 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from tumorprog import storage, tables
+from tumorprog import tables
 from tumorprog.cohort import splits
-from tumorprog.distributed import grader_training, session
+from tumorprog.distributed import session
+from tumorprog.distributed.grader_plans import Training, build_plan, patient_sides, read_slice_metadata
+from tumorprog.distributed.grader_training import GraderPlan
 from tumorprog.distributed.inference import predictions
-from tumorprog.distributed.plans import Plan, Training, build_plan, patient_sides, read_slice_metadata
+from tumorprog.distributed.training import concurrency, remove_ray_state, resume_from, train_all
 from tumorprog.errors import InputError
 from tumorprog.graders.columns import FOLD_PREDICTIONS, GRADER_PREDICTIONS, HISTORY
 from tumorprog.settings import Settings
@@ -36,19 +38,18 @@ def run(folder: Path, out: Path, settings: Settings) -> str:
     session.connect(settings.cluster, gpu=settings.grader.gpu, train_workers=settings.grader.workers)
     slices = read_slice_metadata(folder)
     trainings = [*_by_protocol(slices, out, settings), *_by_fold(slices, out, settings)]
-    max_concurrent = grader_training.max_concurrent(settings.grader, num_trainings=len(trainings))
-    cores = max(1, session.cores() // (max_concurrent * max(1, settings.grader.workers)))
+    max_concurrent, cores = concurrency(settings.grader, num_trainings=len(trainings))
     planned = [(training, build_plan(training, folder, out, settings, cores=cores)) for training in trainings]
     for training, plan in planned:
         plan.target.mkdir(parents=True, exist_ok=True)
-        grader_training.resume_from(folder / training.folder, plan)
-    grader_training.train_all([plan for _, plan in planned], max_concurrent=max_concurrent)
+        resume_from(folder / training.folder, plan)
+    train_all([plan for _, plan in planned], max_concurrent=max_concurrent)
     summaries = [_predict(training, plan) for training, plan in planned if not training.fold]
     folds = [(training, plan) for training, plan in planned if training.fold]
     if folds:
         summaries.append(_predict_folds(folds, out / "grader" / "folds" / "predictions.parquet"))
     for _, plan in planned:
-        storage.remove(plan.target / grader_training.RAY_FOLDER)
+        remove_ray_state(plan)
     return "; ".join(filter(None, summaries))
 
 
@@ -134,7 +135,7 @@ def _counts(assigned: pd.DataFrame) -> dict[str, int]:
     return {side: int((assigned["side"] == side).sum()) for side in splits.SIDES}
 
 
-def _predict(training: Training, plan: Plan) -> str:
+def _predict(training: Training, plan: GraderPlan) -> str:
     """Predict the slices, unless an interrupted call already has, and return a summary; "" for a repetition."""
     target, slices = plan.target / "predictions.parquet", training.slices
     if not target.exists():
@@ -150,7 +151,7 @@ def _predict(training: Training, plan: Plan) -> str:
     )
 
 
-def _predict_folds(folds: list[tuple[Training, Plan]], target: Path) -> str:
+def _predict_folds(folds: list[tuple[Training, GraderPlan]], target: Path) -> str:
     """Predict the test slices of each fold with its own model: every slice once, by a model not trained on it."""
     if not target.exists():
         tests = [

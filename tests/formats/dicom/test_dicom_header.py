@@ -178,6 +178,24 @@ def test_positions_increase_along_the_patients_axes(cosines, corner, position, p
     assert (row["position_mm"], row["plane"]) == (position, plane)
 
 
+def test_the_first_pixel_and_the_frame_of_reference_are_those_of_the_header(row_of, save, mr_dataset):
+    where = {"ImagePositionPatient": ["-119.53125", "-1.20E+2", "-0.0"], "FrameOfReferenceUID": "1.2.3.4"}
+    row = row_of(save(mr_dataset(STORED, **where)))
+    assert row["ImagePositionPatient"] == "-119.53125,-120,0"
+    assert row["FrameOfReferenceUID"] == "1.2.3.4"
+    row = row_of(save(mr_dataset(STORED, ImagePositionPatient=[1, 2])))
+    assert (row["ImagePositionPatient"], row["FrameOfReferenceUID"]) == ("", "")
+
+
+def test_each_frame_of_an_enhanced_object_has_its_own_first_pixel(save, enhanced_dataset):
+    dataset = enhanced_dataset()
+    dataset.FrameOfReferenceUID = "1.2.3"
+    rows = header.read_rows(save(dataset))
+    stated = [group.PlanePositionSequence[0].ImagePositionPatient for group in dataset.PerFrameFunctionalGroupsSequence]
+    assert [[float(mm) for mm in row["ImagePositionPatient"].split(",")] for row in rows] == stated
+    assert {row["FrameOfReferenceUID"] for row in rows} == {"1.2.3"}
+
+
 def test_without_an_orientation_the_slice_location_is_the_position(row_of, save, mr_dataset):
     row = row_of(save(mr_dataset(STORED, ImagePositionPatient=[5, 6, 7], SliceLocation=-3.5)))
     assert (row["position_mm"], row["orientation"], row["plane"]) == (-3.5, "", "")

@@ -75,6 +75,7 @@ _CATALOGUE_KEYWORDS = (
     "EchoNumbers",
     "ImagePositionPatient",
     "ImageOrientationPatient",
+    "FrameOfReferenceUID",
     "SliceLocation",
 )
 
@@ -128,7 +129,7 @@ def _rows(header: Header, path: str) -> list[dict[str, Any]]:
             **row,
             **own,
             "frame": frame,
-            "position_mm": _position(dataset, group, normal),
+            **_position(dataset, group, normal),
             **_acquisition_timing(dataset, group),
             "pixel_offset": header.start + frame * frame_bytes if common.row["pixel_dtype"] else -1,
         }
@@ -264,6 +265,7 @@ def _shared(dataset: Elements, info: opening.HeaderInfo, shape: opening.Shape) -
         "MagneticFieldStrength": naming.field_strength(
             elements.as_number(elements.value(dataset, "MagneticFieldStrength"))
         ),
+        "FrameOfReferenceUID": elements.text(dataset, "FrameOfReferenceUID"),
         "SeriesNumber": elements.integer(dataset, "SeriesNumber"),
     }
 
@@ -334,12 +336,14 @@ def _frame(
     }, normal
 
 
-def _position(dataset: Elements, groups: Sequence[Dataset], normal: Vector | None) -> float:
-    """Return the position in mm: ImagePositionPatient . normal (PS3.3 C.7.6.2.1.1), or else SliceLocation."""
+def _position(dataset: Elements, groups: Sequence[Dataset], normal: Vector | None) -> dict[str, Any]:
+    """Return the first pixel, and the position: its product with the normal (PS3.3 C.7.6.2.1.1), or SliceLocation."""
     corner = elements.as_numbers(elements.frame_value(dataset, groups, "ImagePositionPatient"), 3)
     if normal and corner:
-        return sum(along * coordinate for along, coordinate in zip(normal, corner, strict=True))
-    return elements.as_number(elements.value(dataset, "SliceLocation"))
+        position = sum(along * coordinate for along, coordinate in zip(normal, corner, strict=True))
+    else:
+        position = elements.as_number(elements.value(dataset, "SliceLocation"))
+    return {"ImagePositionPatient": ",".join(f"{mm + 0.0:.10g}" for mm in corner), "position_mm": position}
 
 
 def _acquisition_timing(dataset: Elements, groups: Sequence[Dataset]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from tumorprog.errors import DicomError
 from tumorprog.formats import reading
 from tumorprog.imaging import intensity
 from tumorprog.regions.agreement import with_masks
-from tumorprog.regions.methods import REGIONS
+from tumorprog.regions.packing import find
 from tumorprog.report.geometry import geometry
 from tumorprog.report.identifiers import Identifiers
 from tumorprog.report.page import number
@@ -44,7 +45,12 @@ def first_and_second(
 
 
 def largest_errors(
-    slices: pd.DataFrame, patients: pd.DataFrame, identifiers: Identifiers, *, roi: str, max_patients: int
+    slices: pd.DataFrame,
+    patients: pd.DataFrame,
+    identifiers: Identifiers,
+    *,
+    regions: list[Path],
+    max_patients: int,
 ) -> list[dict[str, Any]]:
     """Return a slice with its region of interest (ROI) of the held-out patients with the largest errors.
 
@@ -56,7 +62,7 @@ def largest_errors(
         slices: rows of `formats.columns.CATALOGUE` of the progression cohort.
         patients: rows of `progression.columns.PATIENT_PREDICTIONS`, of one protocol and cohort.
         identifiers: what patients are called.
-        roi: the setting `roi.method`.
+        regions: shards of `regions.columns.REGIONS`.
         max_patients: number of patients shown.
 
     Returns:
@@ -65,7 +71,7 @@ def largest_errors(
     errors = (patients["Predicted_Progression_Timeline"] - patients["days"] / DAYS_PER_MONTH).abs()
     ordered = patients.loc[errors.sort_values(ascending=False, kind="stable").index].to_dict("records")
     return _once_per_patient(
-        ordered, lambda row: _large_error(slices, row, identifiers, roi), max_patients=max_patients
+        ordered, lambda row: _large_error(slices, row, identifiers, regions), max_patients=max_patients
     )
 
 
@@ -110,7 +116,7 @@ def _both_dates(slices: pd.DataFrame, interval: Any, identifiers: Identifiers) -
     return []
 
 
-def _large_error(slices: pd.DataFrame, row: Any, identifiers: Identifiers, roi: str) -> list[dict[str, Any]]:
+def _large_error(slices: pd.DataFrame, row: Any, identifiers: Identifiers, regions: list[Path]) -> list[dict[str, Any]]:
     own = slices[(slices["PatientID"] == row["PatientID"]) & (slices["StudyDate"] == row["date"])]
     chosen = next(_candidates(own), None)
     if chosen is None:
@@ -121,7 +127,8 @@ def _large_error(slices: pd.DataFrame, row: Any, identifiers: Identifiers, roi: 
         f"{identifiers.patient(row['PatientID'])}: measured {number(row['days'] / DAYS_PER_MONTH)} months,\n"
         f"predicted {number(row['Predicted_Progression_Timeline'])}{interval}; {_where(chosen)}"
     )
-    return [{"title": title, "image": image, "mask": REGIONS[roi](image), "geometry": geometry(chosen.to_dict())}]
+    region = find(regions, chosen.to_dict(), image)
+    return [{"title": title, "image": image, "mask": region.mask, "geometry": geometry(chosen.to_dict())}]
 
 
 def _candidates(rows: pd.DataFrame) -> Iterator[pd.Series]:

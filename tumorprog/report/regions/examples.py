@@ -12,7 +12,9 @@ from tumorprog.conventions import SEQUENCES
 from tumorprog.encoders import spectral
 from tumorprog.errors import DicomError, InputError
 from tumorprog.formats import reading
+from tumorprog.imaging import intensity
 from tumorprog.regions.brightest import cluster_thresholds
+from tumorprog.regions.packing import find
 from tumorprog.report.geometry import geometry, place
 
 COLUMNS = (
@@ -66,17 +68,20 @@ def select_series(slices: pd.DataFrame, identifiers: Sequence[str]) -> pd.DataFr
     return selected
 
 
-def example(series: pd.DataFrame, options: Mapping[str, Any], *, order: int | None = None) -> dict[str, Any]:
+def example(
+    series: pd.DataFrame, regions: list[Path], options: Mapping[str, Any], *, order: int | None = None
+) -> dict[str, Any]:
     """Return a slice and the steps to its feature vector, as `report.regions.figures.feature_steps` draws them.
 
     Args:
         series: rows of `COLUMNS` of one series.
+        regions: shards of `regions.columns.REGIONS`.
         options: of the encoder, see `spectral.options`.
         order: `order` of the slice in the catalogue; None selects the middle slice of the first stack.
 
     Raises:
         DicomError: if the pixels cannot be decoded.
-        InputError: if the series does not contain the slice.
+        InputError: if the series does not contain the slice, or the slice has no region.
     """
     orders = f"{series['order'].min()} to {series['order'].max()}"
     stacks = sorted(series["stack"].unique())
@@ -85,16 +90,17 @@ def example(series: pd.DataFrame, options: Mapping[str, Any], *, order: int | No
     if chosen.empty:
         raise InputError(f"--slice {order}: the series has slices {orders}")
     row = chosen.to_dict("records")[0]
-    frame = reading.read_frame(row["path"], int(row["frame"]))
-    parts = spectral.feature_steps(frame, **options)
-    low, high = cluster_thresholds(parts.scaled)
+    scaled = intensity.prepare(reading.read_frame(row["path"], int(row["frame"])))
+    region = find(regions, row, scaled)
+    parts = spectral.feature_steps(scaled, region.mask, **options)
+    low, high = cluster_thresholds(scaled)
     return {
-        "title": title(row, series),
+        "title": f"{title(row, series)}; region: {region.method}",
         "order": int(row["order"]),
         "geometry": geometry(row),
-        "image": parts.scaled,
-        "clusters": np.digitize(parts.scaled, [low, high], right=True),
-        "mask": parts.region,
+        "image": scaled,
+        "clusters": np.digitize(scaled, [low, high], right=True),
+        "mask": region.mask,
         "bands": parts.bands,
         "coefficients": parts.vector[: spectral.NUM_COEFFICIENTS],
         "positions": spectral.zigzag(*parts.bands[0].shape, spectral.NUM_COEFFICIENTS),
@@ -114,11 +120,14 @@ def title(row: Mapping[Any, Any], series: pd.DataFrame) -> str:
     return f"{row['sequence']}{stack}, {place(row, orders.index(row['order']) + 1, len(orders))}"
 
 
-def examples(slices: pd.DataFrame, options: Mapping[str, Any], *, max_examples: int) -> list[dict[str, Any]]:
+def examples(
+    slices: pd.DataFrame, regions: list[Path], options: Mapping[str, Any], *, max_examples: int
+) -> list[dict[str, Any]]:
     """Return an example series for each sequence, if possible from different patients.
 
     Args:
         slices: rows of `COLUMNS`.
+        regions: shards of `regions.columns.REGIONS`.
         options: of the encoder, see `spectral.options`.
         max_examples: maximum number of examples.
     """
@@ -129,7 +138,8 @@ def examples(slices: pd.DataFrame, options: Mapping[str, Any], *, max_examples: 
             break
         series = rows["SeriesInstanceUID"].unique()
         try:
-            selected.append(example(rows[rows["SeriesInstanceUID"] == series[number % len(series)]], options))
+            own = rows[rows["SeriesInstanceUID"] == series[number % len(series)]]
+            selected.append(example(own, regions, options))
         except DicomError:  # listed in features/_rejected.csv; examples of other sequences suffice
             continue
     return selected

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,7 @@ from tumorprog.formats import reading
 from tumorprog.imaging import intensity
 from tumorprog.imaging.window import window
 from tumorprog.regions.agreement import with_masks
-from tumorprog.regions.methods import REGIONS
-from tumorprog.regions.settings import Method
+from tumorprog.regions.packing import find
 from tumorprog.report.geometry import Geometry, geometry
 from tumorprog.report.identifiers import Identifiers
 from tumorprog.report.regions.examples import title
@@ -60,7 +60,7 @@ class Level:
         return any(view.tumour is not None for view in self.views)
 
 
-def level(slices: pd.DataFrame, identifiers: Identifiers, *, method: Method) -> Level | None:
+def level(slices: pd.DataFrame, identifiers: Identifiers, *, regions: list[Path]) -> Level | None:
     """Return the level of the largest cross-section of the tumour in the study with the most sequences.
 
     Studies with a tumour mask come first. Without a mask the level is that of the middle slice of the study's first
@@ -69,7 +69,7 @@ def level(slices: pd.DataFrame, identifiers: Identifiers, *, method: Method) -> 
     Args:
         slices: rows of `report.regions.examples.COLUMNS`.
         identifiers: what patients and dates are called.
-        method: of the region of interest.
+        regions: shards of `regions.columns.REGIONS`.
 
     Returns:
         None if no slice can be decoded.
@@ -81,7 +81,7 @@ def level(slices: pd.DataFrame, identifiers: Identifiers, *, method: Method) -> 
     masks, own = study[study["sequence"] == "mask"], study[study["sequence"].isin(SEQUENCES)]
     reference = _largest(masks) if len(masks) else _middle(own)
     pairs = with_masks(study)
-    views = [view for row in _nearest(own, reference) if (view := _view(row, study, pairs, method))]
+    views = [view for row in _nearest(own, reference) if (view := _view(row, study, pairs, regions))]
     patient, date = study.iloc[0][["PatientID", "StudyDate"]]
     name = f"{identifiers.patient(patient)}, {identifiers.date(patient, date)}"
     choice = "the level of the largest area of the tumour mask" if len(masks) else "the middle of a series"
@@ -115,7 +115,7 @@ def _nearest(images: pd.DataFrame, reference: Mapping[Any, Any]) -> list[dict[An
     return sorted(first.to_dict("records"), key=lambda row: SEQUENCES.index(row["sequence"]))
 
 
-def _view(row: Mapping[Any, Any], study: pd.DataFrame, pairs: pd.DataFrame, method: Method) -> View | None:
+def _view(row: Mapping[Any, Any], study: pd.DataFrame, pairs: pd.DataFrame, regions: list[Path]) -> View | None:
     """Return the view of a slice; None if it cannot be decoded."""
     image = _frame(row)
     if not image.size:
@@ -130,7 +130,7 @@ def _view(row: Mapping[Any, Any], study: pd.DataFrame, pairs: pd.DataFrame, meth
         geometry=geometry(row),
         window=window(values),
         is_map=is_map,
-        region=REGIONS[method](intensity.prepare(image)),
+        region=find(regions, row, intensity.prepare(image)).mask,
         tumour=_tumour(row, pairs),
     )
 

@@ -4,21 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from tumorprog.imaging.window import SHARE
 from tumorprog.regions.methods import DESCRIPTIONS
+from tumorprog.regions.settings import Method
 from tumorprog.report.drawing import picture
-from tumorprog.report.page import Picture, Section, Table
+from tumorprog.report.page import Picture, Section
+from tumorprog.report.regions import agreement
 from tumorprog.report.regions import figures as regions_figures
+from tumorprog.report.regions.agreement import Agreement
 from tumorprog.report.regions.level import Level
 from tumorprog.sequences.glossary import GLOSSARY
-
-_DICE_PARAGRAPH = (
-    "Where tumour masks are available, the Dice coefficient measures the overlap of the region with the tumour: 1 "
-    "means that they are identical, 0 that they do not overlap. It is computed over all slices of a series, including "
-    "slices without tumour, for a sample of the series of each sequence."
-)
-
 
 _WINDOWS = (
     "Slices are drawn to scale, with the patient's directions at their edges: R right, L left, A anterior, P "
@@ -29,22 +26,34 @@ _WINDOWS = (
 
 
 def rois(
-    examples: Sequence[Mapping[str, Any]], shown: Level | None, overlaps: Mapping[str, Any], *, method: str
+    examples: Sequence[Mapping[str, Any]],
+    shown: Level | None,
+    counts: pd.DataFrame,
+    known: Agreement | None,
+    *,
+    method: Method,
 ) -> Section:
-    """Return the section on the region of interest (ROI): examples, and the overlap with tumour masks.
+    """Return the section on the region of interest (ROI): examples, and the agreement with tumour masks.
 
     Args:
         examples: examples for `report.regions.figures.feature_steps`.
         shown: a level of a study for `report.regions.figures.level_panel`; None if no slice can be shown.
-        overlaps: part `roi` of metrics.json; empty without masks.
-        method: the setting `roi.method`, with which the examples were computed.
+        counts: from `report.regions.agreement.used`.
+        known: the agreement; None without masks.
+        method: the setting `roi.method`.
     """
+    without = "There are no tumour masks with which the regions could be compared."
     return Section(
         id="roi",
         title="Region of interest",
-        paragraphs=[DESCRIPTIONS[method], *([_DICE_PARAGRAPH] if overlaps else [])],
-        tables=[_overlap_table(overlaps)] if overlaps else [],
+        paragraphs=[
+            DESCRIPTIONS[method],
+            agreement.used_sentence(counts),
+            *(agreement.paragraphs(known) if known else [without]),
+        ],
+        tables=[agreement.used_table(counts), *(agreement.agreement_tables(known) if known else [])],
         pictures=[
+            *(agreement.pictures(known) if known else []),
             *([_level(shown)] if shown else []),
             *(
                 picture(
@@ -73,21 +82,4 @@ def _level(shown: Level) -> Picture:
         alt="Share of the slice inside the region of interest: "
         + "; ".join(f"{view.title.replace(chr(10), ', ')} {view.region.mean():.1%}" for view in shown.views),
         source="the archive",
-    )
-
-
-def _overlap_table(overlaps: Mapping[str, Any]) -> Table:
-    sequences = sorted({sequence for by_sequence in overlaps.values() for sequence in by_sequence})
-    rows = [
-        {
-            "Sequence": sequence,
-            "n": max(scores[sequence]["dice"]["n"] for scores in overlaps.values()),
-            **{method: scores[sequence]["dice"] for method, scores in overlaps.items()},
-        }
-        for sequence in sequences
-    ]
-    return Table(
-        caption="Dice coefficient of the region and the tumour mask (MaskTumor) by roi.method, mean over series",
-        rows=rows,
-        source="metrics.json",
     )

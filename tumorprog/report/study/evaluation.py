@@ -20,16 +20,18 @@ _PRIMARY = {
 _SHARES = {
     "grader": ("accuracy", "recall", "sensitivity", "specificity"),
     "progression": ("coverage of the prediction intervals",),
+    "roi": ("lesions found",),
 }
 _CORRECTED = {
     "progression": ("mean absolute error", "root mean square error", "interval score"),
     "survival": ("integrated Brier score",),
+    "roi": ("distance of the surfaces", "absolute error of the volume", "false lesions per scan"),
 }
 _PERCENTILES = {
     "grader": ("Brier score", "slope and intercepts of the calibration"),
     "progression": ("median absolute error", "width of the prediction intervals", "concordance"),
     "survival": ("concordance",),
-    "roi": ("Dice coefficient",),
+    "roi": ("Dice coefficient and its differences", "error of the volume and its limits of agreement"),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from tumorprog import provenance, tables
+from tumorprog import provenance, queries, tables
 from tumorprog.cohort.columns import COHORT, OUTCOMES, TIMELINE
 from tumorprog.graders.columns import FOLD_PREDICTIONS, GRADER_PREDICTIONS, HISTORY
 from tumorprog.progression.columns import FOLDS, REFERENCE_SHEET
@@ -17,6 +17,11 @@ from tumorprog.settings import Settings, lookup
 SIDES = {"train": "Training", "validation": "Validation", "test": "Test"}
 """The sets of a split, with the names that the report shows."""
 _GRADER_COLUMNS = ("PatientID", "SeriesInstanceUID", "Institution", "grade", "side")
+
+
+_REGIONS = """
+SELECT method, count(*) AS slices FROM regions WHERE cohort = 'progression' GROUP BY method ORDER BY method
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +61,8 @@ class Facts:
         tested: predictions of the grader's cross-validation.
         folds: rows of `progression.columns.FOLDS`.
         progression: content of progression/model.json; empty without one.
+        segmenter: content of segmenter/model.json; empty without one.
+        regions: number of slices of the progression cohort by what their region comes from; empty without regions.
         outcomes: rows of `cohort.columns.OUTCOMES`, of a survival model.
         metrics: content of metrics.json.
     """
@@ -73,6 +80,8 @@ class Facts:
     tested: pd.DataFrame | None = None
     folds: pd.DataFrame | None = None
     progression: Mapping[str, Any] = field(default_factory=dict)
+    segmenter: Mapping[str, Any] = field(default_factory=dict)
+    regions: Mapping[str, int] = field(default_factory=dict)
     outcomes: pd.DataFrame | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
@@ -114,7 +123,6 @@ def read(
     progression = folder / "progression"
     folds = folder / "grader" / "folds" / "predictions.parquet"
     columns = (*_GRADER_COLUMNS, "fold")
-    model = progression / "model.json"
     return Facts(
         settings=settings,
         **archive,
@@ -125,10 +133,24 @@ def read(
         graders=_read_graders(folder),
         tested=_read_predictions(folds.parent, FOLD_PREDICTIONS, columns) if folds.exists() else None,
         folds=_read_csv(progression / "folds.csv", FOLDS),
-        progression=json.loads(model.read_text()) if model.is_file() else {},
+        progression=_read_model(progression),
+        segmenter=_read_model(folder / "segmenter"),
+        regions=_count_regions(folder / "regions"),
         outcomes=_read_csv(progression / "outcomes.csv", OUTCOMES),
         metrics=metrics,
     )
+
+
+def _read_model(folder: Path) -> Mapping[str, Any]:
+    path = folder / "model.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _count_regions(folder: Path) -> Mapping[str, int]:
+    if not folder.exists():
+        return {}
+    found = queries.fetch(_REGIONS, regions=tables.shards(folder))
+    return dict(zip(found["method"], map(int, found["slices"]), strict=True))
 
 
 def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame | None:

@@ -7,6 +7,7 @@ import pandas as pd
 from tumorprog.cohort.columns import PATHOLOGY
 from tumorprog.conventions import GRADES
 from tumorprog.evaluation.intervals import count_of
+from tumorprog.regions.methods import REGIONS
 from tumorprog.report.page import Section, Table
 from tumorprog.report.study.facts import Facts
 from tumorprog.report.study.participants import first_studies
@@ -39,7 +40,10 @@ def limitations(facts: Facts) -> Section:
 
 def find(facts: Facts) -> list[Limitation]:
     """Return the limitations of a run, the most fundamental first."""
-    found = (_synthetic, _sizes, _no_external_test, _institutions, _reference, _grader, _dates, _markers, _unknown)
+    found = (
+        *(_synthetic, _sizes, _no_external_test, _institutions, _reference, _grader, _regions, _dates, _markers),
+        _unknown,
+    )
     return [one for look in found for one in look(facts)]
 
 
@@ -160,6 +164,26 @@ def _grader(facts: Facts) -> Iterator[Limitation]:
             "Shared identities under the patient protocol",
             f"{shared.num_leaks:,} studies, series or images are in more than one set (cohort.allow_shared).",
             "If they do identify patients, the results are too good.",
+        )
+
+
+def _regions(facts: Facts) -> Iterator[Limitation]:
+    total = sum(facts.regions.values())
+    from_slice = sum(count for method, count in facts.regions.items() if method in REGIONS)
+    if from_slice:
+        names = listed(method for method in facts.regions if method in REGIONS)
+        yield (
+            "Regions without mask or segmenter",
+            f"The region of interest of {from_slice:,} of {count_of(total, 'slice')} is computed from the intensities "
+            f"of the slice alone ({names}).",
+            "It is often not the tumour: the features can describe the head instead.",
+        )
+    if facts.regions.get("learned"):
+        yield (
+            "Learned regions",
+            f"The region of interest of {facts.regions['learned']:,} of {count_of(total, 'slice')} is found by a "
+            "network.",
+            "Where it misses the tumour or marks other tissue, the features do not describe the tumour.",
         )
 
 

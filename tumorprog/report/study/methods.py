@@ -1,6 +1,6 @@
 """The methods of a run as sentences: each follows from the settings and files that the run recorded."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -18,10 +18,15 @@ _SCALINGS = {
     "robust": "from the 0.5th to the 99.5th percentile of a slice, with values outside clipped",
     "minmax": "from the minimum to the maximum of a slice",
 }
-_CLUSTERS = {
-    "brightest": "the brightest of three clusters of intensities",
+_REGIONS = {
+    "brightest": "the brightest of three clusters of intensities, as in the paper",
     "component": "the largest connected component of unusually bright tissue inside the skull",
+    "mask": "the tumour mask of the study",
+    "learned": "the tumour found by the segmenter",
+    "auto": "the tumour mask of the study or, without one, the tumour found by the segmenter",
 }
+
+_CARRIED = "A mask or found tumour is carried over to the other series of the study by patient coordinates. "
 
 
 def methods(facts: Facts) -> Section:
@@ -42,6 +47,8 @@ def paragraphs(facts: Facts) -> Iterator[str]:
         yield f"Training of the grader, {protocol} protocol. " + " ".join(_training(training))
     if facts.sheet is not None:
         yield "Grades of the progression cohort. " + _votes(facts)
+    if facts.segmenter:
+        yield "Segmenter. " + " ".join(_segmenter(facts))
     if facts.progression:
         yield "Features of a slice. " + _features(facts)
         yield "Progression. " + " ".join(_progression(facts))
@@ -94,12 +101,19 @@ def _images(facts: Facts) -> str:
     model = next(iter(facts.graders.values())).model
     size = model["image_size"]
     return (
-        f"Every slice of the sequences {sequences} is an image of its own. The sequence is determined from the texts "
-        f"of the header, the acquisition parameters and the contrast agent. Intensities are scaled "
-        f"{_SCALINGS[model['scaling']]}; the image is resized to {size} x {size} pixels of 8 bits, repeated in three "
-        f"channels and standardised with the means {_numbers(model['channel_mean'])} and the standard deviations "
+        f"Every slice of the sequences {sequences}{_shown(model['selection'])} is an image of its own. The sequence is "
+        "determined from the texts of the header, the acquisition parameters and the contrast agent. Intensities are "
+        f"scaled {_SCALINGS[model['scaling']]}; the image is resized to {size} x {size} pixels of 8 bits, repeated in "
+        f"three channels and standardised with the means {_numbers(model['channel_mean'])} and the standard deviations "
         f"{_numbers(model['channel_std'])}. Missing values are not imputed."
     )
+
+
+def _shown(selection: Mapping[str, Any]) -> str:
+    """Return which slices were selected, "" for all."""
+    if selection["only"] == "all":
+        return ""
+    return f" that shows at least {selection['min_tumour_mm2']:g} mm2 of tumour, by its mask or the segmenter,"
 
 
 def _numbers(values: list[float]) -> str:
@@ -180,10 +194,12 @@ def _class_weights(model: Any) -> str:
 
 def _votes(facts: Facts) -> str:
     sequences = listed(facts.used("grade", "grade.sequences"))
+    tumour = facts.used("grade", "slices.only") == "tumour"
+    only = " that shows tumour, and to all slices of a series without such a slice" if tumour else ""
     return (
-        "The grader was applied to every slice of the progression cohort. The predicted grade of a patient on a date "
-        f"is that of most slices of the sequences {sequences} (of all slices where there are none); a tie goes to the "
-        "higher mean probability."
+        f"The grader was applied to every slice of the progression cohort{only}. The predicted grade of a patient on a "
+        f"date is that of most slices of the sequences {sequences} (of all slices where there are none); a tie goes to "
+        "the higher mean probability."
     )
 
 
@@ -191,11 +207,41 @@ def _features(facts: Facts) -> str:
     model = facts.progression
     return (
         "A slice is scaled from its minimum to its maximum, resized to 256 x 256 pixels and set to 0 outside its "
-        f"region of interest: {_CLUSTERS[model['roi']]}. A one-level two-dimensional wavelet transform "
+        f"region of interest: {_region(model['roi'])}. {_CARRIED if 'fallback' in model['roi'] else ''}"
+        "A one-level two-dimensional wavelet transform "
         f"({model['wavelet']}) gives four sub-bands; the features are the first {NUM_COEFFICIENTS} coefficients of the "
         "discrete cosine transform of the low-frequency band and the mean, standard deviation, energy and entropy of "
         "the other three: "
         f"{VECTOR_LENGTH} numbers."
+    )
+
+
+def _region(roi: Mapping[str, Any]) -> str:
+    """Return what the region of interest is, from the options that the model recorded."""
+    text = _REGIONS[roi["method"]]
+    if "fallback" not in roi:
+        return text
+    labels = f" (labels {listed(map(str, roi['labels']))})" if roi["labels"] else ""
+    margin = f", enlarged by {roi['margin_mm']:g} mm" if roi["margin_mm"] else ""
+    return f"{text}{labels}{margin}; where there is none, {_REGIONS[roi['fallback']]}"
+
+
+def _segmenter(facts: Facts) -> Iterator[str]:
+    model = facts.segmenter
+    side, neighbours = model["side"], model["neighbours"]
+    beside = f" with {count_of(neighbours, 'adjacent slice')} on either side" if neighbours else ""
+    yield (
+        f"The network is {model['model']}; its input are slices of {listed(model['sequences'])}{beside}, resampled to "
+        f"{model['spacing_mm']:g} mm and {side} x {side} pixels, with intensities normalised per volume."
+    )
+    yield (
+        f"It was trained on the tumour masks of {count_of(len(model['training_patients']), 'patient')} for "
+        f"{count_of(facts.used('train_segmenter', 'segmenter.epochs'), 'epoch')}, with augmentation."
+    )
+    yield (
+        "The regions of these patients are from further models, each trained without the patients of one of "
+        f"{facts.used('train_segmenter', 'segmenter.folds')} folds: no region is from a model that was trained on the "
+        "patient."
     )
 
 

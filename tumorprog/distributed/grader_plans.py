@@ -1,10 +1,8 @@
 """Slices and settings -> the plans of the grader's trainings: everything that the training workers receive."""
 
-import hashlib
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,57 +11,18 @@ import torch
 from tumorprog import __version__, storage, tables
 from tumorprog.cohort import splits
 from tumorprog.conventions import GRADES
+from tumorprog.distributed.grader_training import UNUSED, GraderPlan
+from tumorprog.distributed.training import fingerprint
 from tumorprog.graders import resnet18
 from tumorprog.graders.columns import SLICES
-from tumorprog.graders.settings import Grader
 from tumorprog.graders.training import class_weights
 from tumorprog.settings import Settings
 
 log = logging.getLogger(__name__)
 
-UNUSED = 255
-"""Value in `Plan.sides` of a slice that is not used."""
-
-CHECKPOINT = "checkpoint.pt"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """One training, with everything that its workers need.
-
-    Attributes:
-        name: name in the log.
-        target: folder for the history, the best model, and the checkpoint of the last finished epoch, which is kept so
-            that a training with more epochs can resume from it; must be reachable from every worker.
-        shards: shards of `graders.columns.SLICES`.
-        sides: (N,) uint8, indexed by the number in `slice`: index into `splits.SIDES`, or `UNUSED`.
-        labels: (N,) uint8, indexed by the number in `slice`: index into `conventions.GRADES`.
-        grader: the settings.
-        seed: seed of the initial weights and of the shuffling.
-        class_weights: class weights of the training set, in the order of `conventions.GRADES`.
-        cores: CPU cores for the computation of each worker.
-        description: content of model.json.
-    """
-
-    name: str
-    target: Path
-    shards: list[Path]
-    sides: np.ndarray
-    labels: np.ndarray
-    grader: Grader
-    seed: int
-    class_weights: list[float]
-    cores: int
-    description: dict[str, Any]
-
-    @property
-    def checkpoint(self) -> Path:
-        """Checkpoint file of the last finished epoch."""
-        return self.target / CHECKPOINT
-
-
 _IGNORED_FOR_RESUME = ("epochs", "folds", "seeds", "null_control", "null_draws")
 """Settings of the grader that may differ from those of a training that is resumed."""
+_IDENTIFYING = ["SOPInstanceUID", "frame", "grade", "side", "pixel_hash"]
 _METADATA = [name for name in SLICES.names if name != "image"]
 
 
@@ -108,7 +67,7 @@ def patient_sides(slices: pd.DataFrame, settings: Settings) -> pd.Series:
     return splits.split_patients(patients, seed=settings.seed)
 
 
-def build_plan(training: Training, folder: Path, out: Path, settings: Settings, *, cores: int) -> Plan:
+def build_plan(training: Training, folder: Path, out: Path, settings: Settings, *, cores: int) -> GraderPlan:
     """Build the plan of a training for its workers.
 
     Args:
@@ -130,34 +89,30 @@ def build_plan(training: Training, folder: Path, out: Path, settings: Settings, 
     if len(excluded):
         log.info("  %s: %d training slices excluded, so that workers have equal numbers", training.name, len(excluded))
         sides[excluded] = UNUSED
+    images = tables.read_summary(folder / "slices")
     description = {
         **resnet18.DESCRIPTION,
-        "scaling": tables.read_summary(folder / "slices")["scaling"],
+        "scaling": images["scaling"],
+        "selection": images["selection"],
         "protocol": training.protocol,
         "fold": training.fold,
         "initial_weights": settings.grader.weights,
         "training": {name: value for name, value in asdict(settings.grader).items() if name not in _IGNORED_FOR_RESUME},
-        "data_fingerprint": _fingerprint(slices),
+        "data_fingerprint": fingerprint(slices[_IDENTIFYING]),
         "seed": seed,
         "training_slices": dict(zip(map(str, GRADES), counts, strict=True)),
         "training_slices_left_out": len(excluded),
         "versions": {"tumorprog": __version__, "torch": torch.__version__},
     }
-    return Plan(
+    return GraderPlan(
         name=training.name,
         target=(out / training.folder).absolute(),
         shards=shards,
         sides=sides,
         labels=labels,
-        grader=settings.grader,
+        settings=settings.grader,
         seed=seed,
         class_weights=class_weights(counts).tolist(),
         cores=cores,
         description=description,
     )
-
-
-def _fingerprint(slices: pd.DataFrame) -> str:
-    """Return a fingerprint of the images, grades and sides of a training, independent of how they are sharded."""
-    rows = slices[["SOPInstanceUID", "frame", "grade", "side", "pixel_hash"]].sort_values(["SOPInstanceUID", "frame"])
-    return hashlib.sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()).hexdigest()

@@ -1,0 +1,7 @@
+"""`tumorprog train-segmenter` as a job of a Ray cluster; `runtime_env.yaml` shows how to submit it."""
+
+import sys
+
+from tumorprog.cli import main
+
+sys.exit(main(["train-segmenter", *sys.argv[1:]]))
