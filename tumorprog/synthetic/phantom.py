@@ -36,7 +36,7 @@ _NOISE = {"dT1": 22.0, "ADC": 60.0, "nCBF": 14.0, "nRCBV": 12.0, "sRCBV": 210.0}
 """Standard deviation of the noise of a map, in the units of the map."""
 
 RIM_CONTRAST = 1.0
-"""Mean degree of contrast enhancement of treated tumours, at most 1: with less of it they are harder to segment."""
+"""Factor of the degree of contrast enhancement of treated tumours: with less of it they are harder to segment."""
 
 # Ellipsoids on one side, mirrored to the other: centre and radii in mm, in the coordinates of the unwarped head.
 _DEEP = (((13, -20, 14), (5, 9, 9)), ((26, -4, 6), (6, 16, 9)), ((11, 9, 8), (8, 13, 9)))
