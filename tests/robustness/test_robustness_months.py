@@ -19,7 +19,6 @@ from tumorprog.evaluation import combination, progression
 from tumorprog.heads.settings import Progression
 from tumorprog.imaging import intensity
 from tumorprog.progression import months
-from tumorprog.regions.component import brightest_component
 from tumorprog.synthetic import phantom, plan
 from tumorprog.synthetic.settings import Synthetic
 
@@ -89,7 +88,7 @@ def test_shuffled_months_are_learned_under_the_papers_split_and_not_by_patients(
 
 
 def vectors_of(patient, sequence):
-    """Compute the features of a first-date series with the functions that create and read the synthetic archive."""
+    """Compute the features of a first-date series inside the tumour mask, from slices as the synthetic archive has them."""
     study = patient.studies[0]
     random = np.random.default_rng([*patient.key, INDICES[sequence]])
     receiver = phantom.random_receiver(random)
@@ -99,7 +98,8 @@ def vectors_of(patient, sequence):
         signal = phantom.image(patient.head, study.tumour, sequence=sequence, painted=painted, plane=plane)
         received = phantom.received(signal, receiver, random, sequence=sequence, plane=plane).astype(np.float32)
         scaled = intensity.prepare(received)
-        vectors.append(spectral.encode(scaled, brightest_component(scaled), wavelet="haar"))
+        mask = phantom.enhancing_mask(study.tumour, plane).astype(np.float32)
+        vectors.append(spectral.encode(scaled, intensity.resize(mask, intensity.SIDE) > 0.5, wavelet="haar"))
     return np.stack(vectors)
 
 

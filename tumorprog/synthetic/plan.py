@@ -51,10 +51,14 @@ _AXES = {
 }
 """Directions along a row and along a column, in patient coordinates."""
 
-_SLAB_MM = {GRADING: 40.0, PROGRESSION: 66.0}
-"""Extent of a stack around the centre of the tumour, independent of tumour size. In grading trees most slices intersect
-the tumour; in progression trees the stack contains all of it, so that the mask has the volume of the tumour."""
+_HEAD_MM = 132.0
+"""Extent of a stack that covers the head, around `_HEAD_CENTRE_MM`."""
+_HEAD_CENTRE_MM = 11.0
+_SLAB_MM = {GRADING: 40.0, PROGRESSION: _HEAD_MM}
+"""Extent of a stack with sufficient slices, independent of tumour size. In grading trees most slices intersect the
+tumour; in progression trees the stack covers the head, as in patients."""
 _MAX_SPACING_MM = 10.0
+"""A stack of fewer slices is around the tumour instead."""
 
 
 @dataclass(frozen=True)
@@ -313,16 +317,19 @@ def _planes(
     matrix: tuple[int, int],
     rng: np.random.Generator,
 ) -> tuple[phantom.Plane, ...]:
-    """Return the planes of a stack through the tumour, each 250 mm high."""
+    """Return the planes of a stack around the tumour that does not extend beyond the head, each 240 mm high."""
     normal = np.cross(*_AXES[view])
     rows, columns = matrix
+    shift = _HEAD_CENTRE_MM if view == "axial" else 0.0
     middle = np.array([0.0, 0.0, 0.0 if view == "axial" else -15.0]) + rng.uniform(-2, 2, 3)
-    middle += normal * (normal @ (tumour.centre_mm - middle) + rng.uniform(-2, 2))
+    reach = (_HEAD_MM - count * spacing_mm) / 2
+    towards = np.clip(normal @ (tumour.centre_mm - middle) - shift, -reach, reach)
+    middle += normal * (shift + towards + rng.uniform(-2, 2))
     if rng.random() < 0.5:
         normal = -normal  # scanners number slices from either end
     offsets = (np.arange(count) - (count - 1) / 2) * spacing_mm
     return tuple(
-        _plane(view, middle + normal * offset, rows=rows, columns=columns, pixel_mm=250 / rows) for offset in offsets
+        _plane(view, middle + normal * offset, rows=rows, columns=columns, pixel_mm=240 / rows) for offset in offsets
     )
 
 
