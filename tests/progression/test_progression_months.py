@@ -284,7 +284,7 @@ def test_the_volume_baseline_requires_a_mask():
 
 def test_read_series_returns_each_stack_with_its_slices_in_order(tmp_path):
     vectors = np.arange(6 * VECTOR_LENGTH, dtype=np.float32).reshape(6, -1)
-    known = {"PatientID": "A", "date": "d", "Type": "T2", "sequence": "T2"}
+    known = {"PatientID": "A", "date": "d", "Type": "T2", "sequence": "T2", "region": "mask"}
     rows = [
         {**known, "SeriesInstanceUID": uid, "stack": stack, "order": order}
         for uid, stack, order in (("1", 0, 1), ("2", 0, 0), ("1", 0, 0), ("2", 0, 1), ("2", 1, 3), ("2", 1, 2))

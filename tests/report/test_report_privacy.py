@@ -25,6 +25,7 @@ from tumorprog.progression.columns import (
     PROGRESSION_PREDICTIONS,
     REFERENCE_SHEET,
 )
+from tumorprog.regions.columns import REGIONS
 from tumorprog.report.settings import Report
 from tumorprog.settings import Settings
 from tumorprog.stages import report
@@ -69,6 +70,10 @@ def run(catalogue, tmp_path):
         "fingerprint": "f" * 64,
     }
     tables.write_json(tmp_path / "catalogue" / tables.SUMMARY, summary)
+    (tmp_path / "regions").mkdir()
+    regions = catalogue.assign(date=catalogue["StudyDate"], method="component", model="", area_mm2=0.0, region=None)
+    table = pa.Table.from_pandas(regions, schema=REGIONS, preserve_index=False)
+    tables.write_shard(tmp_path / "regions" / "part-00000.parquet", table, REGIONS)
     lost = {"path": "/data/QQX-DOE-9/1.dcm", "reason": "unreadable", "detail": "no access to /data/QQX-DOE-9/1.dcm"}
     write(tmp_path, "quarantine.csv", [lost], QUARANTINE)
     dates = catalogue[["PatientID", "StudyDate", "StudyInstanceUID"]].drop_duplicates()

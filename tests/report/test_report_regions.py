@@ -100,7 +100,7 @@ def folder(tmp_path_factory):
         )
     ]
     tables.write_shard(folder / "regions" / "part.parquet", pa.Table.from_pylist(used, REGIONS), REGIONS)
-    network = unet.build(1, seed=0)
+    network = unet.build(2, seed=0)
     nn.init.constant_(list(network.parameters())[-1], 50.0)  # so that everything is tumour
     description = {**unet.DESCRIPTION, "sequences": ["T1post"], "neighbours": 0, "training_patients": []}
     for name in ("segmenter", "segmenter/folds/fold-1"):

@@ -45,9 +45,10 @@ def test_a_region_is_described_with_its_fallback_labels_and_margin(facts, method
 
 
 def test_the_segmenter_is_described_from_its_model(facts):
-    model = {"model": "monai UNet", "side": 128, "spacing_mm": 1.5, "sequences": ["T1post", "FLAIR"], "neighbours": 1}
-    text = " ".join(methods._segmenter(replace(facts, segmenter={**model, "training_patients": ["A", "B", "C"]})))
-    assert "monai UNet" in text
+    model = {"model": "monai BasicUNet", "side": 160, "spacing_mm": 1.5}
+    model |= {"sequences": ["T1post", "FLAIR"], "neighbours": 1, "training_patients": ["A", "B", "C"]}
+    text = " ".join(methods._segmenter(replace(facts, segmenter=model)))
+    assert "monai BasicUNet" in text
     assert "slices of T1post and FLAIR with 1 adjacent slice on either side, resampled to 1.5 mm" in text
     assert "tumour masks of 3 patients for 7 epochs" in text
     assert "one of 3 folds" in text
