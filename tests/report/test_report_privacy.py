@@ -25,7 +25,7 @@ from tumorprog.progression.columns import (
     PROGRESSION_PREDICTIONS,
     REFERENCE_SHEET,
 )
-from tumorprog.regions.columns import REGIONS
+from tumorprog.regions.columns import LESIONS, REGIONS, SCORES
 from tumorprog.report.settings import Report
 from tumorprog.settings import Settings
 from tumorprog.stages import report
@@ -74,6 +74,8 @@ def run(catalogue, tmp_path):
     regions = catalogue.assign(date=catalogue["StudyDate"], method="component", model="", area_mm2=0.0, region=None)
     table = pa.Table.from_pandas(regions, schema=REGIONS, preserve_index=False)
     tables.write_shard(tmp_path / "regions" / "part-00000.parquet", table, REGIONS)
+    write(tmp_path, "regions/_scores.csv", [], SCORES)
+    write(tmp_path, "regions/_lesions.csv", [], LESIONS)
     lost = {"path": "/data/QQX-DOE-9/1.dcm", "reason": "unreadable", "detail": "no access to /data/QQX-DOE-9/1.dcm"}
     write(tmp_path, "quarantine.csv", [lost], QUARANTINE)
     dates = catalogue[["PatientID", "StudyDate", "StudyInstanceUID"]].drop_duplicates()
