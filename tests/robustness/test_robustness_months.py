@@ -88,7 +88,7 @@ def test_shuffled_months_are_learned_under_the_papers_split_and_not_by_patients(
 
 
 def vectors_of(patient, sequence):
-    """Compute the features of a first-date series inside the tumour mask, from slices like those of the archive."""
+    """Compute the features of a first-date series inside the mask, from slices as the synthetic archive has them."""
     study = patient.studies[0]
     random = np.random.default_rng([*patient.key, INDICES[sequence]])
     receiver = phantom.random_receiver(random)
