@@ -57,6 +57,20 @@ def test_training_learns_to_find_discs():
     assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.8
 
 
+def test_a_training_of_any_number_of_steps_has_a_schedule_that_ends_near_zero():
+    for steps in (1, 2, 3, 9, 10, 11, 20, 21, 40):
+        optimiser, scheduler = training.optimisation(torch.nn.Linear(1, 1), learning_rate=1e-2, total_steps=steps)
+        rates = []
+        for _ in range(steps):
+            rates.append(scheduler.get_last_lr()[0])
+            optimiser.step()
+            scheduler.step()
+        assert all(0 < rate <= 1e-2 for rate in rates), steps
+        if steps > 2:
+            assert max(rates) == pytest.approx(1e-2, rel=0.02), steps
+            assert rates[-1] < 1e-4, steps
+
+
 def test_a_loss_that_is_not_finite_stops_the_training():
     network = unet.build(4, seed=0)
     with torch.no_grad():

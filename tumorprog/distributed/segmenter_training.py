@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import ray.data
 import ray.train
 import torch
@@ -26,7 +25,7 @@ from tumorprog.segmenters import samples, unet
 from tumorprog.segmenters.columns import SEGMENTER_HISTORY
 from tumorprog.segmenters.settings import Segmenter
 from tumorprog.segmenters.stacks import SIDE, num_channels
-from tumorprog.segmenters.training import augment, optimisation, train_epoch
+from tumorprog.segmenters.training import Batch, augment, optimisation, train_epoch
 from tumorprog.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -155,21 +154,44 @@ def build_plan(training: Training, shards: list[Path], settings: Settings, *, co
     )
 
 
-def _batches(plan: SegmenterPlan, *, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield this worker's share of the slices, augmented, in a new order each epoch; all workers get equal numbers."""
-    context, device, seed = ray.train.get_context(), get_device(), plan.seed * 1000 + epoch
-    generator = torch.Generator().manual_seed(seed * 1000 + context.get_world_rank())
-    stream = ray.train.get_dataset_shard("train").iter_batches(
-        batch_size=plan.settings.batch_size // context.get_world_size(),
+def augmented_batches(
+    rows: ray.data.DataIterator | ray.data.Dataset,
+    *,
+    batch_size: int,
+    channels: int,
+    seed: int,
+    generator: torch.Generator,
+    device: torch.device | str = "cpu",
+) -> Iterator[Batch]:
+    """Yield the batches of a stream of slices, shuffled by the seed and augmented.
+
+    Args:
+        rows: rows with image and mask.
+        batch_size: slices in a batch; the last may have fewer.
+        channels: of an image.
+        seed: seed of the order.
+        generator: random generator of the augmentation.
+        device: device of the batches.
+    """
+    stream = rows.iter_batches(
+        batch_size=batch_size,
         batch_format="pyarrow",
-        local_shuffle_buffer_size=_SHUFFLE_BYTES // ((plan.channels + 1) * SIDE**2),
+        local_shuffle_buffer_size=_SHUFFLE_BYTES // ((channels + 1) * SIDE**2),
         local_shuffle_seed=seed,
     )
-    for rows in stream:
-        images, masks = _tensors(rows, device)
+    for batch in stream:
+        images, masks = (on_device(values, device) for values in samples.arrays(batch))
         yield augment(images, masks, generator=generator)
 
 
-def _tensors(rows: pa.Table, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    images, masks = samples.arrays(rows)
-    return on_device(images, device), on_device(masks, device)
+def _batches(plan: SegmenterPlan, *, epoch: int) -> Iterator[Batch]:
+    """Return this worker's share of the slices, augmented, in a new order each epoch; all workers get equal numbers."""
+    context, seed = ray.train.get_context(), plan.seed * 1000 + epoch
+    return augmented_batches(
+        ray.train.get_dataset_shard("train"),
+        batch_size=plan.settings.batch_size // context.get_world_size(),
+        channels=plan.channels,
+        seed=seed,
+        generator=torch.Generator().manual_seed(seed * 1000 + context.get_world_rank()),
+        device=get_device(),
+    )

@@ -125,15 +125,15 @@ def optimisation(
 
     Args:
         model: the network.
-        learning_rate: highest learning rate, after a tenth of the steps.
+        learning_rate: highest learning rate, after a tenth of the steps, at least two.
         total_steps: of all epochs.
 
     Source: Loshchilov & Hutter 2019, ICLR; Smith & Topin 2019, Proc. SPIE 11006:1100612.
     """
     optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=_WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, learning_rate, total_steps=max(2, total_steps), pct_start=_WARM_UP
-    )
+    steps = max(3, total_steps)
+    warm_up = max(_WARM_UP, 2 / steps)  # OneCycleLR divides by zero if it warms up for one step
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps, pct_start=warm_up)
     return optimiser, schedule
 
 
