@@ -309,7 +309,7 @@ def prediction(folder: Path, stacks: list[Stack], rounds: int) -> dict[str, floa
     from tumorprog.segmenters.stacks import channels, num_channels
     from tumorprog.segmenters.stacks import prepare as normalised
 
-    network = unet.build(num_channels(1, NEIGHBOURS), seed=0)
+    network = unet.build(num_channels(1, NEIGHBOURS), seed=0).eval()
     model_files.save(folder, network, {**unet.DESCRIPTION, "sequences": [SEQUENCE], "neighbours": NEIGHBOURS})
     inputs = [channels([normalised(one.slices, one.spacing_mm)], neighbours=NEIGHBOURS) for one in stacks]
 
@@ -348,7 +348,7 @@ def monai_segment(network: Any, stack: Stack) -> np.ndarray:
     near = torch.arange(count)[:, None] + torch.arange(-NEIGHBOURS, NEIGHBOURS + 1)
     images = torch.cat([volume[near.clamp(0, count - 1)], volume.flip(2)[:, None]], 1)
     images = images.permute(1, 2, 3, 0)[None]  # (1, channels, SIDE, SIDE, N)
-    inferer = SliceInferer((SIDE, SIDE), spatial_dim=2, sw_batch_size=INFERENCE_BATCH)
+    inferer = SliceInferer(spatial_dim=2, roi_size=(SIDE, SIDE), sw_batch_size=INFERENCE_BATCH)
     with torch.inference_mode():
         mean = (inferer(images, network).sigmoid() + inferer(images.flip(3), network).sigmoid().flip(3)) / 2
     back = transforms.Compose([transforms.ResizeWithPadOrCrop(size), transforms.Resize(shape, mode="bilinear")])
