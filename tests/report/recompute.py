@@ -156,7 +156,7 @@ def main(run: Path) -> int:
     different = 0
     for path, value in recompute(run).items():
         own = reported(run, path)
-        agrees = own is not None and bool(np.isclose(own, value, atol=1e-6))
+        agrees = bool(np.isnan(value) if own is None else np.isclose(own, value, atol=1e-6))
         different += not agrees
         sys.stdout.write(f"{'ok' if agrees else 'DIFFERS'}\t{path}\t{own}\t{value:.6f}\n")
     return min(different, 1)
