@@ -30,7 +30,7 @@ CONFIGS = Path(tumorprog.__file__).parents[1] / "tune_configs"
 SMALL = shlex.split(
     "--grader.weights none --grader.workers 0 --grader.epochs 1 --grader.batch_size 16 --slices.sequences [T1post] "
     "--progression.epochs 2 --progression.hidden 8 --progression.null_control false --report.bootstrap 200 "
-    "--report.evidence_slices 8"
+    "--roi.method component --report.evidence_slices 8"
 )
 RANDOM = """
 samples: 8

@@ -25,8 +25,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 OPTIONS = shlex.split(
     "--grader.weights none --grader.workers 0 --grader.epochs 3 --grader.batch_size 16 --report.bootstrap 200 "
-    "--report.evidence_slices 8 "
-    "--cluster.cores 2"
+    "--segmenter.workers 0 --segmenter.epochs 1 --segmenter.folds 2 --report.evidence_slices 8 --cluster.cores 2"
 )
 
 

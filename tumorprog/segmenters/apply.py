@@ -58,6 +58,26 @@ def segment(folder: Path, model: str, volumes: Mapping[str, Slices], spacing_mm:
         InputError: if there is no such model.
     """
     network, description = _load(str(model_folder(folder, model)))
+    return find(network, description, volumes, spacing_mm)
+
+
+def find(
+    network: nn.Module,
+    description: Mapping[str, Any],
+    volumes: Mapping[str, Slices],
+    spacing_mm: tuple[float, float],
+) -> np.ndarray:
+    """Find the tumour in a stack with a network.
+
+    Args:
+        network: of `unet.build`.
+        description: its `sequences` and `neighbours`.
+        volumes: as for `segment`.
+        spacing_mm: as for `segment`.
+
+    Returns:
+        (N, H, W) bool.
+    """
     first, *others = description["sequences"]
     prepared: list[np.ndarray | None] = [stacks.prepare(volumes[first], spacing_mm)]
     prepared += [stacks.prepare(volumes[name], spacing_mm) if name in volumes else None for name in others]

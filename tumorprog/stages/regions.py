@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tumorprog import queries, tables
+from tumorprog import queries, storage, tables
 from tumorprog.cohort.columns import VOLUMES
 from tumorprog.cohort.volumes import MEASURED, volumes_by_date
 from tumorprog.conventions import SEQUENCES
@@ -217,7 +217,7 @@ def _sources(
     from tumorprog.segmenters import apply  # takes seconds to import
 
     model = options.models[study["PatientID"]]
-    segment = partial(apply.segment, Path(options.segmenter), model)
+    segment = partial(apply.segment, storage.as_path(options.segmenter), model)
     learned, more = sources.segmented(stacks, options.sequences, segment, model)
     return read, learned, [*rejected, *more]
 

@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 ROOT = Path(__file__).parents[3]
 SMALL = shlex.split(
     "--grader.weights none --grader.workers 1 --grader.epochs 3 --grader.batch_size 16 "
+    "--segmenter.epochs 1 --segmenter.folds 2 "
     "--progression.epochs 3 --progression.hidden 8 --report.bootstrap 200 --report.evidence_slices 8"
 )
 COHORT = Synthetic(graded_patients=9, ungraded_patients=1, progression_patients=3, series_slices=6, size=64)
