@@ -19,6 +19,7 @@ from tumorprog import storage, tables
 from tumorprog.encoders.columns import FEATURES, vector_array
 from tumorprog.formats.columns import CATALOGUE
 from tumorprog.graders.columns import SLICES
+from tumorprog.regions.columns import REGIONS
 from tumorprog.run import read_record
 from tumorprog.synthetic import archive, plan
 from tumorprog.synthetic.settings import Synthetic
@@ -28,7 +29,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 ROOT = Path(__file__).parents[3]
 SMALL = shlex.split(
     "--grader.weights none --grader.workers 1 --grader.epochs 3 --grader.batch_size 16 "
-    "--segmenter.epochs 1 --segmenter.folds 2 "
+    "--roi.method component "
     "--progression.epochs 3 --progression.hidden 8 --report.bootstrap 200 --report.evidence_slices 8"
 )
 COHORT = Synthetic(graded_patients=9, ungraded_patients=1, progression_patients=3, series_slices=6, size=64)
@@ -138,6 +139,7 @@ def test_nodes_lost_during_slices_and_training_do_not_change_the_results(cluster
     assert code == 0, output
     process = start_submit(cluster, "run", *inputs, *SMALL, "--out", tmp_path)
 
+    wait_for(lambda: "regions" in read_record(tmp_path)["stages"], process)
     node, pid = wait_for(lambda: find_worker(cluster, "ray::MapBatches(_write_task)"), process)
     os.kill(pid, signal.SIGSTOP)  # so that its shard cannot be finished before the node is killed
     assert "slices" not in read_record(tmp_path)["stages"]
@@ -164,7 +166,7 @@ def test_a_stopped_job_leaves_valid_files_and_resumes(cluster, inputs, local, tm
     output, _ = process.communicate(timeout=120)
     assert process.returncode not in (0, 2), output
     assert "STOPPED" in output
-    assert set(read_record(tmp_path)["stages"]) == {"catalogue", "slices"}
+    assert set(read_record(tmp_path)["stages"]) == {"catalogue", "regions", "slices"}
     (interrupted,) = tmp_path.glob(".partial/train_grader-*/grader/history.csv")
     epochs = len(pd.read_csv(interrupted))
     output, code = submit(cluster, "train-grader", "--out", tmp_path)
@@ -196,6 +198,15 @@ def test_every_node_can_reach_the_store(cluster, inputs, local, store):
     output, code = submit(cluster, "run", *inputs, *SMALL, "--out", f"{store}/run")
     assert code == 0, output
     assert_same_results(f"{store}/run", local)
+    small = shlex.split("--segmenter.epochs 1 --segmenter.folds 2 --segmenter.workers 2 --segmenter.batch_size 4")
+    for command in (["train-segmenter", *small], ["regions", "--roi.method", "learned"]):
+        output, code = submit(cluster, *command, "--out", f"{store}/run")
+        assert code == 0, output
+    regions = tables.read_shards(storage.as_path(f"{store}/run/regions"), REGIONS, ["PatientID", "method", "model"])
+    used = regions.to_pandas().drop_duplicates()
+    folds = read(f"{store}/run", "segmenter/folds.csv").set_index("PatientID")["fold"]
+    assert set(used["method"]) == {"learned"}
+    assert list(used["model"]) == [f"fold-{folds[patient]}" for patient in used["PatientID"]]
 
 
 def test_a_job_ends_with_the_exit_code_of_its_command(cluster, tmp_path):
