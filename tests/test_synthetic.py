@@ -14,7 +14,7 @@ from scipy import stats
 
 from tumorprog.cohort import outcomes
 from tumorprog.errors import InputError, TumorprogError
-from tumorprog.synthetic import archive, phantom, plan
+from tumorprog.synthetic import anatomy, archive, fields, phantom, plan, tumours
 from tumorprog.synthetic.settings import Synthetic
 
 SHAPE = Synthetic(graded_patients=6, ungraded_patients=2, progression_patients=3, series_slices=7, size=64)
@@ -307,20 +307,20 @@ def test_a_mask_is_a_secondary_capture_of_zeros_and_ones_with_the_true_volume(sl
 def test_a_tumour_has_about_the_volume_of_its_ellipsoid_and_exactly_without_deformation():
     rng = np.random.default_rng(0)
     for days in (27, 82, 400):
-        tumour = phantom.tumour_of_days(days, rng)
+        tumour = tumours.tumour_of_days(days, rng)
         ellipsoid_ml = 4 / 3 * np.pi * np.prod(tumour.radii_mm) / 1000
-        assert phantom.volumes_ml(tumour)[0] == pytest.approx(ellipsoid_ml, rel=0.45)
+        assert tumours.volumes_ml(tumour)[0] == pytest.approx(ellipsoid_ml, rel=0.45)
         undeformed = replace(
             tumour, shape=replace(tumour.shape, amplitude=0.0), roughness=0.0, cavity_radii_mm=np.zeros(3)
         )
-        assert phantom.volumes_ml(undeformed)[0] == pytest.approx(ellipsoid_ml, rel=0.01)
-        assert phantom.volumes_ml(undeformed)[1] == pytest.approx(ellipsoid_ml * (1 - tumour.core**3), rel=0.02)
+        assert tumours.volumes_ml(undeformed)[0] == pytest.approx(ellipsoid_ml, rel=0.01)
+        assert tumours.volumes_ml(undeformed)[1] == pytest.approx(ellipsoid_ml * (1 - tumour.core**3), rel=0.02)
 
 
 def test_a_field_is_the_sum_of_its_sine_waves():
     rng = np.random.default_rng(3)
-    waves = phantom.random_waves(rng, 7, wavelength_mm=20, deviation=2.0)
-    plane = phantom.Plane(np.array([-9.0, 4.0, 1.0]), np.array([0.1, 0.9, 0]), np.array([0.8, 0, -0.3]), 11, 13)
+    waves = fields.random_waves(rng, 7, wavelength_mm=20, deviation=2.0)
+    plane = fields.Plane(np.array([-9.0, 4.0, 1.0]), np.array([0.1, 0.9, 0]), np.array([0.8, 0, -0.3]), 11, 13)
     phases = np.tensordot(waves.vectors, plane.points.astype(float), axes=1) + waves.phases[:, None, None]
     np.testing.assert_allclose(waves.on(plane), waves.amplitude * np.sin(phases).sum(axis=0), atol=1e-4)
 
@@ -342,7 +342,7 @@ def test_faster_progression_means_a_larger_first_tumour_and_faster_growth():
     patients = [plan.plan_patient("progression", number, shape=SMALL, seed=0) for number in range(60)]
     days = [(patient.studies[1].day - patient.studies[0].day).days for patient in patients]
     first, second = ([patient.studies[index].tumour for patient in patients] for index in (0, 1))
-    volumes = [phantom.volumes_ml(tumour)[1] for tumour in first]
+    volumes = [tumours.volumes_ml(tumour)[1] for tumour in first]
     assert stats.spearmanr(days, volumes).statistic < -0.8
     for attribute in ("oedema_mm", "perfusion"):
         assert stats.spearmanr(days, [getattr(tumour, attribute) for tumour in first]).statistic < -0.9
@@ -354,13 +354,13 @@ def test_faster_progression_means_a_larger_first_tumour_and_faster_growth():
 def tumour_intensities(grade, seed, sequence):
     """Return noise-free means over rim, core, tumour and healthy white matter."""
     rng = np.random.default_rng(seed)
-    head, tumour = phantom.random_head(rng), phantom.tumour_of_grade(grade, rng)
+    head, tumour = anatomy.random_head(rng), tumours.tumour_of_grade(grade, rng)
     across, down = np.array([1.5, 0, 0]), np.array([0, 1.5, 0])
-    plane = phantom.Plane(np.array([-120, -120, tumour.centre_mm[2]]), down, across, 160, 160)
+    plane = fields.Plane(np.array([-120, -120, tumour.centre_mm[2]]), down, across, 160, 160)
     painted = phantom.layers(head, tumour, plane)
     signal = phantom.image(head, tumour, sequence=sequence, painted=painted, plane=plane)
-    inside = phantom.tumour_mask(tumour, plane)
-    rim = phantom.enhancing_mask(tumour, plane)
+    inside = tumours.tumour_mask(tumour, plane)
+    rim = tumours.enhancing_mask(tumour, plane)
     diseased = np.maximum.reduce([share for tissue, share in painted if tissue == "oedema"])
     white = next(share for tissue, share in painted if tissue == "white")
     healthy = (white > 0.99) & (diseased == 0) & ~inside
@@ -389,7 +389,7 @@ def middle_image(number):
     patient = plan.plan_patient("graded", number, shape=SMALL, seed=0)
     tumour, rng = patient.studies[0].tumour, np.random.default_rng(number)
     across, down = np.array([4.0, 0, 0]), np.array([0, 4.0, 0])
-    plane = phantom.Plane(np.array([-120, -120, tumour.centre_mm[2]]), down, across, 60, 60)
+    plane = fields.Plane(np.array([-120, -120, tumour.centre_mm[2]]), down, across, 60, 60)
     painted = phantom.layers(patient.head, tumour, plane)
     signal = phantom.image(patient.head, tumour, sequence="T1post", painted=painted, plane=plane)
     return patient.grade, phantom.received(signal, phantom.random_receiver(rng), rng, sequence="T1post", plane=plane)

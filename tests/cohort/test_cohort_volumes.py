@@ -10,7 +10,7 @@ from tumorprog.cohort.volumes import MEASURED, volumes_by_date
 from tumorprog.formats.columns import CATALOGUE
 from tumorprog.formats.dicom import header
 from tumorprog.regions import sources
-from tumorprog.synthetic import files, phantom, plan
+from tumorprog.synthetic import files, phantom, plan, tumours
 from tumorprog.synthetic.settings import Synthetic
 
 
@@ -68,7 +68,7 @@ def test_the_mask_of_a_phantom_has_the_phantoms_volume(tmp_path, number, slices)
     defaults = {"stack": 0, "order": 0, "slice_spacing_mm": math.nan, "file_bytes": 0, "pixel_offset": -1}
     table = pa.Table.from_pylist([{**row, **defaults} for row in rows], CATALOGUE).select(sources.SLICE.names)
     assert {row["sequence"] for row in rows} == {"mask"}
-    _, truth = phantom.volumes_ml(patient.studies[0].tumour)
+    _, truth = tumours.volumes_ml(patient.studies[0].tumour)
     unpositioned = pa.array(np.full(len(rows), np.nan))  # the slices touch, so their thickness is sufficient
     without = table.set_column(table.schema.get_field_index("position_mm"), "position_mm", unpositioned)
     for found in (table, without):

@@ -22,7 +22,7 @@ from tumorprog.progression import months
 from tumorprog.regions import transfer
 from tumorprog.regions.methods import REGIONS
 from tumorprog.segmenters import apply, stacks, training, unet
-from tumorprog.synthetic import phantom, plan
+from tumorprog.synthetic import phantom, plan, tumours
 from tumorprog.synthetic.settings import Synthetic
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
@@ -103,7 +103,7 @@ def slices_of(patient, sequence):
         painted = phantom.layers(patient.head, study.tumour, plane)
         signal = phantom.image(patient.head, study.tumour, sequence=sequence, painted=painted, plane=plane)
         slices.append(phantom.received(signal, receiver, random, sequence=sequence, plane=plane).astype(np.float32))
-        masks.append(phantom.enhancing_mask(study.tumour, plane))
+        masks.append(tumours.enhancing_mask(study.tumour, plane))
     return slices, np.stack(masks)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from tumorprog.synthetic import phantom, plan
+from tumorprog.synthetic import phantom, plan, tumours
 from tumorprog.synthetic.appearance import Scan, dice, figures
 from tumorprog.synthetic.settings import Synthetic
 
@@ -48,7 +48,7 @@ def scan_of(number):
         painted = phantom.layers(patient.head, tumour, plane)
         signal = phantom.image(patient.head, tumour, sequence="T1post", painted=painted, plane=plane)
         images.append(phantom.received(signal, receiver, rng, sequence="T1post", plane=plane))
-        masks.append(phantom.enhancing_mask(tumour, plane))
+        masks.append(tumours.enhancing_mask(tumour, plane))
     pixel_mm = float(np.linalg.norm(stack.planes[0].row_mm))
     return Scan(images=np.stack(images), mask=np.stack(masks), pixel_mm=pixel_mm, spacing_mm=stack.spacing_mm)
 
@@ -86,7 +86,7 @@ def test_a_stack_covers_the_head_and_few_slices_show_the_tumour():
             study = plan.plan_patient("progression", number, shape=shape, seed=0).studies[0]
             heights = sorted(plane.origin_mm[2] for plane in study.stacks[0].planes)
             assert heights[-1] - heights[0] + study.stacks[0].spacing_mm == pytest.approx(expected_mm, abs=0.1)
-            shown = [phantom.enhancing_mask(study.tumour, plane).any() for plane in study.stacks[0].planes]
+            shown = [tumours.enhancing_mask(study.tumour, plane).any() for plane in study.stacks[0].planes]
             assert np.mean(shown) < 0.7 if slices >= 20 else np.sum(shown) >= 2
             assert heights[0] - 3 < study.tumour.centre_mm[2] < heights[-1] + 3
 
@@ -146,5 +146,5 @@ def test_the_days_are_still_readable_from_the_first_images():
         patient = plan.plan_patient("progression", number, shape=SHAPE, seed=0)
         days.append((patient.studies[1].day - patient.studies[0].day).days)
         planes = patient.studies[0].stacks[0].planes
-        volumes.append(sum(phantom.enhancing_mask(patient.studies[0].tumour, plane).sum() for plane in planes))
+        volumes.append(sum(tumours.enhancing_mask(patient.studies[0].tumour, plane).sum() for plane in planes))
     assert stats.spearmanr(days, volumes).statistic < -0.7

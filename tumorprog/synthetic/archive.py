@@ -26,7 +26,7 @@ from pydicom.uid import MRImageStorage, SecondaryCaptureImageStorage
 
 from tumorprog import tables
 from tumorprog.errors import InputError, TumorprogError
-from tumorprog.synthetic import files, phantom, plan
+from tumorprog.synthetic import files, phantom, plan, tumours
 from tumorprog.synthetic.settings import Synthetic
 
 CLINICAL_TABLE = "clinical_2014-01-16.xlsx"
@@ -192,7 +192,7 @@ def _truth_rows(patient: plan.Patient) -> list[dict[str, Any]]:
     has_follow_up = patient.collection == plan.PROGRESSION
     rows = []
     for study, later in zip_longest(patient.studies, patient.studies[1:]):
-        tumour_ml, enhancing_ml = phantom.volumes_ml(study.tumour)
+        tumour_ml, enhancing_ml = tumours.volumes_ml(study.tumour)
         row = {
             "collection": patient.collection,
             "PatientID": patient.patient_id,

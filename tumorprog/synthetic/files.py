@@ -15,7 +15,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from tumorprog.synthetic import phantom, plan
+from tumorprog.synthetic import fields, phantom, plan, tumours
 
 _IMPLEMENTATION = generate_uid(entropy_srcs=["tumorprog"])
 _PER_SLICE = (
@@ -59,7 +59,7 @@ class SeriesWriter:
         self.rng = np.random.default_rng([*patient.key, study_index, series.number])
         self.receiver = phantom.random_receiver(self.rng)
 
-    def write(self, index: int, plane: phantom.Plane, painted: phantom.Layers) -> None:
+    def write(self, index: int, plane: fields.Plane, painted: phantom.Layers) -> None:
         """Write the slice with this index in the stack, counted from 0."""
         header, per_slice = self.header, Dataset()
         per_slice.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID = _uid(header.SeriesInstanceUID, index)
@@ -77,9 +77,9 @@ class SeriesWriter:
             write_data_element(file, element)
         (self.folder / self._name(index)).write_bytes(file.getvalue())
 
-    def _stored(self, plane: phantom.Plane, painted: phantom.Layers) -> np.ndarray:
+    def _stored(self, plane: fields.Plane, painted: phantom.Layers) -> np.ndarray:
         if self.series.sequence == "mask":
-            return phantom.enhancing_mask(self.study.tumour, plane).astype("<u2")
+            return tumours.enhancing_mask(self.study.tumour, plane).astype("<u2")
         # a localizer is drawn as T1: the phantom defines no contrast for it
         sequence = "T1pre" if self.series.sequence == "localizer" else self.series.sequence
         signal = phantom.image(self.patient.head, self.study.tumour, sequence=sequence, painted=painted, plane=plane)

@@ -13,7 +13,7 @@ import numpy as np
 
 from tumorprog.cohort.timeline import PUBLISHED_DAYS
 from tumorprog.sequences.decision import BTP
-from tumorprog.synthetic import phantom
+from tumorprog.synthetic import anatomy, fields, tumours
 from tumorprog.synthetic.settings import Synthetic
 
 GRADING, PROGRESSION = "REMBRANDT", "Brain-Tumor-Progression"
@@ -92,7 +92,7 @@ class Series:
 class Stack:
     """Planes and the series acquired on them."""
 
-    planes: tuple[phantom.Plane, ...]
+    planes: tuple[fields.Plane, ...]
     spacing_mm: float
     series: tuple[Series, ...]
 
@@ -105,7 +105,7 @@ class Study:
     study_id: str
     description: str
     scanner: Scanner
-    tumour: phantom.Tumour
+    tumour: tumours.Tumour
     stacks: tuple[Stack, ...]
 
 
@@ -138,7 +138,7 @@ class Patient:
     inverted: bool
     size: int
     series_slices: int
-    head: phantom.Head
+    head: anatomy.Head
     studies: tuple[Study, ...]
 
 
@@ -168,7 +168,7 @@ def _grading_patient(key: tuple[int, ...], number: int, *, shape: Synthetic, rng
     graded = key[1] == 0
     at_jefferson = number % 2 == 1
     grade = (2, 3, 4)[number % 3] if graded else (3, 4, 2)[number % 3]
-    head, tumour = phantom.random_head(rng), phantom.tumour_of_grade(grade, rng)
+    head, tumour = anatomy.random_head(rng), tumours.tumour_of_grade(grade, rng)
     # even numbers for patients with a grade and odd numbers for those without, so that IDs are never equal
     id_number = 100 + 2 * (number // 2) + (0 if graded else 1)
     start = date(2004, 6, 1) if at_jefferson else date(1992, 3, 1)
@@ -202,7 +202,7 @@ def _grading_patient(key: tuple[int, ...], number: int, *, shape: Synthetic, rng
 
 def _grading_stacks(
     number: int,
-    tumour: phantom.Tumour,
+    tumour: tumours.Tumour,
     *,
     shape: Synthetic,
     at_jefferson: bool,
@@ -244,8 +244,8 @@ def _progression_patient(key: tuple[int, ...], number: int, *, shape: Synthetic,
     days = days_to_progression(number, rng)
     drawn = date(1989, 1, 1) + timedelta(days=int(rng.integers(2800)))
     first = _REAL_DATES.get(number + 1, drawn)
-    before = phantom.tumour_of_days(days, rng)
-    after = phantom.grow(before, days, rng)
+    before = tumours.tumour_of_days(days, rng)
+    after = tumours.grow(before, days, rng)
     scanners = [SIEMENS if number % 3 == 1 else GE] * 2
     if number % 7 == 2:
         scanners[1] = GE if scanners[0].siemens else SIEMENS
@@ -276,7 +276,7 @@ def _progression_patient(key: tuple[int, ...], number: int, *, shape: Synthetic,
         inverted=False,
         size=shape.size,
         series_slices=shape.series_slices,
-        head=phantom.random_head(rng),
+        head=anatomy.random_head(rng),
         studies=studies,
     )
 
@@ -293,7 +293,7 @@ def days_to_progression(number: int, rng: np.random.Generator) -> int:
 
 
 def _progression_stack(
-    tumour: phantom.Tumour, *, scanner: Scanner, shape: Synthetic, rng: np.random.Generator
+    tumour: tumours.Tumour, *, scanner: Scanner, shape: Synthetic, rng: np.random.Generator
 ) -> Stack:
     rows = shape.size * 5 // 8 if scanner.siemens else shape.size
     columns = round(rows * 260 / 320) if scanner.siemens else rows
@@ -310,13 +310,13 @@ def _progression_stack(
 
 def _planes(
     view: str,
-    tumour: phantom.Tumour,
+    tumour: tumours.Tumour,
     *,
     spacing_mm: float,
     count: int,
     matrix: tuple[int, int],
     rng: np.random.Generator,
-) -> tuple[phantom.Plane, ...]:
+) -> tuple[fields.Plane, ...]:
     """Return the planes of a stack around the tumour that does not extend beyond the head, each 240 mm high."""
     normal = np.cross(*_AXES[view])
     rows, columns = matrix
@@ -335,10 +335,10 @@ def _planes(
 
 def _plane(
     view: str, middle: Sequence[float] | np.ndarray, *, rows: int, columns: int, pixel_mm: float
-) -> phantom.Plane:
+) -> fields.Plane:
     across, down = (np.array(axis) * pixel_mm for axis in _AXES[view])
     origin = np.asarray(middle) - down * (rows - 1) / 2 - across * (columns - 1) / 2
-    return phantom.Plane(np.round(origin, 4), down, across, rows, columns)
+    return fields.Plane(np.round(origin, 4), down, across, rows, columns)
 
 
 SYNTHETIC = "synthetic.json"
