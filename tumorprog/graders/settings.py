@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tumorprog.checks import above, at_least, check_sequences
+from tumorprog.checks import above, at_least, check_batch_size, check_sequences
 from tumorprog.conventions import SEQUENCES
 from tumorprog.errors import SettingsError
 
@@ -73,18 +73,13 @@ class Grader:
 
     def __post_init__(self) -> None:
         at_least("grader.epochs", self.epochs, 1)
-        at_least("grader.batch_size", self.batch_size, 2)
+        check_batch_size("grader", self.batch_size, self.workers)
         above("grader.learning_rate", self.learning_rate, 0)
         at_least("grader.weight_decay", self.weight_decay, 0)
         at_least("grader.step_epochs", self.step_epochs, 1)
         above("grader.step_factor", self.step_factor, 0)
         at_least("grader.seeds", self.seeds, 1)
         at_least("grader.null_draws", self.null_draws, 1)
-        at_least("grader.workers", self.workers, 0)
-        if self.workers and self.batch_size % self.workers:
-            raise SettingsError(
-                f"grader.batch_size is {self.batch_size}; it must be a multiple of grader.workers ({self.workers})"
-            )
         if self.folds != 0 and not self.folds >= 2:
             raise SettingsError(f"grader.folds is {self.folds}; it must be 0 (none), or 2 or more")
 

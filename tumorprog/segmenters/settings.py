@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from tumorprog.checks import above, at_least, check_sequences
-from tumorprog.errors import SettingsError
+from tumorprog.checks import above, at_least, check_batch_size, check_sequences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +38,5 @@ class Segmenter:
         at_least("segmenter.neighbours", self.neighbours, 0)
         at_least("segmenter.folds", self.folds, 2)
         at_least("segmenter.epochs", self.epochs, 1)
-        at_least("segmenter.batch_size", self.batch_size, 2)
+        check_batch_size("segmenter", self.batch_size, self.workers)
         above("segmenter.learning_rate", self.learning_rate, 0)
-        at_least("segmenter.workers", self.workers, 0)
-        if not self.sequences:
-            raise SettingsError("segmenter.sequences is empty; give at least the sequence that is segmented")
-        if self.workers and self.batch_size % self.workers:
-            raise SettingsError(
-                f"segmenter.batch_size is {self.batch_size}; it must be a multiple of segmenter.workers "
-                f"({self.workers})"
-            )
