@@ -106,6 +106,11 @@ def write_parts(
     return [folder / part_name(number) for number in range(tables.read_summary(folder)["parts"])]
 
 
+def flat_schema(schema: pa.Schema, *, by: str) -> pa.Schema:
+    """Return the schema of the rows that `nest` turns into rows of a schema; `by` is a text."""
+    return pa.schema([*list(schema)[:-1], pa.field(by, pa.string()), *schema[-1].type.value_type])
+
+
 def nest(rows: Iterator[pa.Table], schema: pa.Schema, *, by: str) -> Iterator[pa.Table]:
     """Turn a stream of rows into one row for all rows with the same value of a column, holding one batch at a time.
 

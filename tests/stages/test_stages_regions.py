@@ -315,7 +315,7 @@ def test_studies_are_complete_however_the_stream_is_cut(batch):
         for study, size in enumerate(sizes)
         for k in range(size)
     ]
-    flat = pa.Table.from_pylist(rows, regions._SLICES)
+    flat = pa.Table.from_pylist(rows, queries.flat_schema(regions.WORK, by="study"))
     nested = pa.concat_tables(
         queries.nest((flat.slice(k, batch) for k in range(0, len(rows), batch)), regions.WORK, by="study")
     )

@@ -61,6 +61,35 @@ def write_work(folder: Path, sql: str, schema: pa.Schema, values: Mapping[str, A
     )
 
 
+STUDY_KEY = "concat_ws('|', PatientID, StudyDate, CASE WHEN StudyDate = '' THEN StudyInstanceUID END)"
+"""SQL of the study of a row of the catalogue: what a patient has on a date; without a date, a StudyInstanceUID."""
+_MAX_STUDIES = 64
+"""Studies per shard, each of up to some thousand slices."""
+
+
+def write_studies(
+    folder: Path, sql: str, schema: pa.Schema, values: Mapping[str, Any], /, **sources: Any
+) -> list[Path]:
+    """Write the studies of a query, a row each, as work files for `write_noted_shards`; existing files are kept.
+
+    Args:
+        folder: folder of the work files.
+        sql: query over the sources, whose rows are slices with `study` (`STUDY_KEY`), and those of a study adjacent.
+        schema: columns that have one value for each study, and last a list of structs of columns of its slices.
+        values: values of the $parameters of the query.
+        sources: tables by name.
+    """
+    count = f"SELECT count(DISTINCT study) AS studies FROM ({sql})"  # noqa: S608
+    number = int(queries.fetch(count, values, **sources)["studies"][0])
+    rows = shard_rows(number, smallest=1, largest=_MAX_STUDIES)
+
+    def studies() -> Iterator[pa.Table]:
+        slices = queries.stream(sql, queries.flat_schema(schema, by="study"), values, **sources)
+        return queries.nest(slices, schema, by="study")
+
+    return queries.write_parts(folder, studies, schema, rows=rows)
+
+
 def write_shards(
     work: list[Path],
     transform: Callable[[pa.Table], tuple[pa.Table, Rejected]],

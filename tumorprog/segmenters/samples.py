@@ -17,7 +17,13 @@ from tumorprog.segmenters.columns import SAMPLES
 from tumorprog.segmenters.settings import Segmenter
 from tumorprog.segmenters.stacks import SIDE
 
-SLICE = pa.schema([*sources.SLICE, *(CATALOGUE.field(name) for name in ("StudyInstanceUID", "SOPInstanceUID"))])
+SLICE = pa.schema(
+    [
+        *sources.SLICE,
+        *(CATALOGUE.field(name) for name in ("StudyInstanceUID", "SOPInstanceUID")),
+        SAMPLES.field("slice"),
+    ]
+)
 """The columns of the catalogue that describe a slice of a study."""
 
 _STUDY = ("PatientID", "date")
@@ -25,10 +31,9 @@ WORK = pa.schema(
     [
         *(SAMPLES.field(name) for name in _STUDY),
         pa.field("slices", pa.list_(pa.struct(list(SLICE)))),
-        pa.field("first", pa.int64()),
     ]
 )
-"""A row per study with a mask: its slices by series and order, and the number `slice` of the first of them."""
+"""A row per study with a mask: its slices by series and order."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,10 +65,8 @@ def of_studies(
     rejected: list[dict[str, Any]] = []
     for study in range(work.num_rows):
         slices = pa.Table.from_struct_array(pa.chunked_array([work["slices"][study].values]))
-        constant = {name: pa.array([work[name][study].as_py()] * len(slices), pa.string()) for name in _STUDY}
-        numbers = pa.array(work["first"][study].as_py() + np.arange(len(slices)))
-        for name, values in {**constant, "slice": numbers}.items():
-            slices = slices.append_column(name, values)
+        for name in _STUDY:
+            slices = slices.append_column(name, pa.array([work[name][study].as_py()] * len(slices), pa.string()))
         found, undecoded = _of_study(sources.stacks_of(slices), settings, labels)
         parts += found
         rejected += undecoded

@@ -34,20 +34,15 @@ _STUDY = pa.schema([*(CATALOGUE.field(name) for name in ("cohort", "PatientID"))
 WORK = pa.schema([*_STUDY, pa.field("slices", pa.list_(pa.struct(list(sources.SLICE))))])
 """A row per study, which is what a patient has on a date, with its images and masks."""
 
-_SLICES = pa.schema([*_STUDY, pa.field("study", pa.string()), *sources.SLICE])
 _WANTED = """
 FROM catalogue
 WHERE list_contains($cohorts, cohort) AND (sequence = 'mask' OR list_contains($sequences, sequence))
 """
-_KEY = "concat_ws('|', cohort, PatientID, StudyDate, CASE WHEN StudyDate = '' THEN StudyInstanceUID END)"
 _PLAN = f"""
-SELECT *, StudyDate AS date, {_KEY} AS study {_WANTED}
+SELECT *, StudyDate AS date, concat_ws('|', cohort, {shards.STUDY_KEY}) AS study {_WANTED}
 ORDER BY cohort, PatientID, StudyDate, study, SeriesInstanceUID, "order"
 """
-_COUNT = f"SELECT count(DISTINCT {_KEY}) AS studies {_WANTED}"
 _PATIENTS = f"SELECT DISTINCT PatientID {_WANTED}"
-_MAX_STUDIES = 64
-"""Studies per shard, each of up to some thousand slices."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,11 +166,7 @@ def plan(catalogue: list[Path], cohorts: list[str], folder: Path) -> list[Path]:
         cohorts: grading, progression.
         folder: receives the files; a finished call is not repeated.
     """
-    values = _values(cohorts)
-    number = int(queries.fetch(_COUNT, values, catalogue=catalogue)["studies"][0])
-    rows = shards.shard_rows(number, smallest=1, largest=_MAX_STUDIES)
-    slices = partial(queries.stream, _PLAN, _SLICES, values, catalogue=catalogue)
-    return queries.write_parts(folder, lambda: queries.nest(slices(), WORK, by="study"), WORK, rows=rows)
+    return shards.write_studies(folder, _PLAN, WORK, _values(cohorts), catalogue=catalogue)
 
 
 def find(work: pa.Table, *, options: Options) -> tuple[pa.Table, shards.Notes]:

@@ -5,16 +5,13 @@ trained on all patients, for others.
 """
 
 import logging
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from tumorprog import queries, storage, tables
+from tumorprog import storage, tables
 from tumorprog.cohort import splits
 from tumorprog.distributed import session, shards
 from tumorprog.distributed.segmenter_training import SegmenterPlan, Training, build_plan
@@ -29,25 +26,17 @@ log = logging.getLogger(__name__)
 
 _MIN_PATIENTS = 3
 _METADATA = [name for name in SAMPLES.names if name not in {"image", "mask"}]
-_STUDIES = pa.schema([field for field in samples.WORK if field.name != "first"])
-_SLICES = pa.schema([*list(_STUDIES)[:-1], pa.field("study", pa.string()), *samples.SLICE])
-
-_KEY = "concat_ws('|', PatientID, StudyDate, CASE WHEN StudyDate = '' THEN StudyInstanceUID END)"
-_WANTED = f"""
+_ORDER = """md5(concat_ws(' ', $seed, study)), study, SeriesInstanceUID, "order\""""
+_PLAN = f"""
 WITH wanted AS (
-    SELECT *, StudyDate AS date, {_KEY} AS study FROM catalogue
+    SELECT *, StudyDate AS date, {shards.STUDY_KEY} AS study FROM catalogue
     WHERE cohort = 'progression' AND (sequence = 'mask' OR list_contains($sequences, sequence))
 ), masked AS (
     SELECT study FROM wanted GROUP BY study HAVING bool_or(sequence = 'mask') AND bool_or(sequence = $sequences[1])
 )
+SELECT *, row_number() OVER (ORDER BY {_ORDER}) - 1 AS slice FROM wanted SEMI JOIN masked USING (study)
+ORDER BY {_ORDER}
 """  # noqa: S608
-_PLAN = f"""
-{_WANTED} SELECT * FROM wanted SEMI JOIN masked USING (study)
-ORDER BY md5(concat_ws(' ', $seed, study)), study, SeriesInstanceUID, "order"
-"""  # noqa: S608
-_COUNT = f"{_WANTED} SELECT count(*) AS studies FROM masked"  # noqa: S608
-_MAX_STUDIES = 64
-"""Studies per shard, each of up to some hundred slices of 0.1 MB."""
 
 
 def run(folder: Path, out: Path, settings: Settings) -> str:
@@ -105,26 +94,8 @@ def plan(catalogue: list[Path], settings: Settings, folder: Path) -> list[Path]:
         settings: `segmenter.sequences`, `seed`.
         folder: receives the files; a finished call is not repeated.
     """
-    sequences = {"sequences": list(settings.segmenter.sequences)}
-    number = int(queries.fetch(_COUNT, sequences, catalogue=catalogue)["studies"][0])
-    rows = shards.shard_rows(number, smallest=1, largest=_MAX_STUDIES)
-    values = {**sequences, "seed": settings.seed}
-
-    def studies() -> Iterator[pa.Table]:
-        slices = queries.stream(_PLAN, _SLICES, values, catalogue=catalogue)
-        return _numbered(queries.nest(slices, _STUDIES, by="study"))
-
-    return queries.write_parts(folder, studies, samples.WORK, rows=rows)
-
-
-def _numbered(studies: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Add the column `first`: the number of slices in all studies before."""
-    total = 0
-    for table in studies:
-        ends = total + np.cumsum(pc.list_value_length(table["slices"]).to_numpy(), dtype=np.int64)
-        if len(ends):
-            yield table.append_column("first", pa.array(np.concatenate([[total], ends[:-1]])))
-            total = int(ends[-1])
+    values = {"sequences": list(settings.segmenter.sequences), "seed": settings.seed}
+    return shards.write_studies(folder, _PLAN, samples.WORK, values, catalogue=catalogue)
 
 
 def assign_folds(slices: pd.DataFrame, *, folds: int, seed: int) -> pd.DataFrame:
