@@ -18,6 +18,14 @@ _TOUCHING = np.ones((3, 3, 3), bool)
 _PERCENTILE = 95
 
 
+def overlap(region: np.ndarray, mask: np.ndarray, spacing_mm: Spacing) -> dict[str, Any]:
+    """Return the part of `score` that needs no distances and lesions: both, region, mask, region_ml and mask_ml."""
+    voxels_of = {"both": region & mask, "region": region, "mask": mask}
+    counts = {name: int(np.count_nonzero(voxels)) for name, voxels in voxels_of.items()}
+    voxel_ml = math.prod(spacing_mm) / 1000
+    return {**counts, "region_ml": counts["region"] * voxel_ml, "mask_ml": counts["mask"] * voxel_ml}
+
+
 def score(region: np.ndarray, mask: np.ndarray, spacing_mm: Spacing) -> dict[str, Any]:
     """Compare the region of a stack with its mask.
 
@@ -42,13 +50,8 @@ def score(region: np.ndarray, mask: np.ndarray, spacing_mm: Spacing) -> dict[str
     both = region & mask
     lesions, number = ndimage.label(mask, _TOUCHING)
     pieces, number_of_pieces = ndimage.label(region, _TOUCHING)
-    voxels_of = {"both": both, "region": region, "mask": mask}
-    counts = {name: int(np.count_nonzero(voxels)) for name, voxels in voxels_of.items()}
-    voxel_ml = math.prod(spacing_mm) / 1000
     return {
-        **counts,
-        "region_ml": counts["region"] * voxel_ml,
-        "mask_ml": counts["mask"] * voxel_ml,
+        **overlap(region, mask, spacing_mm),
         "hd95_mm": _hausdorff_mm(region, mask, spacing_mm),
         "lesions": number,
         "lesions_found": len(np.unique(lesions[both])),

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tumorprog.errors import TumorprogError
 from tumorprog.graders.resnet18 import normalise
+from tumorprog.workers import summed_over_workers
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """Images (N, 224, 224) uint8 and labels (N,), any integer type, 0 to 2; N >= 1."""
@@ -54,14 +55,7 @@ class Tally:
 
         Every worker must call this method, and all receive the same result.
         """
-        if not (distributed.is_available() and distributed.is_initialized()):
-            return self
-        # NCCL reduces tensors in GPU memory only; float64 represents counts up to 2^53 exactly.
-        device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-        sums = torch.tensor([self.loss_sum, self.correct, self.count], dtype=torch.float64, device=device)
-        distributed.all_reduce(sums)
-        loss_sum, correct, count = sums.tolist()
-        return Tally(loss_sum, int(correct), int(count))
+        return summed_over_workers(self)
 
 
 def class_weights(counts: Sequence[int]) -> torch.Tensor:

@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 import kornia.augmentation as kornia
 import torch
-from torch import distributed, nn
+from torch import nn
 from torch.nn import functional
 
 from tumorprog.errors import TumorprogError
 from tumorprog.segmenters.unet import normalise
+from tumorprog.workers import summed_over_workers
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """Slices (N, channels, SIDE, SIDE) uint8 and masks (N, SIDE, SIDE) uint8, 0 or 1; N >= 1."""
@@ -73,13 +74,7 @@ class Tally:
 
         Every worker must call this method, and all receive the same result.
         """
-        if not (distributed.is_available() and distributed.is_initialized()):
-            return self
-        device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-        sums = torch.tensor([self.loss_sum, self.count, self.both, self.either], dtype=torch.float64, device=device)
-        distributed.all_reduce(sums)
-        loss_sum, count, both, either = sums.tolist()
-        return Tally(loss_sum, int(count), int(both), int(either))
+        return summed_over_workers(self)
 
 
 def augment(images: torch.Tensor, masks: torch.Tensor, *, generator: torch.Generator) -> Batch:

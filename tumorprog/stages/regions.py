@@ -287,16 +287,8 @@ def _compare(
             {**common, "lesion": number, "volume_ml": volume, "found_ml": part}
             for number, (volume, part) in enumerate(found, 1)
         ]
-        score = segmentation.score(region, truth, spacing_mm) if in_full else _overlap(region, truth, spacing_mm)
-        yield {**common, **score}, lesions
-
-
-def _overlap(region: np.ndarray, truth: np.ndarray, spacing_mm: tuple[float, float, float]) -> dict[str, float]:
-    """Return the part of `segmentation.score` that needs no distances."""
-    counts = {"both": region & truth, "region": region, "mask": truth}
-    sizes = {name: int(np.count_nonzero(pixels)) for name, pixels in counts.items()}
-    pixel_ml = math.prod(spacing_mm) / 1000
-    return {**sizes, "region_ml": sizes["region"] * pixel_ml, "mask_ml": sizes["mask"] * pixel_ml}
+        compare = segmentation.score if in_full else segmentation.overlap
+        yield {**common, **compare(region, truth, spacing_mm)}, lesions
 
 
 def _depth_mm(stack: Stack) -> float:
