@@ -1,11 +1,16 @@
-"""Fixtures shared by several test modules: a small synthetic cohort, written once per session."""
+"""Fixtures shared by several test modules: a small synthetic cohort, written once per session; single files."""
 
+import json
 import os
 from pathlib import Path
 
 import hypothesis
+import numpy as np
+import pandas as pd
 import pytest
+from pydicom import Dataset
 
+from tumorprog import tables
 from tumorprog.synthetic.archive import write_cohort
 from tumorprog.synthetic.settings import Synthetic
 
@@ -28,3 +33,49 @@ def cohort_folder(tmp_path_factory) -> Path:
     for _ in write_cohort(folder, TINY, seed=0):
         pass
     return folder
+
+
+@pytest.fixture
+def write_dicom():
+    """Write an image, (H, W), as uint16 in a DICOM file with few elements, and return its path."""
+
+    def write(path, pixels, **elements):
+        dataset = Dataset()
+        dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.4", f"1.2.3.{abs(hash(path.name))}"
+        dataset.Modality, dataset.PatientID, dataset.StudyDate = "MR", "P", "20000101"
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2.4", "1.2.5"
+        dataset.Rows, dataset.Columns = pixels.shape
+        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+        dataset.BitsAllocated = dataset.BitsStored = 16
+        dataset.HighBit, dataset.PixelRepresentation = 15, 0
+        for keyword, value in elements.items():
+            setattr(dataset, keyword, value)
+        dataset.PixelData = pixels.astype(np.uint16).tobytes()
+        dataset["PixelData"].VR = "OW"
+        dataset.save_as(path, implicit_vr=False, little_endian=True)
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def trained_segmenter(tmp_path):
+    """Write the descriptions of a segmenter of two folds; the first leaves out P1 and P2, the second P3 and P4."""
+
+    def write(*, final=("P1", "P2", "P3", "P4"), **models):
+        folder = tmp_path / "segmenter"
+        for name, patients in {
+            ".": final,
+            "folds/fold-1": ("P3", "P4"),
+            "folds/fold-2": ("P1", "P2"),
+            **models,
+        }.items():
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            description = {"training_patients": list(patients), "sequences": ["FLAIR"]}
+            (folder / name / "model.json").write_text(json.dumps(description))
+        folds = pd.DataFrame({"PatientID": ["P1", "P2", "P3", "P4"], "fold": [1, 1, 2, 2]})
+        folds.to_csv(folder / "folds.csv", index=False)
+        tables.write_json(folder / tables.SUMMARY, {"trained": True})
+        return folder
+
+    return write

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from pydicom.dataset import Dataset
 
 from tumorprog.errors import InputError
 from tumorprog.report.regions import examples as feature_examples
@@ -13,22 +12,8 @@ OPTIONS = {"wavelet": "haar"}
 PLACE = "axial, slice 2 of 2, z = 5 mm; region: mask"
 
 
-def write_dicom(path, image):
-    dataset = Dataset()
-    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.4", f"1.2.{abs(hash(path.name)) % 10**9}"
-    dataset.Modality, dataset.PatientID, dataset.SeriesInstanceUID = "MR", "P", "1.2.3"
-    dataset.Rows, dataset.Columns = image.shape
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated = dataset.BitsStored = 16
-    dataset.HighBit, dataset.PixelRepresentation = 15, 0
-    dataset.PixelData = image.astype(np.uint16).tobytes()
-    dataset["PixelData"].VR = "OW"
-    dataset.save_as(path, implicit_vr=False, little_endian=True)
-    return str(path)
-
-
 @pytest.fixture
-def slices(tmp_path):
+def slices(tmp_path, write_dicom):
     """Two slices of a series and of its mask; the second shows the tumour and another region of the same intensity."""
     rows, columns = np.mgrid[:SIDE, :SIDE]
     tumour = (abs(rows - 20) < 6) & (abs(columns - 40) < 6)

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from pydicom.dataset import Dataset
 
 from tumorprog import tables
 from tumorprog.conventions import SEQUENCES
@@ -33,25 +32,15 @@ AXIAL = [1, 0, 0, 0, 1, 0]
 NUMBERS = count(1)
 
 
-def write(folder, stored, *, cosines=AXIAL, corner=(0, 0, 0), spacing=(1, 1), **elements):
-    number = next(NUMBERS)
-    dataset = Dataset()
-    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.4", f"1.2.3.{number}"
-    dataset.Modality, dataset.PatientID, dataset.StudyDate = "MR", "P", "20000101"
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2.4", "1.2.5"
-    dataset.Rows, dataset.Columns = stored.shape
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated = dataset.BitsStored = 16
-    dataset.HighBit, dataset.PixelRepresentation = 15, 0
-    dataset.ImageOrientationPatient, dataset.ImagePositionPatient = list(cosines), list(corner)
-    dataset.PixelSpacing, dataset.InstanceNumber = list(spacing), number
-    for keyword, value in elements.items():
-        setattr(dataset, keyword, value)
-    dataset.PixelData = stored.astype(np.uint16).tobytes()
-    dataset["PixelData"].VR = "OW"
-    path = folder / f"{number}.dcm"
-    dataset.save_as(path, implicit_vr=False, little_endian=True)
-    return str(path)
+@pytest.fixture
+def write(tmp_path, write_dicom):
+    def write_next(stored, *, cosines=AXIAL, corner=(0, 0, 0), spacing=(1, 1), **elements):
+        number = next(NUMBERS)
+        place = {"ImageOrientationPatient": list(cosines), "ImagePositionPatient": list(corner)}
+        place |= {"PixelSpacing": list(spacing), "InstanceNumber": number}
+        return write_dicom(tmp_path / f"{number}.dcm", stored, **{**place, **elements})
+
+    return write_next
 
 
 def rows_of(*paths):
@@ -61,11 +50,11 @@ def rows_of(*paths):
     return rows.assign(stack=0, order=series.cumcount())[list(feature_examples.COLUMNS)]
 
 
-def test_the_pixel_at_the_right_front_of_a_patient_is_drawn_at_the_top_left(tmp_path):
+def test_the_pixel_at_the_right_front_of_a_patient_is_drawn_at_the_top_left(write):
     """The slice is stored mirrored and upside down: from left to right and from back to front of the patient."""
     stored = np.zeros((4, 6))
     stored[-1, -1] = 7
-    (row,) = reading.read_rows(write(tmp_path, stored, cosines=[-1, 0, 0, 0, -1, 0], spacing=(2, 0.5)))
+    (row,) = reading.read_rows(write(stored, cosines=[-1, 0, 0, 0, -1, 0], spacing=(2, 0.5)))
     shape = geometry(row)
     axes = Figure().subplots()
     drawn = slices.draw(axes, reading.read_frame(row["path"]), shape)
@@ -130,7 +119,7 @@ TUMOUR = np.pad(np.ones((6, 5)), ((8, 26), (9, 18)))
 
 
 @pytest.fixture
-def study(tmp_path):
+def study(write):
     """A study of three sequences, two of them axial at different positions, with a mask of the tumour in one slice."""
     masks = {"SeriesDescription": "MaskTumor", "SeriesInstanceUID": "1.2.6"}
     post = {"SeriesDescription": "T1post"}
@@ -142,14 +131,14 @@ def study(tmp_path):
         "SeriesInstanceUID": "1.2.10",
         **{"SeriesDescription": "FLAIR"},
     }
-    paths = [write(tmp_path, HEAD, **other)]
+    paths = [write(HEAD, **other)]
     for number in range(4):
         corner = (0, 0, 5 * number)
         paths += [
-            write(tmp_path, HEAD + 300 * TUMOUR * (number == 2), corner=corner, **post),
-            write(tmp_path, TUMOUR * (number == 2), corner=corner, **masks),
-            write(tmp_path, HEAD * (number + 1), corner=(0, 0, 5 * number + 1), **map_),
-            write(tmp_path, HEAD, corner=corner, **sagittal),
+            write(HEAD + 300 * TUMOUR * (number == 2), corner=corner, **post),
+            write(TUMOUR * (number == 2), corner=corner, **masks),
+            write(HEAD * (number + 1), corner=(0, 0, 5 * number + 1), **map_),
+            write(HEAD, corner=corner, **sagittal),
         ]
     return rows_of(*paths)
 

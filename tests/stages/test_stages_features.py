@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from pydicom.dataset import Dataset
 
 from tumorprog.encoders import spectral
 from tumorprog.encoders.columns import FEATURES, vector_array
@@ -19,20 +18,6 @@ from tumorprog.settings import Settings
 from tumorprog.stages import features
 
 
-def write(path, pixels):
-    dataset = Dataset()
-    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.4", f"1.2.3.{path.stem}"
-    dataset.Modality, dataset.PatientID, dataset.StudyDate = "MR", "P", "20000101"
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2.4", "1.2.5"
-    dataset.Rows, dataset.Columns = pixels.shape
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated = dataset.BitsStored = 16
-    dataset.HighBit, dataset.PixelRepresentation = 15, 0
-    dataset.PixelData = pixels.astype(np.uint16).tobytes()
-    dataset["PixelData"].VR = "OW"
-    dataset.save_as(path, implicit_vr=False, little_endian=True)
-
-
 def square():
     mask = np.zeros((256, 256), bool)
     mask[60:120, 80:140] = True
@@ -40,14 +25,14 @@ def square():
 
 
 @pytest.fixture
-def regions(tmp_path, write_table):
+def regions(tmp_path, write_table, write_dicom):
     """A shard: three slices of a series by a mask, by the slice alone, of the grading cohort, and a missing file."""
     random = np.random.default_rng(0)
     rows = []
     found = [("mask", square(), "progression"), ("component", None, "progression"), ("mask", square(), "grading")]
     for order, (method, mask, cohort) in enumerate(found):
         path = tmp_path / f"{order + 1}.dcm"
-        write(path, random.integers(0, 900, (96, 80)))
+        write_dicom(path, random.integers(0, 900, (96, 80)))
         (row,) = reading.read_rows(str(path))
         known = {name: row[name] for name in REGIONS.names if name in row}
         named = {"cohort": cohort, "PatientID": "P", "date": "2000-01-01", "Type": "ax T1", "sequence": "T1post"}

@@ -1,6 +1,5 @@
 """The stage regions without Ray: studies of small stacks, whose slices are stored as plain values in files."""
 
-import json
 import math
 
 import numpy as np
@@ -324,26 +323,14 @@ def test_studies_are_complete_however_the_stream_is_cut(batch):
     assert [[one["order"] for one in study] for study in nested["slices"].to_pylist()] == [[*range(n)] for n in sizes]
 
 
-def trained(folder, *, final=("P1", "P2", "P3", "P4"), **models):
-    """Write the descriptions of a segmenter of two folds; the first leaves out P1 and P2, the second P3 and P4."""
-    for name, patients in {".": final, "folds/fold-1": ("P3", "P4"), "folds/fold-2": ("P1", "P2"), **models}.items():
-        (folder / "segmenter" / name).mkdir(parents=True, exist_ok=True)
-        description = {"training_patients": list(patients), "sequences": ["FLAIR"]}
-        (folder / "segmenter" / name / "model.json").write_text(json.dumps(description))
-    folds = pd.DataFrame({"PatientID": ["P1", "P2", "P3", "P4"], "fold": [1, 1, 2, 2]})
-    folds.to_csv(folder / "segmenter" / "folds.csv", index=False)
-    tables.write_json(folder / "segmenter" / tables.SUMMARY, {"trained": True})
-    return folder / "segmenter"
-
-
 def settings(**values):
     return with_values(Settings(), {name.replace("__", "."): value for name, value in values.items()})
 
 
-def test_the_options_are_those_of_the_trained_segmenter(tmp_path):
+def test_the_options_are_those_of_the_trained_segmenter(trained_segmenter, tmp_path):
     paths = catalogue(tmp_path, [{"cohort": "progression", "PatientID": "P1", "sequence": "T1post"}])
     assert regions.options_of(tmp_path, paths, settings()).segmenter == ""
-    trained(tmp_path)
+    trained_segmenter()
     found = regions.options_of(tmp_path, paths, settings(roi__method="learned", slices__only="tumour"))
     assert (found.sequences, found.models) == (("FLAIR",), {"P1": "fold-1"})
     assert found.methods == {"progression": "learned", "grading": "learned"}
@@ -352,13 +339,13 @@ def test_the_options_are_those_of_the_trained_segmenter(tmp_path):
     assert found.fallback == "brightest"
 
 
-def test_settings_that_need_a_segmenter_are_refused_without_one(tmp_path):
+def test_settings_that_need_a_segmenter_are_refused_without_one(trained_segmenter, tmp_path):
     rows = [{"cohort": "grading", "PatientID": "P1", "sequence": "T1post"}]
     paths = catalogue(tmp_path, rows)
     for values in ({"roi__method": "learned"}, {"slices__only": "tumour"}):
         with pytest.raises(InputError, match="tumorprog train-segmenter"):
             regions.options_of(tmp_path, paths, settings(**values))
-    tables.write_json(trained(tmp_path) / tables.SUMMARY, {"trained": False})
+    tables.write_json(trained_segmenter() / tables.SUMMARY, {"trained": False})
     with pytest.raises(InputError, match="contains no trained segmenter"):
         regions.options_of(tmp_path, paths, settings(roi__method="learned"))
 
